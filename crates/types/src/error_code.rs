@@ -1,0 +1,233 @@
+//! The closed set of error codes: the one registry behind the API, `docs/errors.md` and `logctl explain`.
+
+use std::fmt;
+
+/// What a script should make of an error: the exit status that `logctl` ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitClass {
+    /// 1: it failed.
+    Failed,
+    /// 2: the command itself was wrong.
+    Usage,
+    /// 3: what was named does not exist.
+    NotFound,
+    /// 4: something that exists is in the way, or a condition did not hold.
+    Conflict,
+    /// 6: not reachable, not ready, or too slow.
+    Unavailable,
+    /// 8: an answer is needed, and nobody can be asked.
+    InputNeeded,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $number:literal, $name:literal, $retryable:literal, $class:ident,
+        $summary:literal, $action:literal;)+) => {
+        /// Why a request was refused or failed.
+        ///
+        /// The number is stable: it is the protobuf enum's value, and `E` before it makes the code people see.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[repr(u16)]
+        pub enum ErrorCode {
+            $(#[doc = $summary] #[doc = ""] #[doc = $action] $variant = $number,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code with this number, if this build knows it.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The name in the API, in capitals: `TOPIC_NOT_FOUND`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// Whether the same request may succeed later without anybody changing it.
+            pub const fn is_retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable),+ }
+            }
+
+            /// What a script should make of it.
+            pub const fn exit_class(self) -> ExitClass {
+                match self { $(Self::$variant => ExitClass::$class),+ }
+            }
+
+            /// What it means, in one sentence.
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$variant => $summary),+ }
+            }
+
+            /// What to do about it.
+            pub const fn action(self) -> &'static str {
+                match self { $(Self::$variant => $action),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = 1001, "INVALID_REQUEST", false, Usage,
+        "The request breaks a rule of the API: a field is missing, contradictory or out of range.",
+        "Correct the field that the message names.";
+    Unsupported = 1002, "UNSUPPORTED", false, Usage,
+        "This version does not have what was asked for.",
+        "Use a version that has it, or do without.";
+    Internal = 1003, "INTERNAL", false, Failed,
+        "The broker met a state it should never be in.",
+        "Report it with the broker's log around that time.";
+    StorageFailed = 1101, "STORAGE_FAILED", true, Failed,
+        "A write or sync to disk failed. What was being written may or may not survive; nothing acknowledged is affected.",
+        "Check the disk and the broker's log; for a produce, the outcome is unknown.";
+    DiskFull = 1102, "DISK_FULL", true, Unavailable,
+        "The data directory is below its free-space reserve, so appends are refused; reads go on.",
+        "Free space, shorten retention or delete records; it recovers by itself.";
+    Corrupt = 1103, "CORRUPT", false, Failed,
+        "Stored bytes at that position fail their checksum.",
+        "Do not retry. The message names file and position; `logctl log verify` shows the extent.";
+    Overloaded = 1104, "OVERLOADED", true, Unavailable,
+        "A memory or connection limit is reached.",
+        "Retry with backoff; send less at once, or raise the limit that the message names.";
+    ShuttingDown = 1105, "SHUTTING_DOWN", true, Unavailable,
+        "The broker is stopping and takes no new work.",
+        "Reconnect and retry.";
+    TimedOut = 1106, "TIMED_OUT", true, Unavailable,
+        "The request was not finished within its time-out. A produce may or may not be written.",
+        "Retry; a produce whose outcome is unknown may then appear twice.";
+    Starting = 1107, "STARTING", true, Unavailable,
+        "The broker is still recovering its logs.",
+        "Retry; /readyz and `logctl status` tell when it is ready.";
+    InvalidTopicName = 1201, "INVALID_TOPIC_NAME", false, Usage,
+        "A topic name has 1 to 249 of a-z A-Z 0-9 . _ - and is neither \".\" nor \"..\"; names that begin with \"__\" belong to the broker.",
+        "Choose another name.";
+    TopicExists = 1202, "TOPIC_EXISTS", false, Conflict,
+        "A topic of that name exists already.",
+        "Choose another name, or ask for it only if it does not exist (`--if-not-exists`).";
+    TopicNotFound = 1203, "TOPIC_NOT_FOUND", false, NotFound,
+        "No topic has that name. Topics are never created by producing or consuming.",
+        "Check the spelling with `logctl topic ls`, or create it.";
+    PartitionNotFound = 1204, "PARTITION_NOT_FOUND", false, NotFound,
+        "The topic has no partition with that index. Partitions are counted from 0.",
+        "Check with `logctl topic describe`.";
+    InvalidPartitionCount = 1205, "INVALID_PARTITION_COUNT", false, Usage,
+        "The number of partitions is not allowed: it is at least 1, has an upper limit, and can only grow.",
+        "Choose a number that the message allows.";
+    InvalidReplication = 1206, "INVALID_REPLICATION", false, Usage,
+        "There are fewer brokers than replicas asked for, or none was asked for.",
+        "Ask for at most as many replicas as there are brokers.";
+    UnknownConfigKey = 1207, "UNKNOWN_CONFIG_KEY", false, Usage,
+        "No topic config has that key.",
+        "Use the key that the message suggests; `logctl explain KEY` tells what a key does.";
+    InvalidConfigValue = 1208, "INVALID_CONFIG_VALUE", false, Usage,
+        "A topic config's value has the wrong form, is out of range, or contradicts another one.",
+        "Choose a value that the message allows.";
+    TopicIdMismatch = 1209, "TOPIC_ID_MISMATCH", true, Conflict,
+        "The topic was deleted and created again: its id is not the one the request names.",
+        "Look the topic up again; offsets of the old topic mean nothing in the new one.";
+    BatchTooLarge = 1301, "BATCH_TOO_LARGE", false, Failed,
+        "The record batch is larger than the topic's max.message.bytes.",
+        "Send smaller batches, or raise max.message.bytes.";
+    RecordTooLarge = 1302, "RECORD_TOO_LARGE", false, Failed,
+        "One record alone is larger than the topic's max.message.bytes allows.",
+        "Store large values elsewhere and send a reference, or raise max.message.bytes.";
+    CorruptBatch = 1303, "CORRUPT_BATCH", true, Failed,
+        "The record batch does not match its CRC-32C: it was damaged on the way.",
+        "Send it again; if it repeats, suspect the sender's memory or library.";
+    InvalidBatch = 1304, "INVALID_BATCH", false, Failed,
+        "The bytes are no valid record batch: wrong magic, or counts and lengths that do not agree.",
+        "The message names batch and record; correct the producer.";
+    InvalidTimestamp = 1305, "INVALID_TIMESTAMP", false, Failed,
+        "A record's timestamp is further from the broker's clock than the topic allows.",
+        "Check the producer's clock, or set message.timestamp.before.max.ms / after.max.ms.";
+    KeyRequired = 1306, "KEY_REQUIRED", false, Failed,
+        "The topic is compacted, and a record has no key.",
+        "Give every record a key.";
+    DecompressedTooLarge = 1307, "DECOMPRESSED_TOO_LARGE", false, Failed,
+        "The record batch grows past the broker's limit when it is decompressed.",
+        "Send fewer records in a batch.";
+    UnsupportedCompression = 1308, "UNSUPPORTED_COMPRESSION", false, Failed,
+        "The record batch uses a codec that is unknown or not in this build.",
+        "Use none, gzip, snappy, lz4 or zstd.";
+    OffsetOutOfRange = 1401, "OFFSET_OUT_OF_RANGE", false, NotFound,
+        "The offset lies before the log start or after the log end.",
+        "Begin again at `start` or `end`, or at an offset within the range that the message names.";
+    FencedLeaderEpoch = 1402, "FENCED_LEADER_EPOCH", true, Conflict,
+        "The request names an older leader epoch than the partition's.",
+        "Look the partition up again, then retry.";
+    UnknownLeaderEpoch = 1403, "UNKNOWN_LEADER_EPOCH", true, Unavailable,
+        "The request names a newer leader epoch than this broker knows.",
+        "Retry with backoff; the broker will catch up.";
+    Unavailable = 1501, "UNAVAILABLE", true, Unavailable,
+        "No broker could be reached, or the connection broke before the answer.",
+        "Check that the broker runs and that the address is right.";
+    Closed = 1502, "CLOSED", false, Failed,
+        "The client, producer or consumer was closed.",
+        "Build a new one.";
+    BufferFull = 1503, "BUFFER_FULL", true, Unavailable,
+        "The producer's buffer is full: records come in faster than the broker takes them.",
+        "Wait for deliveries, use the call that waits for room, or raise buffer_bytes.";
+    InvalidAddress = 1504, "INVALID_ADDRESS", false, Usage,
+        "The broker's address is no URL that can be dialled.",
+        "Write it as http://HOST:PORT.";
+    UnexpectedAnswer = 1505, "UNEXPECTED_ANSWER", false, Failed,
+        "The other side answered something that the API does not allow.",
+        "Check that the address belongs to a Corduroy broker of a compatible version.";
+    Usage = 1901, "USAGE", false, Usage,
+        "The command line is wrong.",
+        "See `--help` of that command.";
+    UnknownContext = 1902, "UNKNOWN_CONTEXT", false, Usage,
+        "No context has that name.",
+        "See `logctl context ls`, or add it.";
+    InvalidInput = 1903, "INVALID_INPUT", false, Failed,
+        "The input does not match its format.",
+        "The message names file and line; correct it, or choose another `--format`.";
+    FileFailed = 1904, "FILE_FAILED", false, Failed,
+        "A file could not be read or written.",
+        "Check that it exists and its permissions.";
+    ConfirmationNeeded = 1905, "CONFIRMATION_NEEDED", false, InputNeeded,
+        "The command asks for confirmation, and there is no terminal to ask on.",
+        "Give `--yes` if you mean it.";
+    ReadOnlyContext = 1906, "READ_ONLY_CONTEXT", false, Conflict,
+        "The context was added with `--read-only`, so it refuses changes.",
+        "Use another context.";
+    PartlyFailed = 1907, "PARTLY_FAILED", false, Failed,
+        "Some items succeeded and some failed.",
+        "The list on stderr says which; run it again for those.";
+    DirectoryInUse = 1908, "DIRECTORY_IN_USE", false, Conflict,
+        "Another process holds the data directory's lock.",
+        "Stop the broker first: offline commands need the directory for themselves.";
+    HasFindings = 1909, "HAS_FINDINGS", false, Failed,
+        "The check ran to its end and found something wrong.",
+        "Read the findings it printed.";
+}
+
+impl ErrorCode {
+    /// The number: the protobuf enum's value.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "E{:04}", self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_in_order_and_read_back() {
+        assert!(ErrorCode::ALL.is_sorted_by_key(|code| code.number()));
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_number(code.number()), Some(*code));
+            assert!(code.summary().ends_with('.') && code.action().ends_with('.'), "{code}");
+        }
+        assert_eq!(ErrorCode::TopicNotFound.to_string(), "E1203");
+    }
+}

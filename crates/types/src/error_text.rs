@@ -1,0 +1,145 @@
+//! The long form of every code: what `logctl explain` prints and `docs/errors.md` holds.
+
+use crate::ErrorCode;
+
+/// One documented code that is not an [`ErrorCode`]: a configuration error or a log event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeText {
+    /// The code, like `C0007`.
+    pub code: &'static str,
+    /// What it means, in one sentence.
+    pub summary: &'static str,
+    /// What to do about it.
+    pub action: &'static str,
+}
+
+/// Errors of the broker's configuration. `brokerd` reports all of them at once and starts nothing (exit 78).
+pub const CONFIG_CODES: &[CodeText] = &[
+    CodeText {
+        code: "C0001",
+        summary: "The configuration file cannot be read.",
+        action: "Check the path and its permissions.",
+    },
+    CodeText {
+        code: "C0002",
+        summary: "The file is not valid TOML.",
+        action: "Correct the line that is named.",
+    },
+    CodeText {
+        code: "C0003",
+        summary: "A value has the wrong type or form.",
+        action: "Write it as the message shows; `brokerd config reference` lists every key.",
+    },
+    CodeText {
+        code: "C0004",
+        summary: "A value is out of range.",
+        action: "Choose one within the range that is named.",
+    },
+    CodeText {
+        code: "C0007",
+        summary: "The configuration has no such key, section or environment variable.",
+        action: "Use the name that is suggested, or remove it.",
+    },
+    CodeText { code: "C0012", summary: "Two values contradict each other.", action: "Change one of them." },
+    CodeText {
+        code: "C0020",
+        summary: "A listener would be reachable from other machines without TLS and authentication.",
+        action: "Bind 127.0.0.1, or set security.allow_insecure = true.",
+    },
+];
+
+/// Events in the broker's log. Their codes are stable, so alerts can be built on them.
+pub const EVENT_CODES: &[CodeText] = &[
+    CodeText { code: "B0001", summary: "The broker started.", action: "Nothing." },
+    CodeText { code: "B0002", summary: "The broker stopped cleanly.", action: "Nothing." },
+    CodeText { code: "B0003", summary: "The broker is draining before it stops.", action: "Nothing." },
+    CodeText {
+        code: "B0101",
+        summary: "A log was recovered after an unclean stop.",
+        action: "Nothing, unless bytes were cut that you did not expect: an unacknowledged tail is cut.",
+    },
+    CodeText {
+        code: "B0102",
+        summary: "A file in the data directory belongs to nothing and was left alone.",
+        action: "Remove it by hand once you know what it is.",
+    },
+    CodeText { code: "B0103", summary: "Retention or delete-records removed segments.", action: "Nothing." },
+    CodeText {
+        code: "B0201",
+        summary: "A write or sync failed; the log takes no appends until it is reopened at its durable end.",
+        action: "Check the disk. The broker tries to reopen the log by itself.",
+    },
+    CodeText {
+        code: "B0202",
+        summary: "A log was reopened after a failed write or sync.",
+        action: "Check the disk that failed before.",
+    },
+    CodeText {
+        code: "B0203",
+        summary: "The data directory is below its free-space reserve: produce requests are refused.",
+        action: "Free space; it recovers by itself.",
+    },
+    CodeText {
+        code: "B0204",
+        summary: "The data directory has enough free space again.",
+        action: "Nothing.",
+    },
+    CodeText {
+        code: "B0205",
+        summary: "Free space is below storage.disk_low_watermark.",
+        action: "Free space before produce requests are refused.",
+    },
+    CodeText {
+        code: "B0206",
+        summary: "Stored bytes failed their checksum when they were read.",
+        action: "Run `logctl log verify` on the partition's directory while the broker is stopped.",
+    },
+    CodeText {
+        code: "B0301",
+        summary: "A connection was closed by the broker because it held memory without making progress.",
+        action: "Look at the client at that address.",
+    },
+];
+
+/// The long form of an error code, as `logctl explain` prints it.
+pub fn error_text(code: ErrorCode) -> String {
+    format!(
+        "{code} {}\n\n{}\nWhat to do: {}\nRetrying the same request can help: {}.\n",
+        code.name(),
+        code.summary(),
+        code.action(),
+        if code.is_retryable() { "yes" } else { "no" },
+    )
+}
+
+/// Explains any documented code: `E1203`, `TOPIC_NOT_FOUND`, `C0007`, `B0101`; case is ignored.
+///
+/// Returns `None` for a code that this build does not know.
+pub fn explain(code: &str) -> Option<String> {
+    let known = ErrorCode::ALL.iter().find(|known| {
+        known.to_string().eq_ignore_ascii_case(code) || known.name().eq_ignore_ascii_case(code)
+    });
+    if let Some(known) = known {
+        return Some(error_text(*known));
+    }
+    let text = CONFIG_CODES.iter().chain(EVENT_CODES).find(|text| text.code.eq_ignore_ascii_case(code))?;
+    Some(format!("{}\n\n{}\nWhat to do: {}\n", text.code, text.summary, text.action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_once() {
+        for code in ErrorCode::ALL {
+            assert_eq!(explain(&code.to_string()), explain(code.name()));
+            assert!(explain(&code.to_string()).is_some());
+        }
+        let mut texts: Vec<_> = CONFIG_CODES.iter().chain(EVENT_CODES).map(|text| text.code).collect();
+        texts.dedup();
+        assert_eq!(texts.len(), CONFIG_CODES.len() + EVENT_CODES.len());
+        assert_eq!(explain("E9999"), None);
+        assert!(explain("c0007").is_some());
+    }
+}

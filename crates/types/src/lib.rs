@@ -1,0 +1,41 @@
+//! Domain words of Corduroy: the types that every other crate speaks in.
+//!
+//! Everything here is a value: validated when it is built, cheap to pass on. Never: I/O, wire types.
+
+mod acks;
+mod cursor;
+mod error_code;
+mod error_text;
+mod ids;
+mod topic;
+mod units;
+
+pub use acks::{Acks, Durability, Outcome, UnknownWord};
+pub use cursor::{LeaderEpoch, Offset, OutOfRange, TimestampMs};
+pub use error_code::{ErrorCode, ExitClass};
+pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, explain};
+pub use ids::{BrokerId, PartitionIndex, TopicId};
+pub use topic::{InvalidTopicName, TopicName};
+pub use units::{
+    InvalidByteSize, InvalidDuration, format_byte_size, format_duration_ms, parse_byte_size,
+    parse_duration_ms,
+};
+
+/// Bytes in one KiB.
+pub const KIB: u64 = 1024;
+/// Bytes in one MiB.
+pub const MIB: u64 = 1024 * KIB;
+/// Bytes in one GiB.
+pub const GIB: u64 = 1024 * MIB;
+
+/// The nearest of `candidates` to a mistyped `word`, for "did you mean" hints.
+///
+/// Returns `None` when nothing is near enough to be a likely typing error (Jaro-Winkler below 0.8).
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(score, _)| *score >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
