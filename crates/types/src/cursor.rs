@@ -24,7 +24,6 @@ impl Offset {
     /// The first offset of every partition.
     pub const ZERO: Self = Self(0);
     /// The greatest offset the batch format can hold.
-    #[expect(clippy::cast_sign_loss, reason = "i64::MAX is positive")]
     pub const MAX: Self = Self(i64::MAX as u64);
 
     /// An offset, when `value` is at most `i64::MAX`.

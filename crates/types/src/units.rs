@@ -57,7 +57,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, InvalidDuration> {
 /// Writes a size so that [`parse_byte_size`] reads the same number: `256MiB`, `1000`.
 pub fn format_byte_size(bytes: u64) -> String {
     let unit = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1_u64 << 10)];
-    match unit.iter().find(|(_, factor)| bytes != 0 && bytes % factor == 0) {
+    match unit.iter().find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor)) {
         Some((name, factor)) => format!("{}{name}", bytes / factor),
         None => bytes.to_string(),
     }
@@ -66,7 +66,7 @@ pub fn format_byte_size(bytes: u64) -> String {
 /// Writes a duration so that [`parse_duration_ms`] reads the same number: `7d`, `1500ms`.
 pub fn format_duration_ms(duration_ms: u64) -> String {
     let unit = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000_u64)];
-    match unit.iter().find(|(_, factor)| duration_ms != 0 && duration_ms % factor == 0) {
+    match unit.iter().find(|(_, factor)| duration_ms != 0 && duration_ms.is_multiple_of(*factor)) {
         Some((name, factor)) => format!("{}{name}", duration_ms / factor),
         None => format!("{duration_ms}ms"),
     }
