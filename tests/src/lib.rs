@@ -1,1 +1,1 @@
-//! placeholder
+//! Real processes under test: see `tests/`. The binaries here are `brokerd` and `logctl` themselves.

@@ -1,0 +1,5 @@
+//! `brokerd`, built with the tests that start it.
+
+fn main() -> std::process::ExitCode {
+    corduroy_brokerd::main()
+}
