@@ -1,0 +1,46 @@
+//! The record batch: Kafka's RecordBatch v2, byte for byte.
+//!
+//! A batch is built once by a producer ([`BatchBuilder`]), checked by the leader ([`validate_for_append`]), given
+//! its place in the log ([`Batch::stamp`]) and from then on only copied. Consumers iterate its records in place
+//! ([`Batch::records`]). Nothing here trusts a length before it is checked against what remains, and no input makes
+//! it panic.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `header`, `attributes` | the fixed 61 bytes and their bits |
+//! | `batch`, `record` | a whole batch, its records, borrowed iteration |
+//! | `builder` | encoding |
+//! | `stamped` | a batch with base offset and leader epoch, without a copy |
+//! | `validate`, `walk` | the leader's checks, in one pass |
+//! | `compress` | the codecs, streaming and capped |
+//! | `crc`, `varint` | checksum and integers |
+//! | `partitioner` | keys to partitions |
+//! | `error` | everything that can be wrong, with its API code |
+//!
+//! Never: files, sockets, clocks.
+
+mod attributes;
+mod batch;
+mod builder;
+mod compress;
+mod crc;
+mod error;
+mod header;
+mod partitioner;
+mod record;
+mod stamped;
+mod validate;
+mod varint;
+mod walk;
+
+pub use attributes::{Attributes, Compression, TimestampType};
+pub use batch::{Batch, RecordIter, Records};
+pub use builder::{BatchBuilder, ProducerFields, PushOutcome, record_encoded_bytes};
+pub use compress::DecompressLimits;
+pub use crc::crc32c;
+pub use error::{BatchError, CountLimit, RecordFault};
+pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC};
+pub use partitioner::partition_for_key;
+pub use record::{Headers, RecordRef};
+pub use stamped::{STAMP_BYTES, StampedBatch};
+pub use validate::{AppendRules, ValidBatch, validate_for_append};

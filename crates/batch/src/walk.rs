@@ -1,0 +1,147 @@
+//! One pass over the records of a batch, in memory that does not depend on how much they decompress to.
+
+use crate::{
+    Batch, BatchError, Compression, DecompressLimits, RecordRef,
+    batch::RecordPlan,
+    compress::Decoder,
+    error::RecordFault,
+    record::{RawRecord, take_record},
+    varint::take_varint,
+};
+
+/// What the window holds at first. It grows only where a single record is larger.
+const WINDOW_BYTES: usize = 32 * 1024;
+
+/// Shows every record of `batch` to `check`, with its attribute byte.
+///
+/// Compressed records pass through a window of 32 KiB, or of the largest record.
+pub(crate) fn walk(
+    batch: &Batch,
+    limits: DecompressLimits,
+    mut check: impl FnMut(u8, &RecordRef<'_>) -> Result<(), RecordFault>,
+) -> Result<(), BatchError> {
+    let plan = RecordPlan::new(batch.header());
+    let payload = batch.payload();
+    let mut place = Place { index: 0, offset_delta_min: 0 };
+    let extra_bytes = match batch.header().compression() {
+        Compression::None => {
+            let mut rest = &payload[..];
+            while place.index < plan.record_count {
+                place.next(&plan, take_record(&mut rest), &mut check)?;
+            }
+            rest.len()
+        }
+        codec => {
+            let mut window = Window::new(Decoder::new(codec, &payload, limits)?);
+            while place.index < plan.record_count {
+                let mut rest = window.whole_record()?;
+                let before = rest.len();
+                place.next(&plan, take_record(&mut rest), &mut check)?;
+                let taken = before - rest.len();
+                window.consume(taken);
+            }
+            window.left()?
+        }
+    };
+    match extra_bytes {
+        0 => Ok(()),
+        extra_bytes => Err(BatchError::TrailingRecordBytes {
+            record_count: plan.record_count,
+            extra_bytes: extra_bytes as u64,
+        }),
+    }
+}
+
+/// Which record comes next.
+struct Place {
+    index: u32,
+    offset_delta_min: u32,
+}
+
+impl Place {
+    #[inline]
+    fn next(
+        &mut self,
+        plan: &RecordPlan,
+        raw: Result<RawRecord<'_>, RecordFault>,
+        check: &mut impl FnMut(u8, &RecordRef<'_>) -> Result<(), RecordFault>,
+    ) -> Result<(), BatchError> {
+        let mut step = || {
+            let raw = raw?;
+            let record = plan.resolve(&raw, self.offset_delta_min)?;
+            check(raw.attributes, &record)?;
+            Ok(record.offset_delta + 1)
+        };
+        self.offset_delta_min = step().map_err(|fault| BatchError::Record { index: self.index, fault })?;
+        self.index += 1;
+        Ok(())
+    }
+}
+
+/// The stretch of decompressed bytes that is being looked at.
+struct Window<'a> {
+    decoder: Decoder<'a>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+}
+
+impl<'a> Window<'a> {
+    fn new(decoder: Decoder<'a>) -> Self {
+        Self { decoder, buffer: vec![0; WINDOW_BYTES], start: 0, end: 0, ended: false }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
+
+    /// The window's bytes once they hold the next record whole, or everything up to the end of the data.
+    fn whole_record(&mut self) -> Result<&[u8], BatchError> {
+        while !self.ended && !holds_record(self.bytes()) {
+            self.fill()?;
+        }
+        Ok(self.bytes())
+    }
+
+    /// Moves what is left to the front and reads more behind it.
+    fn fill(&mut self) -> Result<(), BatchError> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        while self.end < self.buffer.len() && !self.ended {
+            let count = self.decoder.read(self.buffer.get_mut(self.end..).unwrap_or_default())?;
+            self.end += count;
+            self.ended = count == 0;
+        }
+        Ok(())
+    }
+
+    /// How many bytes follow, as far as they are known: a byte too many is enough for an error.
+    fn left(&mut self) -> Result<usize, BatchError> {
+        if self.start == self.end && !self.ended {
+            self.fill()?;
+        }
+        Ok(self.bytes().len())
+    }
+}
+
+/// Whether the front of `bytes` is a length and as many bytes, or a length that is wrong anyway.
+#[inline]
+fn holds_record(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    match take_varint(&mut rest) {
+        Some(length) => usize::try_from(length).is_ok_and(|length| length <= rest.len()) || length < 0,
+        // Five bytes that are no varint never become one.
+        None => bytes.len() >= 5,
+    }
+}
