@@ -1,0 +1,60 @@
+//! The built-in default of every key.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use corduroy_types::{BrokerId, MIB};
+
+use super::{
+    model::{
+        BrokerConfig, ClusterConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig,
+        SecurityConfig, StorageConfig,
+    },
+    topic_defaults::TopicDefaults,
+    values::{Advertise, Auto, LogFilter, LogFormat, PartitionLevel, Watermark},
+};
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            node: NodeConfig {
+                id: BrokerId(1),
+                data_dir: PathBuf::from("/var/lib/brokerd"),
+                memory_limit: Auto::Auto,
+                drain_timeout: Duration::from_secs(30),
+            },
+            listen: ListenConfig {
+                grpc: loopback(9480),
+                http: loopback(9481),
+                advertise: Advertise::Auto,
+                max_connections: 10_000,
+            },
+            cluster: ClusterConfig { name: "default".to_owned() },
+            security: SecurityConfig { allow_insecure: false },
+            storage: StorageConfig {
+                disk_low_watermark: Watermark::Percent(10),
+                disk_block_watermark: Watermark::Percent(5),
+                recovery_threads: Auto::Auto,
+            },
+            topic_defaults: TopicDefaults {
+                partitions: 1,
+                replication: Auto::Auto,
+                configs: BTreeMap::new(),
+            },
+            limits: LimitsConfig {
+                request_max_bytes: 64 * MIB,
+                inflight_produce_bytes: 256 * MIB,
+                fetch_max_bytes: 50 * MIB,
+                inflight_fetch_bytes: 256 * MIB,
+                streams_per_connection: 128,
+            },
+            metrics: MetricsConfig { partition_level: PartitionLevel::Off },
+            log: LogConfig { level: LogFilter::info(), format: LogFormat::Auto },
+        }
+    }
+}
