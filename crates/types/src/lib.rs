@@ -8,6 +8,7 @@ mod error_code;
 mod error_text;
 mod ids;
 mod topic;
+mod topic_config;
 mod units;
 
 pub use acks::{Acks, Durability, Outcome, UnknownWord};
@@ -16,6 +17,10 @@ pub use error_code::{ErrorCode, ExitClass};
 pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, explain};
 pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use topic::{InvalidTopicName, TopicName};
+pub use topic_config::{
+    CONFIG_KEYS, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig, TopicConfigError,
+    UNLIMITED, explain_topic_config,
+};
 pub use units::{
     InvalidByteSize, InvalidDuration, format_byte_size, format_duration_ms, parse_byte_size,
     parse_duration_ms,
