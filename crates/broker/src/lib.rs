@@ -3,3 +3,4 @@
 //! Never: rules of its own.
 
 pub mod config;
+pub mod metrics;

@@ -1,0 +1,174 @@
+//! The values that labels take: closed sets, so that the number of series has an upper limit.
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+macro_rules! label_words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The label's text.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(
+                &self,
+                encoder: &mut LabelValueEncoder<'_>,
+            ) -> Result<(), std::fmt::Error> {
+                EncodeLabelValue::encode(&self.word(), encoder)
+            }
+        }
+    };
+}
+
+label_words! {
+    /// One rpc.
+    Api {
+        /// `Produce.Produce`; one request for each message of the stream.
+        Produce = "produce",
+        /// `Fetch.Fetch`.
+        Fetch = "fetch",
+        /// `Fetch.Consume`; one request for the whole stream.
+        Consume = "consume",
+        /// `Fetch.ListOffsets`.
+        ListOffsets = "list_offsets",
+        /// `Admin.ListTopics`.
+        ListTopics = "list_topics",
+        /// `Admin.DescribeTopics`.
+        DescribeTopics = "describe_topics",
+        /// `Admin.CreateTopics`.
+        CreateTopics = "create_topics",
+        /// `Admin.DeleteTopics`.
+        DeleteTopics = "delete_topics",
+        /// `Admin.AddPartitions`.
+        AddPartitions = "add_partitions",
+        /// `Admin.AlterTopicConfigs`.
+        AlterTopicConfigs = "alter_topic_configs",
+        /// `Admin.DeleteRecords`.
+        DeleteRecords = "delete_records",
+        /// `Cluster.DescribeCluster`.
+        DescribeCluster = "describe_cluster",
+    }
+}
+
+label_words! {
+    /// A part of a request's time.
+    Phase {
+        /// From the decoded request to the finished answer.
+        Total = "total",
+        /// Waiting for its turn: for room in a budget or for the partition's lock.
+        Queue = "queue",
+        /// The broker's own work: checks, copies, reads.
+        Local = "local",
+        /// Waiting for stable storage.
+        Fsync = "fsync",
+        /// From the finished answer to its last byte handed to the connection.
+        Send = "send",
+    }
+}
+
+label_words! {
+    /// How a connection attempt ended, or a connection.
+    ConnectionResult {
+        /// It was taken.
+        Accepted = "accepted",
+        /// `listen.max_connections` was reached.
+        Refused = "refused",
+        /// It held memory without progress and was closed.
+        Killed = "killed",
+    }
+}
+
+label_words! {
+    /// The way of bytes.
+    Direction {
+        /// Received.
+        In = "in",
+        /// Sent.
+        Out = "out",
+    }
+}
+
+label_words! {
+    /// A listener.
+    Listener {
+        /// `listen.grpc`.
+        Grpc = "grpc",
+    }
+}
+
+label_words! {
+    /// How a produce request ended.
+    ProduceOutcome {
+        /// Acknowledged.
+        Ok = "ok",
+        /// Refused before it was appended.
+        NotWritten = "not_written",
+        /// Appended, or perhaps: nobody knows whether it survives.
+        Unknown = "unknown",
+    }
+}
+
+label_words! {
+    /// Who read.
+    To {
+        /// A consumer.
+        Client = "client",
+    }
+}
+
+label_words! {
+    /// How a commit round reached stable storage.
+    RoundKind {
+        /// Each segment that it touched was synced.
+        Direct = "direct",
+    }
+}
+
+label_words! {
+    /// What was done about stored bytes that fail their checksum.
+    CorruptionAction {
+        /// An unacknowledged tail was cut when the log was recovered.
+        Cut = "cut",
+        /// A read was refused.
+        ReadRefused = "read_refused",
+    }
+}
+
+label_words! {
+    /// Why segments were removed.
+    DeletedReason {
+        /// `retention.ms`.
+        Time = "time",
+        /// `retention.bytes`.
+        Size = "size",
+        /// `delete-records`.
+        DeleteRecords = "delete_records",
+    }
+}
+
+label_words! {
+    /// A cache.
+    Cache {
+        /// Batches just appended.
+        Tail = "tail",
+    }
+}
+
+label_words! {
+    /// Whether a cache had it.
+    CacheResult {
+        /// Served from memory.
+        Hit = "hit",
+        /// Read from disk.
+        Miss = "miss",
+    }
+}

@@ -1,0 +1,177 @@
+//! Figures that are read at each scrape instead of being kept.
+
+use std::fmt;
+
+use arc_swap::ArcSwapOption;
+use corduroy_types::TopicName;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
+use super::Sampler;
+
+/// What the broker is at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct ScrapeSample {
+    /// The disks of data directories.
+    pub disks: Vec<DiskSample>,
+    /// Topics. At most [`super::DataMetrics::TOPICS_MAX`] are exported one by one.
+    pub topics: Vec<TopicSample>,
+    /// Partitions with series of their own: empty unless `metrics.partition_level` asks for them.
+    pub partitions: Vec<PartitionSample>,
+    /// Partitions that this broker leads.
+    pub partitions_led: u64,
+    /// Segments of all logs.
+    pub segments: u64,
+    /// Bytes in memory, by pool: `tail_cache`, `receive`, `fetch`.
+    pub memory: Vec<(&'static str, u64)>,
+}
+
+/// The disk of a data directory.
+#[derive(Clone, Debug)]
+pub struct DiskSample {
+    /// The directory, as configured.
+    pub dir: String,
+    /// Bytes that the broker may still write.
+    pub free_bytes: u64,
+    /// Bytes altogether.
+    pub total_bytes: u64,
+    /// What it can be used for.
+    pub state: DiskState,
+}
+
+/// What a disk can be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskState {
+    /// Everything.
+    Ok = 0,
+    /// Everything, but free space is below `storage.disk_low_watermark`.
+    Low = 1,
+    /// Free space is below `storage.disk_block_watermark`: produce requests are refused.
+    Blocked = 2,
+}
+
+/// A topic's size.
+#[derive(Clone, Debug)]
+pub struct TopicSample {
+    /// Its name.
+    pub name: TopicName,
+    /// Bytes of its segments.
+    pub bytes: u64,
+}
+
+/// A partition's range.
+#[derive(Clone, Debug)]
+pub struct PartitionSample {
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its index.
+    pub partition: u32,
+    /// The first readable offset.
+    pub log_start: i64,
+    /// The end of what consumers see.
+    pub high_watermark: i64,
+}
+
+pub(super) struct Sampled {
+    pub(super) source: ArcSwapOption<Sampler>,
+}
+
+impl fmt::Debug for Sampled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sampled")
+    }
+}
+
+impl Collector for Sampled {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(source) = self.source.load_full() else { return Ok(()) };
+        let sample = source();
+        disks(&mut encoder, &sample.disks)?;
+        topics(&mut encoder, &sample.topics)?;
+        partitions(&mut encoder, &sample.partitions)?;
+        let led = [([("role", "leader")], as_gauge(sample.partitions_led))];
+        gauges(&mut encoder, "partitions", "Partitions on this broker, by role", led)?;
+        let segments = [([("tier", "local")], as_gauge(sample.segments))];
+        gauges(&mut encoder, "segments", "Segments of all logs", segments)?;
+        let memory = sample.memory.iter().map(|(pool, bytes)| ([("pool", *pool)], as_gauge(*bytes)));
+        gauges(
+            &mut encoder,
+            "memory_bytes",
+            "Bytes in memory, by pool: tail_cache (newest records), receive (requests), fetch (answers)",
+            memory,
+        )
+    }
+}
+
+fn disks(encoder: &mut DescriptorEncoder<'_>, disks: &[DiskSample]) -> Result<(), fmt::Error> {
+    let label = |disk: &DiskSample| [("dir", disk.dir.clone())];
+    let free = disks.iter().map(|disk| (label(disk), as_gauge(disk.free_bytes)));
+    gauges(encoder, "disk_free_bytes", "Bytes that can still be written, by data directory", free)?;
+    let total = disks.iter().map(|disk| (label(disk), as_gauge(disk.total_bytes)));
+    gauges(encoder, "disk_total_bytes", "Size of the disk, by data directory", total)?;
+    let state = disks.iter().map(|disk| (label(disk), disk.state as i64));
+    gauges(
+        encoder,
+        "disk_state",
+        "State of the disk: 0 ok, 1 low on space, 2 blocked (produce requests are refused)",
+        state,
+    )
+}
+
+fn topics(encoder: &mut DescriptorEncoder<'_>, topics: &[TopicSample]) -> Result<(), fmt::Error> {
+    let (own, others) = topics.split_at(topics.len().min(super::DataMetrics::TOPICS_MAX));
+    let label = |name: &str| [("topic", name.to_owned()), ("tier", "local".to_owned())];
+    let others_bytes: u64 = others.iter().map(|topic| topic.bytes).sum();
+    let own = own.iter().map(|topic| (label(topic.name.as_str()), as_gauge(topic.bytes)));
+    let others = (!others.is_empty()).then(|| (label("__other"), as_gauge(others_bytes)));
+    gauges(encoder, "topic_bytes", "Bytes of stored segments", own.chain(others))
+}
+
+fn partitions(encoder: &mut DescriptorEncoder<'_>, all: &[PartitionSample]) -> Result<(), fmt::Error> {
+    let label = |partition: &PartitionSample| {
+        [("topic", partition.topic.to_string()), ("partition", partition.partition.to_string())]
+    };
+    let start = all.iter().map(|partition| (label(partition), partition.log_start));
+    gauges(
+        encoder,
+        "partition_start_offset",
+        "First readable offset (metrics.partition_level = all)",
+        start,
+    )?;
+    let high = all.iter().map(|partition| (label(partition), partition.high_watermark));
+    gauges(
+        encoder,
+        "partition_high_offset",
+        "End of what consumers see (metrics.partition_level = all)",
+        high,
+    )
+}
+
+fn as_gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Writes one gauge family; nothing at all when it has no series.
+fn gauges<'a, V, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = ([(&'a str, V); N], i64)>,
+) -> Result<(), fmt::Error>
+where
+    [(&'a str, V); N]: prometheus_client::encoding::EncodeLabelSet,
+{
+    let mut series = series.into_iter().peekable();
+    if series.peek().is_none() {
+        return Ok(());
+    }
+    let help = format!("{help}.");
+    let mut family: MetricEncoder<'_> = encoder.encode_descriptor(name, &help, None, MetricType::Gauge)?;
+    for (labels, value) in series {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

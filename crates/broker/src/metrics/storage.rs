@@ -1,0 +1,109 @@
+//! Disk, log and caches.
+
+use prometheus_client::{encoding::EncodeLabelSet, metrics::family::Family, registry::Registry};
+
+use super::{
+    Counter, Histogram,
+    labels::{Cache, CacheResult, CorruptionAction, DeletedReason, RoundKind},
+    seconds_buckets,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: RoundKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAction {
+    action: CorruptionAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: DeletedReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCache {
+    cache: Cache,
+    result: CacheResult,
+}
+
+/// The storage metrics.
+#[derive(Clone, Debug)]
+pub struct StorageMetrics {
+    /// Seconds of each append: checks, offsets, into memory. No disk is touched.
+    pub append_seconds: Histogram,
+    /// Commit rounds that synced the segments they touched.
+    pub commit_rounds_direct: Counter,
+    /// Seconds of each commit round, writes and syncs together.
+    pub commit_round_seconds: Histogram,
+    /// Seconds of each sync call.
+    pub fsync_seconds: Histogram,
+    corruption: Family<OfAction, Counter>,
+    deleted: Family<OfReason, Counter>,
+    cache: Family<OfCache, Counter>,
+}
+
+impl StorageMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let rounds = Family::<OfKind, Counter>::default();
+        let metrics = Self {
+            append_seconds: seconds_buckets(),
+            commit_rounds_direct: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Direct }),
+            commit_round_seconds: seconds_buckets(),
+            fsync_seconds: seconds_buckets(),
+            corruption: Family::default(),
+            deleted: Family::default(),
+            cache: Family::default(),
+        };
+        registry.register(
+            "append_seconds",
+            "Time of appends into memory, checks included",
+            metrics.append_seconds.clone(),
+        );
+        registry.register("commit_rounds", "Commit rounds, by the way they became durable", rounds);
+        registry.register(
+            "commit_round_seconds",
+            "Time of commit rounds, writes and syncs together",
+            metrics.commit_round_seconds.clone(),
+        );
+        registry.register("fsync_seconds", "Time of sync calls", metrics.fsync_seconds.clone());
+        registry.register(
+            "log_corruption",
+            "Damage found in logs, by what was done: cut (an unacknowledged tail at recovery), read_refused",
+            metrics.corruption.clone(),
+        );
+        registry.register(
+            "retention_deleted_bytes",
+            "Bytes of segments removed, by reason: time, size, delete_records",
+            metrics.deleted.clone(),
+        );
+        registry.register("cache_requests", "Reads by cache and result", metrics.cache.clone());
+        for &action in CorruptionAction::ALL {
+            let _ = metrics.corruption(action);
+        }
+        for &reason in DeletedReason::ALL {
+            let _ = metrics.deleted_bytes(reason);
+        }
+        for &result in CacheResult::ALL {
+            let _ = metrics.tail_cache(result);
+        }
+        metrics
+    }
+
+    /// Places of damage found in logs.
+    pub fn corruption(&self, action: CorruptionAction) -> Counter {
+        self.corruption.get_or_create_owned(&OfAction { action })
+    }
+
+    /// Bytes of segments that were removed.
+    pub fn deleted_bytes(&self, reason: DeletedReason) -> Counter {
+        self.deleted.get_or_create_owned(&OfReason { reason })
+    }
+
+    /// Reads that the tail cache served, or did not. Keep the handles.
+    pub fn tail_cache(&self, result: CacheResult) -> Counter {
+        self.cache.get_or_create_owned(&OfCache { cache: Cache::Tail, result })
+    }
+}
