@@ -2,6 +2,7 @@
 //! lengths that it declares.
 
 #![expect(unsafe_code, reason = "a counting global allocator, for this test alone")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of the test functions")]
 
 mod support;
 
