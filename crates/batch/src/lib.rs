@@ -18,6 +18,31 @@
 //! | `error` | everything that can be wrong, with its API code |
 //!
 //! Never: files, sockets, clocks.
+//!
+//! ```
+//! use corduroy_batch::{AppendRules, Batch, BatchBuilder, Compression, DecompressLimits, validate_for_append};
+//! use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
+//!
+//! // The producer builds,
+//! let now = TimestampMs(1_700_000_000_000);
+//! let mut builder = BatchBuilder::new(Compression::Lz4, 1024 * 1024);
+//! let headers = [("trace", Some(&b"42"[..]))];
+//! let _added = builder.push(now, Some(b"alice"), Some(b"hello"), headers)?;
+//! let bytes = builder.build()?;
+//!
+//! // the leader checks and stamps,
+//! let batch = Batch::parse(bytes)?;
+//! let batch = validate_for_append(&batch, &AppendRules::default(), now)?.into_batch();
+//! let stored = batch.stamp(Offset::ZERO, LeaderEpoch::ZERO).to_bytes();
+//!
+//! // and the consumer reads in place.
+//! let records = Batch::parse(stored)?.records(DecompressLimits::default())?;
+//! for record in &records {
+//!     let record = record?;
+//!     assert_eq!((record.offset, record.value), (Offset::ZERO, Some(&b"hello"[..])));
+//! }
+//! # Ok::<(), corduroy_batch::BatchError>(())
+//! ```
 
 mod attributes;
 mod batch;

@@ -1,7 +1,7 @@
 //! Zig-zag variable-length integers, as protobuf and the record format write them.
 //!
-//! Little groups of seven bits, least significant first; a set top bit says that another byte follows. One or
-//! two bytes are by far the most frequent and take the first two match arms.
+//! Little groups of seven bits, least significant first; a set top bit says that another byte follows. Up to
+//! three bytes are by far the most frequent and take a path without a loop.
 
 /// Bytes of the longest 64-bit varint.
 pub(crate) const VARLONG_BYTES_MAX: usize = 10;
@@ -9,16 +9,9 @@ pub(crate) const VARLONG_BYTES_MAX: usize = 10;
 /// Takes a 32-bit varint off the front, or `None` when it is cut short or does not fit.
 #[inline]
 pub(crate) fn take_varint(rest: &mut &[u8]) -> Option<i32> {
-    let raw = match *rest {
-        [a, tail @ ..] if *a < 0x80 => {
-            *rest = tail;
-            u32::from(*a)
-        }
-        [a, b, tail @ ..] if *b < 0x80 => {
-            *rest = tail;
-            u32::from(*a & 0x7f) | (u32::from(*b) << 7)
-        }
-        _ => u32::try_from(take_long(rest, 5)?).ok()?,
+    let raw = match take_short(rest) {
+        Some(raw) => raw,
+        None => u32::try_from(take_long(rest, 5)?).ok()?,
     };
     Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
 }
@@ -26,18 +19,25 @@ pub(crate) fn take_varint(rest: &mut &[u8]) -> Option<i32> {
 /// Takes a 64-bit varint off the front, or `None` when it is cut short or does not fit.
 #[inline]
 pub(crate) fn take_varlong(rest: &mut &[u8]) -> Option<i64> {
-    let raw = match *rest {
-        [a, tail @ ..] if *a < 0x80 => {
-            *rest = tail;
-            u64::from(*a)
-        }
-        [a, b, tail @ ..] if *b < 0x80 => {
-            *rest = tail;
-            u64::from(*a & 0x7f) | (u64::from(*b) << 7)
-        }
-        _ => take_long(rest, VARLONG_BYTES_MAX)?,
+    let raw = match take_short(rest) {
+        Some(raw) => u64::from(raw),
+        None => take_long(rest, VARLONG_BYTES_MAX)?,
     };
     Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+}
+
+/// Takes one, two or three bytes, or nothing when the varint is longer or cut short.
+#[inline]
+fn take_short(rest: &mut &[u8]) -> Option<u32> {
+    let group = |byte: u8| u32::from(byte & 0x7f);
+    let (raw, tail) = match *rest {
+        [a, tail @ ..] if *a < 0x80 => (u32::from(*a), tail),
+        [a, b, tail @ ..] if *b < 0x80 => (group(*a) | group(*b) << 7, tail),
+        [a, b, c, tail @ ..] if *c < 0x80 => (group(*a) | group(*b) << 7 | group(*c) << 14, tail),
+        _ => return None,
+    };
+    *rest = tail;
+    Some(raw)
 }
 
 #[cold]
