@@ -1,1 +1,56 @@
-//! placeholder
+//! One partition's log on a [`Disk`].
+//!
+//! [`Log`] takes batches into memory and decides; what it wants done on disk it hands out as values that the
+//! caller performs, without the log's lock: a [`Round`] makes appends durable, a [`ReadPlan`] or
+//! [`TimeLookupPlan`] reads, a [`Removal`] deletes, a [`Reopen`] repairs after a failed write. The only methods
+//! that touch the disk themselves are [`Log::open`] and [`Log::close`].
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `disk` | the door to storage: the trait, the real one, the simulated one |
+//! | `log` | the [`Log`] itself: its parts, cursors, figures |
+//! | `append`, `round` | batches into memory; commit rounds; what a failed one means |
+//! | `read`, `time_lookup`, `tail` | reads by offset and by time; the newest batches in memory |
+//! | `retention` | retention by size and time, delete-records |
+//! | `recovery`, `reopen`, `close` | from files to a log and back |
+//! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
+//! | `state_file` | the log start, durable |
+//!
+//! Never: threads, a clock, tokio, the network. Time is an argument; retries and waiting belong to the caller.
+
+mod append;
+mod close;
+mod config;
+mod cursors;
+pub mod disk;
+mod error;
+mod index;
+mod log;
+
+mod read;
+mod read_disk;
+mod recovery;
+mod reopen;
+mod retention;
+mod round;
+mod scan;
+mod segment;
+mod shared;
+mod state_file;
+mod tail;
+mod time_lookup;
+
+pub use append::Appended;
+pub use config::{BATCH_BYTES_MAX, LogConfig};
+pub use cursors::{CursorOrder, Cursors};
+pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
+pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
+pub use index::IndexDoubt;
+pub use log::{Log, LogStats};
+pub use read::{ReadBatches, ReadCursor, ReadPlan};
+pub use recovery::{Cut, RecoveryReport};
+pub use reopen::Reopen;
+pub use retention::{ObsoleteFiles, Removal};
+pub use round::{Round, RoundResult, Step};
+pub use scan::{Damage, DamageReason};
+pub use time_lookup::{FoundRecord, TimeLookupPlan};

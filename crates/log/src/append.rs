@@ -1,0 +1,79 @@
+//! Appending: a batch goes into memory and gets its offsets. No I/O, no waiting.
+
+use std::sync::Arc;
+
+use corduroy_batch::Batch;
+use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::config::BATCH_BYTES_MAX;
+use crate::error::AppendError;
+use crate::log::Log;
+use crate::round::{Pending, Point};
+use crate::segment::Active;
+
+/// The offsets that a batch got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The offset after its last: the new log end.
+    pub next_offset: Offset,
+}
+
+impl Log {
+    /// Appends a batch that the leader has validated; its bytes are shared, not copied, unless it is small.
+    ///
+    /// It is in memory then, and in the next round; it counts when `counted_end` reaches `next_offset`. `now`
+    /// only serves to roll segments whose records have no timestamp.
+    ///
+    /// # Errors
+    /// In every case the batch was certainly not written; see [`AppendError`] for what to do.
+    pub fn append(
+        &mut self,
+        batch: Batch,
+        epoch: LeaderEpoch,
+        now: TimestampMs,
+    ) -> Result<Appended, AppendError> {
+        if let Some(failure) = &self.failure {
+            return Err(AppendError::StorageFailed(failure.clone()));
+        }
+        let bytes = batch.total_bytes();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(AppendError::BatchTooLarge { bytes });
+        }
+        let log_end = self.cursors.log_end();
+        let count = u64::from(batch.header().last_offset_delta) + 1;
+        let exhausted = AppendError::OffsetsExhausted { log_end, count };
+        let next_offset = log_end.checked_add(count).ok_or(exhausted.clone())?;
+        if self.active.must_roll(batch.header(), next_offset.saturating_sub(1), &self.config, now) {
+            self.roll();
+        }
+        self.cursors.append(next_offset, self.config.durability).map_err(|_| exhausted)?;
+        if !self.active.created {
+            self.active.created = true;
+            self.pending.push_back(Pending::Create(Arc::clone(&self.active.file)));
+        }
+        let stamped = batch.stamp(log_end, epoch);
+        let position = self.active.bytes;
+        self.active.note(stamped.header(), now);
+        let entry = self.tail.push(stamped, self.active.base(), position);
+        self.pending.push_back(Pending::Write { file: Arc::clone(&self.active.file), entry });
+        self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
+        Ok(Appended { base_offset: log_end, next_offset })
+    }
+
+    /// Seals the active segment, if it holds anything, and begins another at the log end. The new one's file is
+    /// made by the round that first writes to it.
+    pub(crate) fn roll(&mut self) {
+        if self.active.bytes == 0 {
+            return;
+        }
+        let log_end = self.cursors.log_end();
+        let (offsets, times) = self.active.index.finish();
+        let end = Point { offset: log_end, segment_base: self.active.base(), position: self.active.bytes };
+        let file = Arc::clone(&self.active.file);
+        self.pending.push_back(Pending::Seal { file, end, offsets, times });
+        Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end)));
+        self.active = Active::new(&self.shared.dir, log_end, &self.config);
+    }
+}

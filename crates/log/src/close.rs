@@ -1,0 +1,44 @@
+//! Closing: everything durable, the active segment's indexes written.
+
+use corduroy_types::Durability;
+
+use crate::disk::OpenMode;
+use crate::error::LogError;
+use crate::log::Log;
+use crate::segment::{INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+
+impl Log {
+    /// Writes and syncs what is left, whatever the durability, and the active segment's indexes; then the log
+    /// can be opened as clean. Performs I/O.
+    ///
+    /// # Errors
+    /// [`LogError::StorageFailed`] when the log has stopped or stops now, [`LogError::WrongRound`] while a round
+    /// is in flight. The log must then be opened as unclean.
+    pub fn close(mut self) -> Result<(), LogError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure.into());
+        }
+        if let Some(got) = self.in_flight {
+            return Err(LogError::WrongRound { got, in_flight: self.in_flight });
+        }
+        self.config.durability = Durability::Sync;
+        let disk = std::sync::Arc::clone(&self.shared.disk);
+        while let Some(round) = self.take_round() {
+            let result = round.perform(&*disk);
+            self.round_done(result)?;
+        }
+        if self.active.bytes == 0 {
+            return Ok(());
+        }
+        let (offsets, times) = self.active.index.finish();
+        for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
+            let path = file_path(&self.shared.dir, self.active.base(), suffix);
+            let written = disk.open(&path, OpenMode::Truncate).and_then(|file| {
+                file.write_at(&[contents], 0)?;
+                file.sync()
+            });
+            written.map_err(LogError::io("write", path))?;
+        }
+        disk.sync_dir(&self.shared.dir).map_err(LogError::io("sync", &*self.shared.dir))
+    }
+}

@@ -1,0 +1,50 @@
+//! What a log is told about itself.
+
+use corduroy_types::{Durability, MIB};
+
+/// How one partition's log behaves. Topic configs of the same name are the source of most of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Whether an append counts when it is on stable storage or when it is in the page cache.
+    pub durability: Durability,
+    /// `segment.bytes`: a segment is rolled before it grows beyond this. One batch may alone be larger.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is rolled when its records span more time than this.
+    pub segment_ms: u64,
+    /// Bytes between two index entries (Kafka's `index.interval.bytes`).
+    pub index_interval_bytes: u32,
+    /// Bytes an index may grow to before the segment is rolled (Kafka's `segment.index.bytes`).
+    pub index_bytes_max: u32,
+    /// `retention.bytes`: older segments may go while the log is larger than this. `None` keeps them.
+    pub retention_bytes: Option<u64>,
+    /// `retention.ms`: segments may go whose newest record is older than this. `None` keeps them.
+    pub retention_ms: Option<u64>,
+    /// Bytes of the newest batches that reads are served from memory. Batches that are not on disk yet are
+    /// always kept, beyond this if need be.
+    pub tail_bytes: u64,
+    /// Bytes of batches that one commit round carries at most; one batch may alone be more.
+    pub round_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            segment_bytes: 256 * MIB,
+            segment_ms: 7 * 24 * 3_600_000,
+            index_interval_bytes: 4096,
+            index_bytes_max: 10 << 20,
+            retention_bytes: None,
+            retention_ms: Some(7 * 24 * 3_600_000),
+            tail_bytes: 4 * MIB,
+            round_bytes: 16 * MIB,
+        }
+    }
+}
+
+/// No stored batch is larger; a length field that says so is damage. Producers are held to far less.
+pub const BATCH_BYTES_MAX: u32 = 128 << 20;
+
+/// Batches below this size are copied when they are kept, so that a small slice does not hold on to the large
+/// network buffer it came in.
+pub(crate) const COPIED_BELOW_BYTES: usize = 4 << 10;

@@ -1,0 +1,141 @@
+//! What can go wrong, by operation.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use corduroy_types::Offset;
+
+use crate::scan::Damage;
+
+/// A write or sync failed, and the log has stopped taking appends. Reopen it: see [`crate::Log::plan_reopen`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the log stopped at offset {} after a failed {step}: {reason}; reopen it", lost.start)]
+pub struct StorageFailure {
+    /// What failed, in words: `write of 4096 bytes to …`.
+    pub step: String,
+    /// What the disk said.
+    pub reason: String,
+    /// Whether it was a sync that failed, so that even the page cache says nothing about the bytes.
+    pub in_sync: bool,
+    /// Offsets that were appended and are not known durable. Whoever waits for one gets *unknown*.
+    pub lost: Range<Offset>,
+}
+
+/// Why a batch was not appended. In each case certainly nothing of it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The log has stopped. Retry after it was reopened.
+    #[error(transparent)]
+    StorageFailed(StorageFailure),
+    /// The offsets of this partition are used up. Do not retry.
+    #[error("offset {log_end} plus {count} records exceeds the greatest offset there can be")]
+    OffsetsExhausted {
+        /// The offset the batch would have begun at.
+        log_end: Offset,
+        /// The offsets it needs.
+        count: u64,
+    },
+    /// The batch is larger than any the log stores. Do not retry.
+    #[error("a batch of {bytes} bytes is larger than the {} that a log stores", crate::BATCH_BYTES_MAX)]
+    BatchTooLarge {
+        /// Its size.
+        bytes: u32,
+    },
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Retention or delete-records has passed the offset. Go on at `log_start`.
+    #[error("offset {from} is below the log start {log_start}")]
+    BelowStart {
+        /// The offset asked for.
+        from: Offset,
+        /// The first offset there is.
+        log_start: Offset,
+    },
+    /// The offset does not exist yet.
+    #[error("offset {from} is above the log end {log_end}")]
+    AboveEnd {
+        /// The offset asked for.
+        from: Offset,
+        /// The offset that the next record will get.
+        log_end: Offset,
+    },
+    /// Stored bytes are damaged. Do not retry; go on at `next_good` to skip what is lost.
+    #[error("{damage}; the next readable offset is {}", next_good.map_or_else(|| "none".to_owned(), |offset| offset.to_string()))]
+    Corrupt {
+        /// Where, and what is wrong there.
+        damage: Box<Damage>,
+        /// The next offset known to be readable, if any.
+        next_good: Option<Offset>,
+    },
+    /// The disk failed to read. Retry; if it repeats, check the disk.
+    #[error("cannot read {}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+/// Why records were not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// Only what is committed can be deleted. Use an offset up to the high watermark.
+    #[error("cannot delete records before offset {before}: the high watermark is {high_watermark}")]
+    AboveHighWatermark {
+        /// The offset asked for.
+        before: Offset,
+        /// The greatest offset allowed.
+        high_watermark: Offset,
+    },
+}
+
+/// Why a log could not be opened, kept or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk failed. The partition stays as it was; retry after checking the disk.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried: `open`, `list`.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// A round failed, now or before: the log is stopped.
+    #[error(transparent)]
+    StorageFailed(#[from] StorageFailure),
+    /// The partition's state file has a newer format. Use the version that wrote it, or a newer one.
+    #[error("{} has format {version}; this version knows up to {known}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        version: u16,
+        /// The newest one known.
+        known: u16,
+    },
+    /// The report is not of the round in flight. A mistake in the caller: each round is reported once.
+    #[error("round {got} was reported, but the round in flight is {in_flight:?}")]
+    WrongRound {
+        /// The round reported.
+        got: u64,
+        /// The one in flight.
+        in_flight: Option<u64>,
+    },
+    /// A cursor would have left its place. A mistake in this crate.
+    #[error(transparent)]
+    Cursors(#[from] crate::CursorOrder),
+}
+
+impl LogError {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}

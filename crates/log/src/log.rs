@@ -1,0 +1,169 @@
+//! The log itself: its parts, and what can be seen of it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use corduroy_types::{Offset, TimestampMs};
+
+use crate::config::LogConfig;
+use crate::cursors::Cursors;
+use crate::error::StorageFailure;
+use crate::round::{Pending, Point};
+use crate::segment::{Active, Sealed, SegmentFile};
+use crate::shared::Shared;
+use crate::tail::Tail;
+
+/// One partition's log. Whoever holds it serialises access; no method but open and close does I/O.
+#[derive(Debug)]
+pub struct Log {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: LogConfig,
+    pub(crate) cursors: Cursors,
+    /// Oldest first; shared with plans, so that taking a snapshot costs nothing.
+    pub(crate) sealed: Arc<Vec<Arc<Sealed>>>,
+    /// Segments that end at or below this are whole on disk with their indexes; only those may be removed.
+    pub(crate) settled_end: Offset,
+    pub(crate) active: Active,
+    pub(crate) tail: Tail,
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) in_flight: Option<u64>,
+    pub(crate) next_round: u64,
+    /// Up to where rounds have written, and synced.
+    pub(crate) written: Point,
+    pub(crate) durable: Point,
+    /// The file that `written` is in, once there is one, and what it is when the round in flight succeeds.
+    pub(crate) written_file: Option<Arc<SegmentFile>>,
+    pub(crate) round_file: Option<Arc<SegmentFile>>,
+    /// Whether the partition's directory and state file are known to be durable.
+    pub(crate) dir_durable: bool,
+    pub(crate) failure: Option<StorageFailure>,
+}
+
+/// Figures of one log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Segments, the active one included.
+    pub segments: u64,
+    /// Bytes of batches in them, those not yet written included.
+    pub bytes: u64,
+    /// Bytes of batches held in memory.
+    pub tail_bytes: u64,
+    /// The greatest timestamp of a record, if any has one.
+    pub max_timestamp: Option<TimestampMs>,
+}
+
+impl Log {
+    /// A log from its parts, everything in it durable.
+    pub(crate) fn from_parts(
+        shared: Arc<Shared>,
+        config: LogConfig,
+        cursors: Cursors,
+        sealed: Vec<Arc<Sealed>>,
+        active: Active,
+        dir_durable: bool,
+    ) -> Self {
+        let end = Point { offset: cursors.log_end(), segment_base: active.base(), position: active.bytes };
+        Self {
+            shared,
+            config,
+            cursors,
+            sealed: Arc::new(sealed),
+            settled_end: active.base(),
+            written_file: active.created.then(|| Arc::clone(&active.file)),
+            active,
+            tail: Tail::default(),
+            pending: VecDeque::new(),
+            in_flight: None,
+            next_round: 0,
+            written: end,
+            durable: end,
+            round_file: None,
+            dir_durable,
+            failure: None,
+        }
+    }
+
+    /// Where the log begins and ends.
+    pub fn cursors(&self) -> Cursors {
+        self.cursors
+    }
+
+    /// Why the log has stopped, if it has. It then has to be reopened: see [`Log::plan_reopen`].
+    pub fn failure(&self) -> Option<&StorageFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Whether there is something for a round to do, now or when the one in flight is done.
+    pub fn wants_round(&self) -> bool {
+        let unsynced = self.config.durability == corduroy_types::Durability::Sync
+            && self.durable.offset < self.written.offset;
+        self.failure.is_none() && (!self.pending.is_empty() || unsynced)
+    }
+
+    /// Whether a round is in flight.
+    pub fn round_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// The directory of the partition.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// The present config.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Changes how the log behaves from now on; what is stored stays as it is. A change of
+    /// `index_interval_bytes` applies to segments begun later. A topic that changes to durability `sync` does
+    /// not take back what it counted before; the next round makes it durable.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+        self.cursors = self.cursors.counting(config.durability);
+        self.tail.shrink(config.tail_bytes, self.cursors.written_end());
+    }
+
+    /// Figures, without I/O.
+    pub fn stats(&self) -> LogStats {
+        let sealed_bytes: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
+        let active_max = self.active.index.max_timestamp().map(|(timestamp, _)| timestamp);
+        let sealed_max = self.sealed.iter().filter_map(|sealed| sealed.max_timestamp).max();
+        LogStats {
+            segments: self.sealed.len() as u64 + 1,
+            bytes: sealed_bytes + self.active.bytes,
+            tail_bytes: self.tail.bytes(),
+            max_timestamp: sealed_max.max(active_max),
+        }
+    }
+
+    /// Gives back open files and the memory of batches that are on disk. Both come back when needed.
+    pub fn release_idle(&mut self) {
+        self.tail.shrink(0, self.cursors.written_end());
+        // A handle with unsynced writes is kept: it is the one that learns of their failure.
+        if self.in_flight.is_none() && self.durable.offset == self.cursors.log_end() {
+            self.active.file.release();
+        }
+        for sealed in self.sealed.iter() {
+            sealed.file.release();
+            if sealed.end <= self.settled_end {
+                *sealed.indexes.lock() = None;
+            }
+        }
+    }
+
+    /// The sealed segment that holds `offset`, unless it is in the active one.
+    pub(crate) fn sealed_at(&self, offset: Offset) -> Option<&Arc<Sealed>> {
+        self.sealed.get(self.sealed.partition_point(|sealed| sealed.end <= offset))
+    }
+
+    /// How many bytes of a segment have been written and can be read from its file.
+    pub(crate) fn readable_bytes(&self, base: Offset, bytes: u64) -> u64 {
+        match base.cmp(&self.written.segment_base) {
+            std::cmp::Ordering::Less => bytes,
+            std::cmp::Ordering::Equal => self.written.position,
+            std::cmp::Ordering::Greater => 0,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Reading batches from a segment file: finding the first, taking as many as fit, checking each.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_batch::{BatchHeader, HEADER_BYTES};
+use corduroy_types::Offset;
+
+use crate::disk::DiskFile;
+use crate::error::ReadError;
+use crate::index::{Expect, Indexes, ScanStart};
+use crate::read::{Hint, ReadBatches, ReadCursor};
+use crate::recovery::index_segment;
+use crate::scan::{Damage, DamageReason, check_crc, parse_header};
+use crate::segment::{Sealed, SegmentFile};
+use crate::shared::Shared;
+
+/// What a read from a segment file needs to know.
+#[derive(Debug)]
+pub(crate) struct DiskRead {
+    pub(crate) file: Arc<SegmentFile>,
+    pub(crate) place: Place,
+    /// Where the batch should begin, if the reader knows from before.
+    pub(crate) hint: Option<u64>,
+    /// Bytes of the file that were written.
+    pub(crate) limit: u64,
+    /// The offset at which those bytes end.
+    pub(crate) end: Offset,
+    pub(crate) from: Offset,
+    pub(crate) max_bytes: u32,
+    pub(crate) upper: Offset,
+}
+
+/// Where to begin looking.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Sealed(Arc<Sealed>),
+    Active(ScanStart),
+}
+
+/// Bytes to read beyond `max_bytes` to reach the first batch from an index entry before it.
+const SLACK_BYTES: u64 = 8 << 10;
+
+enum Stop {
+    Io(io::Error),
+    Damage(Damage),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl DiskRead {
+    pub(crate) fn perform(&self, shared: &Shared) -> Result<ReadBatches, ReadError> {
+        let stop = match self.try_all(shared) {
+            Ok(read) => return Ok(read),
+            Err(stop) => stop,
+        };
+        // The file may have been removed since the plan was made; then that is the answer.
+        let log_start = shared.log_start();
+        if self.from < log_start {
+            return Err(ReadError::BelowStart { from: self.from, log_start });
+        }
+        match stop {
+            Stop::Io(source) => Err(ReadError::Io { file: self.file.path(), source }),
+            Stop::Damage(damage) => {
+                let next_good = self.next_good(shared, &damage);
+                Err(ReadError::Corrupt { damage: Box::new(damage), next_good })
+            }
+        }
+    }
+
+    /// Tries the hint, then the index, then walks from the segment's start: only damage that the last of them
+    /// meets is damage of the log, not of what pointed into it.
+    fn try_all(&self, shared: &Shared) -> Result<ReadBatches, Stop> {
+        let file = self.file.open(&*shared.disk)?;
+        if let Some(position) = self.hint {
+            let start = ScanStart { position, expect: Expect::Base(self.from) };
+            if let Ok(read) = self.read_from(&*file, start) {
+                return Ok(read);
+            }
+        }
+        let start = match &self.place {
+            Place::Active(start) => *start,
+            Place::Sealed(sealed) => {
+                sealed_indexes(shared, sealed, &*file)?.scan_start(sealed.base(), self.from)
+            }
+        };
+        match self.read_from(&*file, start) {
+            Err(Stop::Damage(_)) if start.position > 0 => {
+                self.read_from(&*file, ScanStart::of_segment(self.file.base))
+            }
+            other => other,
+        }
+    }
+
+    fn read_from(&self, file: &dyn DiskFile, start: ScanStart) -> Result<ReadBatches, Stop> {
+        let mut search = Search::new(self, file, start);
+        search.find_first()?;
+        search.take_batches()
+    }
+
+    /// The next offset that can be read: the first sound batch that an index entry points to, or the next
+    /// segment. Records are not searched for what looks like a batch, since a producer may write such bytes.
+    fn next_good(&self, shared: &Shared, damage: &Damage) -> Option<Offset> {
+        let Place::Sealed(sealed) = &self.place else { return None };
+        let file = self.file.open(&*shared.disk).ok()?;
+        let indexes = sealed_indexes(shared, sealed, &*file).ok()?;
+        let beyond = indexes.scan_starts(sealed.base()).filter(|start| start.position > damage.position);
+        let found = beyond.filter(|start| start.expect.offset() > self.from).find_map(|start| {
+            let mut search = Search::new(self, &*file, start);
+            let header = search.header().ok()?;
+            search.whole(&header).ok()?;
+            Some(header.base_offset)
+        });
+        found.or(Some(sealed.end))
+    }
+}
+
+/// The indexes of a sealed segment: as they are in memory, mapped, or built anew when the files are doubtful.
+pub(crate) fn sealed_indexes(shared: &Shared, sealed: &Sealed, file: &dyn DiskFile) -> io::Result<Indexes> {
+    let mut slot = sealed.indexes.lock();
+    if let Some(indexes) = &*slot {
+        return Ok(indexes.clone());
+    }
+    let mapped = Indexes::map(&*shared.disk, &shared.dir, sealed.base(), sealed.end, sealed.bytes);
+    let indexes = match mapped {
+        Ok(indexes) => indexes,
+        Err(_) => {
+            let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
+            index_segment(interval, path, file, sealed.base(), None, sealed.bytes)?.0.indexes()
+        }
+    };
+    Ok(slot.insert(indexes).clone())
+}
+
+/// One pass over a part of a segment file.
+struct Search<'a> {
+    read: &'a DiskRead,
+    file: &'a dyn DiskFile,
+    buffer: Vec<u8>,
+    /// Where in the file the buffer begins.
+    buffer_at: u64,
+    /// Where in the file the search is, and what is known of the batch there.
+    position: u64,
+    expect: Expect,
+}
+
+impl<'a> Search<'a> {
+    fn new(read: &'a DiskRead, file: &'a dyn DiskFile, start: ScanStart) -> Self {
+        let ScanStart { position, expect } = start;
+        Self { read, file, buffer: Vec::new(), buffer_at: position, position, expect }
+    }
+
+    /// Moves to the batch that holds `from`.
+    fn find_first(&mut self) -> Result<(), Stop> {
+        loop {
+            let header = self.header()?;
+            if header.next_offset() > self.read.from {
+                return Ok(());
+            }
+            self.step_over(&header);
+        }
+    }
+
+    /// Takes whole batches from here on, until the first that does not fit.
+    fn take_batches(mut self) -> Result<ReadBatches, Stop> {
+        let first = self.header()?;
+        if first.next_offset() > self.read.upper {
+            return Ok(ReadBatches::none(self.read.from));
+        }
+        self.whole(&first)?;
+        let begin = self.position;
+        self.step_over(&first);
+        let most = begin.saturating_add(self.read.max_bytes.into());
+        while self.position < self.read.limit {
+            // What is not in memory yet, does not fit, or is damaged is left for the next read.
+            let left = self.read.limit - self.position;
+            let Ok(header) = parse_header(self.ahead(), left) else { break };
+            let total = header.total_bytes();
+            let fits = self.position + u64::from(total) <= most && header.next_offset() <= self.read.upper;
+            let Some(batch) = self.ahead().get(..total as usize).filter(|_| fits) else { break };
+            if !self.expect.holds(&header) || check_crc(&header, batch).is_err() {
+                break;
+            }
+            self.step_over(&header);
+        }
+        let skip = usize::try_from(begin - self.buffer_at).unwrap_or(usize::MAX);
+        let take = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
+        let bytes = Bytes::from(self.buffer);
+        let bytes = bytes.slice(skip.min(bytes.len())..take.min(bytes.len()));
+        let hint = Hint { segment_base: self.read.file.base, position: self.position };
+        let next_offset = self.expect.offset();
+        Ok(ReadBatches { bytes, next_offset, next: ReadCursor { offset: next_offset, hint: Some(hint) } })
+    }
+
+    fn step_over(&mut self, header: &BatchHeader) {
+        self.position += u64::from(header.total_bytes());
+        self.expect = Expect::Base(header.next_offset());
+    }
+
+    /// The header of the batch here.
+    fn header(&mut self) -> Result<BatchHeader, Stop> {
+        let left = self.read.limit.saturating_sub(self.position);
+        if left == 0 {
+            return Err(self.damage(DamageReason::Missing { next: self.read.end }));
+        }
+        self.fill(HEADER_BYTES, left)?;
+        let header = parse_header(self.ahead(), left).map_err(|reason| self.damage(reason))?;
+        if !self.expect.holds(&header) {
+            return Err(self.damage(DamageReason::WrongOffset { got: header.base_offset }));
+        }
+        Ok(header)
+    }
+
+    /// Has the whole batch here in memory and checks it.
+    fn whole(&mut self, header: &BatchHeader) -> Result<(), Stop> {
+        let total = header.total_bytes() as usize;
+        let left = self.read.limit.saturating_sub(self.position);
+        self.fill(total, left)?;
+        let batch = self.ahead().get(..total).ok_or_else(|| {
+            let (needed_bytes, present_bytes) = (total as u64, self.ahead().len() as u64);
+            self.damage(DamageReason::Truncated { needed_bytes, present_bytes })
+        })?;
+        check_crc(header, batch).map_err(|reason| self.damage(reason))
+    }
+
+    /// Has `needed` bytes from here on in memory, if the file has them: normally all of this read at once.
+    fn fill(&mut self, needed: usize, left: u64) -> io::Result<()> {
+        if self.ahead().len() >= needed {
+            return Ok(());
+        }
+        // A reader that came with its place reads exactly what it asked for.
+        let slack = if self.expect == Expect::Base(self.read.from) { 0 } else { SLACK_BYTES };
+        let wanted = (u64::from(self.read.max_bytes) + slack).max(needed as u64).min(left);
+        let wanted = usize::try_from(wanted).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut buffer = Vec::with_capacity(wanted);
+        buffer.extend_from_slice(self.ahead());
+        let present = buffer.len();
+        let from = self.position + present as u64;
+        self.file.read_at(&mut buffer, from, wanted - present)?;
+        (self.buffer, self.buffer_at) = (buffer, self.position);
+        Ok(())
+    }
+
+    /// What is in memory from here on.
+    fn ahead(&self) -> &[u8] {
+        let skipped = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
+        self.buffer.get(skipped..).unwrap_or_default()
+    }
+
+    fn damage(&self, reason: DamageReason) -> Stop {
+        let (file, position, offset) = (self.read.file.path(), self.position, self.expect.offset());
+        Stop::Damage(Damage { file, position, offset, reason })
+    }
+}

@@ -1,0 +1,83 @@
+//! What is in a partition's directory.
+
+use std::io;
+use std::path::Path;
+
+use corduroy_types::Offset;
+
+use crate::disk::Disk;
+use crate::error::LogError;
+use crate::retention::remove_if_present;
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name};
+use crate::state_file::{STATE_FILE, STATE_FILE_TEMPORARY};
+
+/// A segment's file of batches, as listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentEntry {
+    pub(crate) base: Offset,
+    pub(crate) bytes: u64,
+}
+
+/// The files of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// By base offset.
+    pub(crate) segments: Vec<SegmentEntry>,
+    /// Index files by base offset and suffix.
+    pub(crate) indexes: Vec<(Offset, &'static str)>,
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Lists a partition's directory; one that does not exist is empty.
+pub(crate) fn look_through(disk: &dyn Disk, dir: &Path) -> Result<Files, LogError> {
+    let entries = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Files::default()),
+        other => other.map_err(LogError::io("list", dir))?,
+    };
+    let mut files = Files::default();
+    for entry in entries {
+        match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
+            Some((base, LOG_SUFFIX)) => files.segments.push(SegmentEntry { base, bytes: entry.bytes }),
+            Some((base, INDEX_SUFFIX)) => files.indexes.push((base, INDEX_SUFFIX)),
+            Some((base, _)) => files.indexes.push((base, TIME_INDEX_SUFFIX)),
+            None if entry.name == STATE_FILE || entry.name == STATE_FILE_TEMPORARY => {}
+            None => files.unknown.push(entry.name),
+        }
+    }
+    // Twenty digits sort like numbers, but a disk need not list them sorted.
+    files.segments.sort_by_key(|segment| segment.base);
+    Ok(files)
+}
+
+impl SegmentEntry {
+    /// Removes the segment's files. Durable after a sync of the directory.
+    pub(crate) fn remove(self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+            remove_if_present(disk, file_path(dir, self.base, suffix))?;
+        }
+        Ok(())
+    }
+}
+
+impl Files {
+    /// Removes segments that lie wholly below the log start, which an interrupted deletion has left, so that
+    /// they do not count as holes; and indexes without a segment. Returns how many segments went.
+    pub(crate) fn remove_below(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        log_start: Offset,
+    ) -> Result<usize, LogError> {
+        let next_bases = self.segments.iter().skip(1).map(|segment| segment.base);
+        let count = next_bases.take_while(|next| *next <= log_start).count();
+        for segment in self.segments.drain(..count) {
+            segment.remove(disk, dir)?;
+        }
+        for (base, suffix) in self.indexes.drain(..) {
+            if self.segments.binary_search_by_key(&base, |segment| segment.base).is_err() {
+                remove_if_present(disk, file_path(dir, base, suffix))?;
+            }
+        }
+        Ok(count)
+    }
+}

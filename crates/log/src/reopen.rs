@@ -1,0 +1,92 @@
+//! After a failed write or sync: cutting the files at what is known durable, and opening them afresh.
+
+use std::sync::Arc;
+
+use corduroy_types::TimestampMs;
+
+use crate::config::LogConfig;
+use crate::disk::{Disk, OpenMode};
+use crate::error::LogError;
+use crate::log::Log;
+use crate::recovery::{RecoveryReport, look_through};
+use crate::retention::remove_if_present;
+use crate::round::Point;
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::shared::Shared;
+
+/// How to make a stopped log usable again.
+#[derive(Debug)]
+#[must_use = "the log stays stopped until this is performed and replaces it"]
+pub struct Reopen {
+    shared: Arc<Shared>,
+    config: LogConfig,
+    durable: Point,
+    /// In durability `background`, where only a write failed: what a successful sync would still save.
+    written: Option<Point>,
+}
+
+impl Log {
+    /// What to perform before a stopped log can be used again; `None` when it has not stopped.
+    ///
+    /// Everything above `durable_end` is given up, in memory, page cache and file alike, because after a failed
+    /// sync the kernel takes its pages for clean. One exception: in durability `background`, when only a write
+    /// failed, a sync that succeeds afterwards proves what was written before it.
+    pub fn plan_reopen(&self) -> Option<Reopen> {
+        let failure = self.failure.as_ref()?;
+        let unsynced = self.durable.offset < self.written.offset;
+        Some(Reopen {
+            shared: Arc::clone(&self.shared),
+            config: self.config,
+            durable: self.durable,
+            written: (!failure.in_sync && unsynced).then_some(self.written),
+        })
+    }
+}
+
+impl Reopen {
+    /// Cuts the files and opens the log afresh. The result replaces the stopped log, which must not be used
+    /// beside it. Offsets from the new log end on were lost and are given to other records.
+    ///
+    /// # Errors
+    /// The disk's; the log stays stopped, and this can be tried again.
+    pub fn perform(&self, disk: &Arc<dyn Disk>, now: TimestampMs) -> Result<(Log, RecoveryReport), LogError> {
+        let keep = match self.written {
+            Some(written) if self.sync(&**disk, written).is_ok() => written,
+            _ => self.durable,
+        };
+        self.cut(&**disk, keep)?;
+        Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, false, now)
+    }
+
+    fn sync(&self, disk: &dyn Disk, written: Point) -> std::io::Result<()> {
+        let path = file_path(&self.shared.dir, written.segment_base, LOG_SUFFIX);
+        disk.open(&path, OpenMode::ReadWrite)?.sync()
+    }
+
+    /// Removes what was written beyond `keep`: whole segments, newest first, then the rest of the one it is in.
+    /// The directory is synced after each, so that a crash cannot bring back one behind a hole.
+    fn cut(&self, disk: &dyn Disk, keep: Point) -> Result<(), LogError> {
+        let dir = &self.shared.dir;
+        let files = look_through(disk, dir)?;
+        let sync_dir = || disk.sync_dir(dir).map_err(LogError::io("sync", &**dir));
+        for segment in files.segments.iter().rev().take_while(|segment| segment.base >= keep.segment_base) {
+            if segment.base > keep.segment_base || keep.position == 0 {
+                segment.remove(disk, dir)?;
+                sync_dir()?;
+                continue;
+            }
+            // It becomes the active segment again, whose indexes are not in files.
+            for suffix in [TIME_INDEX_SUFFIX, INDEX_SUFFIX] {
+                remove_if_present(disk, file_path(dir, segment.base, suffix))?;
+            }
+            let path = file_path(dir, segment.base, LOG_SUFFIX);
+            // A new handle: an old one may have reported its error already and would say nothing now.
+            let cut = disk.open(&path, OpenMode::ReadWrite).and_then(|file| {
+                file.set_len(keep.position)?;
+                file.sync()
+            });
+            cut.map_err(LogError::io("cut", path))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Deleting from the front: retention by size and time, and delete-records.
+//!
+//! In three parts, so that the log start is durable before a file goes: [`Removal::persist`] without the lock,
+//! [`Log::apply_removal`] under it, [`ObsoleteFiles::remove`] without it. A crash between any two leaves
+//! segments below the log start, which opening the log removes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use corduroy_types::{Offset, TimestampMs};
+
+use crate::disk::{Disk, create_partition_dir};
+use crate::error::{DeleteRecordsError, LogError};
+use crate::log::Log;
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, Sealed, TIME_INDEX_SUFFIX, file_path};
+use crate::shared::Shared;
+use crate::state_file::State;
+
+/// A new log start, to be made durable.
+#[derive(Debug)]
+#[must_use = "nothing is deleted until it is persisted and applied"]
+pub struct Removal {
+    shared: Arc<Shared>,
+    log_start: Offset,
+    dir_durable: bool,
+}
+
+/// Files of segments that the log no longer has.
+#[derive(Debug)]
+#[must_use = "the files stay until removed"]
+pub struct ObsoleteFiles {
+    shared: Arc<Shared>,
+    segments: Vec<Arc<Sealed>>,
+}
+
+impl Removal {
+    /// The log start to be.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// Makes the log start durable. Then give it to [`Log::apply_removal`].
+    ///
+    /// # Errors
+    /// The disk's. Nothing has changed then as far as readers can see; try again later.
+    pub fn persist(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        let dir = &self.shared.dir;
+        if !self.dir_durable {
+            create_partition_dir(disk, dir).map_err(LogError::io("create", &**dir))?;
+        }
+        let state = State { log_start: self.log_start };
+        self.shared.state.persist(disk, state).map_err(LogError::io("write", self.shared.state.path()))
+    }
+}
+
+impl ObsoleteFiles {
+    /// How many segments go.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes of batches that go.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|sealed| sealed.bytes).sum()
+    }
+
+    /// Removes the files, oldest first. Readers that have one open keep it.
+    ///
+    /// # Errors
+    /// The disk's. What is left is removed when the log is next opened.
+    pub fn remove(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        if self.segments.is_empty() {
+            return Ok(());
+        }
+        let dir = &self.shared.dir;
+        for sealed in &self.segments {
+            // The batches first: indexes without them are known to be leftovers.
+            for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+                remove_if_present(disk, file_path(dir, sealed.base(), suffix))?;
+            }
+        }
+        disk.sync_dir(dir).map_err(LogError::io("sync", &**dir))
+    }
+}
+
+pub(crate) fn remove_if_present(disk: &dyn Disk, path: PathBuf) -> Result<(), LogError> {
+    match disk.remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+impl Log {
+    /// What retention by time and size would delete, if anything.
+    ///
+    /// Whole segments only, oldest first, never beyond `high_watermark` and never the last one. When the active
+    /// segment has expired it is rolled (which the next round carries out), and goes the time after.
+    pub fn plan_retention(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<Removal> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let by_time = self.expired_end(now);
+        if by_time == self.active.base() && self.active_expired(now, high_watermark) {
+            self.roll();
+        }
+        let end = by_time.max(self.oversize_end());
+        let removable = self.sealed.iter().map(|sealed| sealed.end).take_while(|sealed_end| {
+            *sealed_end <= end && *sealed_end <= high_watermark && *sealed_end <= self.settled_end
+        });
+        let log_start = removable.last().filter(|end| *end > self.cursors.log_start())?;
+        Some(self.removal(log_start))
+    }
+
+    /// Where the segments end whose newest record is too old, counted from the front.
+    fn expired_end(&self, now: TimestampMs) -> Offset {
+        let start = self.sealed.first().map_or(self.active.base(), |sealed| sealed.base());
+        let expired = self.sealed.iter().take_while(|sealed| self.is_expired(sealed.max_timestamp, now));
+        expired.last().map_or(start, |sealed| sealed.end)
+    }
+
+    fn is_expired(&self, newest: Option<TimestampMs>, now: TimestampMs) -> bool {
+        match (self.config.retention_ms, newest) {
+            (Some(retention_ms), Some(newest)) => newest < now.minus_ms(retention_ms),
+            // Records without any timestamp have no age.
+            _ => false,
+        }
+    }
+
+    fn active_expired(&self, now: TimestampMs, high_watermark: Offset) -> bool {
+        let newest = self.active.index.max_timestamp().map(|(timestamp, _)| timestamp);
+        self.active.bytes > 0 && self.cursors.log_end() <= high_watermark && self.is_expired(newest, now)
+    }
+
+    /// Where the segments end without which the log still has at least `retention_bytes`.
+    fn oversize_end(&self) -> Offset {
+        let Some(retention_bytes) = self.config.retention_bytes else { return Offset::ZERO };
+        let mut excess = self.stats().bytes.saturating_sub(retention_bytes);
+        let mut end = Offset::ZERO;
+        for sealed in self.sealed.iter().take_while(|sealed| {
+            let goes = sealed.bytes <= excess;
+            excess = excess.saturating_sub(sealed.bytes);
+            goes
+        }) {
+            end = sealed.end;
+        }
+        end
+    }
+
+    /// Deletes all records below `before`: they cannot be read any more, and whole segments of them go.
+    ///
+    /// `None` when the log already starts there or later.
+    ///
+    /// # Errors
+    /// [`DeleteRecordsError::AboveHighWatermark`]: nothing was deleted.
+    pub fn plan_delete_records(
+        &self,
+        before: Offset,
+        high_watermark: Offset,
+    ) -> Result<Option<Removal>, DeleteRecordsError> {
+        let high_watermark = high_watermark.min(self.cursors.log_end());
+        if before > high_watermark {
+            return Err(DeleteRecordsError::AboveHighWatermark { before, high_watermark });
+        }
+        Ok((before > self.cursors.log_start()).then(|| self.removal(before)))
+    }
+
+    fn removal(&self, log_start: Offset) -> Removal {
+        Removal { shared: Arc::clone(&self.shared), log_start, dir_durable: self.dir_durable }
+    }
+
+    /// Raises the log start to one that was persisted, and gives up the segments below it.
+    ///
+    /// # Errors
+    /// [`LogError::Cursors`] when the removal is of another log.
+    pub fn apply_removal(&mut self, removal: &Removal) -> Result<ObsoleteFiles, LogError> {
+        let log_start = removal.log_start.max(self.cursors.log_start());
+        self.cursors.raise_start(log_start)?;
+        self.shared.raise_log_start(log_start);
+        self.tail.forget_below(log_start, self.cursors.written_end());
+        let gone = self.sealed.partition_point(|sealed| sealed.end <= log_start.min(self.settled_end));
+        let segments = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
+        Ok(ObsoleteFiles { shared: Arc::clone(&self.shared), segments })
+    }
+}

@@ -1,0 +1,372 @@
+//! Commit rounds: what has to be done on disk for appended batches to count, as a value.
+//!
+//! A round is a list of [`Step`]s in the order in which they must happen. The disk's commit thread performs it
+//! whole, or the first part of many rounds and then their syncs; a simulator performs it step by step. What
+//! came of it goes back to the log with [`Log::round_done`], and only that moves `durable_end`.
+//!
+//! The order carries the recovery: a segment's file is made only after its predecessor and that one's indexes
+//! were synced, so whoever finds a segment knows that all before it is whole.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_types::{Durability, Offset};
+
+use crate::Log;
+use crate::cursors::Cursors;
+use crate::disk::{Disk, OpenMode, create_partition_dir};
+use crate::error::{LogError, StorageFailure};
+use crate::segment::{INDEX_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
+use crate::shared::Shared;
+use crate::state_file::State;
+use crate::tail::TailEntry;
+
+/// A place in the log, as offset and as position in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) offset: Offset,
+    pub(crate) segment_base: Offset,
+    pub(crate) position: u64,
+}
+
+/// What waits to be put into a round.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// A new segment's file.
+    Create(Arc<SegmentFile>),
+    /// A batch, at its position.
+    Write { file: Arc<SegmentFile>, entry: TailEntry },
+    /// The end of a segment: its last sync, and its indexes.
+    Seal { file: Arc<SegmentFile>, end: Point, offsets: Bytes, times: Bytes },
+}
+
+impl Pending {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Write { entry, .. } => entry.bytes() as u64,
+            Self::Create(_) | Self::Seal { .. } => 0,
+        }
+    }
+}
+
+/// One thing to do on disk. Steps of a round are performed in order; after a failure none that follows is.
+pub struct Step(Kind);
+
+enum Kind {
+    CreateDir { shared: Arc<Shared>, state: State },
+    Create { file: Arc<SegmentFile> },
+    SyncDir { dir: Arc<Path> },
+    Write { file: Arc<SegmentFile>, position: u64, parts: Vec<Bytes>, bytes: u64 },
+    Sync { file: Arc<SegmentFile> },
+    WriteIndex { path: PathBuf, contents: Bytes },
+}
+
+impl Step {
+    /// Performs this step.
+    ///
+    /// # Errors
+    /// The disk's. Report it with [`Round::failed`], and perform nothing more of the round.
+    pub fn perform(&self, disk: &dyn Disk) -> io::Result<()> {
+        match &self.0 {
+            Kind::CreateDir { shared, state } => {
+                create_partition_dir(disk, &shared.dir)?;
+                shared.state.persist(disk, *state)
+            }
+            Kind::Create { file } => file.create(disk),
+            Kind::SyncDir { dir } => disk.sync_dir(dir),
+            Kind::Write { file, position, parts, .. } => file.open(disk)?.write_at(parts, *position),
+            Kind::Sync { file } => file.open(disk)?.sync(),
+            Kind::WriteIndex { path, contents } => {
+                let file = disk.open(path, OpenMode::Truncate)?;
+                file.write_at(std::slice::from_ref(contents), 0)?;
+                file.sync()
+            }
+        }
+    }
+
+    /// Whether this step makes appended bytes durable: a sync of a segment file.
+    pub fn is_sync(&self) -> bool {
+        matches!(self.0, Kind::Sync { .. })
+    }
+
+    /// Bytes of batches that this step writes; 0 for one that writes none.
+    pub fn bytes(&self) -> u64 {
+        if let Kind::Write { bytes, .. } = &self.0 { *bytes } else { 0 }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::CreateDir { shared, .. } => write!(f, "creation of {}", shared.dir.display()),
+            Kind::Create { file } => write!(f, "creation of {file:?}"),
+            Kind::SyncDir { dir } => write!(f, "sync of directory {}", dir.display()),
+            Kind::Write { file, position, bytes, .. } => {
+                write!(f, "write of {bytes} bytes at {position} of {file:?}")
+            }
+            Kind::Sync { file } => write!(f, "sync of {file:?}"),
+            Kind::WriteIndex { path, .. } => write!(f, "write of {}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Appended batches on their way to disk. Each round is performed once and reported once.
+#[derive(Debug)]
+pub struct Round {
+    id: u64,
+    steps: Vec<Step>,
+    /// Steps before this one write; those from it on are the syncs that may run beside other logs'.
+    syncs_from: usize,
+    bytes: u64,
+    end: RoundEnd,
+}
+
+/// Where the log is when a round has succeeded.
+#[derive(Clone, Copy, Debug)]
+struct RoundEnd {
+    written: Point,
+    durable: Option<Point>,
+    settled: Option<Offset>,
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub struct RoundResult {
+    id: u64,
+    outcome: Result<RoundEnd, RoundFailure>,
+}
+
+#[derive(Debug)]
+struct RoundFailure {
+    step: String,
+    in_sync: bool,
+    error: io::Error,
+}
+
+impl RoundResult {
+    /// Whether every step succeeded.
+    pub fn is_ok(&self) -> bool {
+        self.outcome.is_ok()
+    }
+}
+
+impl Round {
+    /// Performs all steps.
+    pub fn perform(&self, disk: &dyn Disk) -> RoundResult {
+        self.perform_range(disk, 0, self.steps.len())
+    }
+
+    /// Performs all steps but the last syncs. With many logs on one disk: first this for each of them, then
+    /// [`Round::perform_syncs`] for those where it returned `None`; the syncs may run beside each other.
+    ///
+    /// Returns the result to report when a step failed.
+    pub fn perform_writes(&self, disk: &dyn Disk) -> Option<RoundResult> {
+        let result = self.perform_range(disk, 0, self.syncs_from);
+        (!result.is_ok()).then_some(result)
+    }
+
+    /// Performs the last syncs, after [`Round::perform_writes`].
+    pub fn perform_syncs(&self, disk: &dyn Disk) -> RoundResult {
+        self.perform_range(disk, self.syncs_from, self.steps.len())
+    }
+
+    fn perform_range(&self, disk: &dyn Disk, from: usize, to: usize) -> RoundResult {
+        for (index, step) in self.steps.iter().enumerate().take(to).skip(from) {
+            if let Err(error) = step.perform(disk) {
+                return self.failed(index, error);
+            }
+        }
+        self.succeeded()
+    }
+
+    /// The steps, for who performs them one by one.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The report that every step succeeded.
+    pub fn succeeded(&self) -> RoundResult {
+        RoundResult { id: self.id, outcome: Ok(self.end) }
+    }
+
+    /// The report that the step with this index failed, and no later one was performed.
+    pub fn failed(&self, index: usize, error: io::Error) -> RoundResult {
+        let step = self.steps.get(index);
+        let in_sync = step.is_some_and(|step| !matches!(step.0, Kind::Write { .. } | Kind::Create { .. }));
+        let step = step.map_or_else(|| format!("step {index}"), Step::to_string);
+        RoundResult { id: self.id, outcome: Err(RoundFailure { step, in_sync, error }) }
+    }
+
+    /// Bytes of batches that this round writes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Syncs of segment files in this round.
+    pub fn syncs(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_sync()).count()
+    }
+
+    /// Syncs that [`Round::perform_syncs`] does.
+    pub fn last_syncs(&self) -> usize {
+        self.steps.len() - self.syncs_from
+    }
+}
+
+/// Turns what is pending into steps, merging neighbouring batches into one write.
+struct RoundBuilder {
+    steps: Vec<Step>,
+    bytes: u64,
+    end: RoundEnd,
+}
+
+impl RoundBuilder {
+    fn add(&mut self, pending: Pending, dir: &Arc<Path>) {
+        match pending {
+            Pending::Create(file) => {
+                self.steps.push(Step(Kind::Create { file }));
+                self.steps.push(Step(Kind::SyncDir { dir: Arc::clone(dir) }));
+            }
+            Pending::Write { file, entry } => self.add_write(file, entry),
+            Pending::Seal { file, end, offsets, times } => {
+                let base = file.base;
+                self.steps.push(Step(Kind::Sync { file }));
+                for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
+                    self.steps.push(Step(Kind::WriteIndex { path: file_path(dir, base, suffix), contents }));
+                }
+                self.end.durable = Some(end);
+                self.end.settled = Some(end.offset);
+            }
+        }
+    }
+
+    fn add_write(&mut self, file: Arc<SegmentFile>, entry: TailEntry) {
+        let added = entry.bytes() as u64;
+        let end = entry.position + added;
+        self.bytes += added;
+        self.end.written = Point { offset: entry.next, segment_base: file.base, position: end };
+        let new_parts = [entry.front, entry.back].into_iter().filter(|part| !part.is_empty());
+        if let Some(Step(Kind::Write { parts, bytes, .. })) = self.steps.last_mut() {
+            parts.extend(new_parts);
+            *bytes += added;
+            return;
+        }
+        let parts = new_parts.collect();
+        self.steps.push(Step(Kind::Write { file, position: entry.position, parts, bytes: added }));
+    }
+}
+
+impl Log {
+    /// Takes what was appended as the next round; `None` while one is in flight, when there is nothing to do,
+    /// and when the log has stopped.
+    ///
+    /// It carries at most [`crate::LogConfig::round_bytes`] (or one larger batch), so more may be left for the
+    /// round after it. With durability `background` it writes, and syncs only segments that are sealed.
+    pub fn take_round(&mut self) -> Option<Round> {
+        if self.in_flight.is_some() || self.failure.is_some() {
+            return None;
+        }
+        let sync = self.config.durability == Durability::Sync;
+        let unsynced = sync && self.durable.offset < self.written.offset;
+        if self.pending.is_empty() && !unsynced {
+            return None;
+        }
+        self.build_round(sync)
+    }
+
+    /// The next round, and with `sync` the sync that makes all of it durable.
+    pub(crate) fn build_round(&mut self, sync: bool) -> Option<Round> {
+        let end = RoundEnd { written: self.written, durable: None, settled: None };
+        let mut builder = RoundBuilder { steps: Vec::new(), bytes: 0, end };
+        if !self.dir_durable {
+            let state = State { log_start: self.cursors.log_start() };
+            builder.steps.push(Step(Kind::CreateDir { shared: Arc::clone(&self.shared), state }));
+        }
+        let mut last_file = self.written_file.clone();
+        while let Some(next) = self.pending.pop_front() {
+            if builder.bytes > 0 && builder.bytes + next.bytes() > self.config.round_bytes {
+                self.pending.push_front(next);
+                break;
+            }
+            if let Pending::Write { file, .. } = &next {
+                last_file = Some(Arc::clone(file));
+            }
+            builder.add(next, &self.shared.dir);
+        }
+        let syncs_from = builder.steps.len();
+        let unsynced = builder.end.durable.unwrap_or(self.durable).offset < builder.end.written.offset;
+        if let Some(file) = last_file.clone().filter(|_| sync && unsynced) {
+            builder.steps.push(Step(Kind::Sync { file }));
+            builder.end.durable = Some(builder.end.written);
+        }
+        if builder.steps.is_empty() {
+            return None;
+        }
+        self.round_file = last_file;
+        let id = self.next_round;
+        self.next_round += 1;
+        self.in_flight = Some(id);
+        let RoundBuilder { steps, bytes, end } = builder;
+        Some(Round { id, steps, syncs_from, bytes, end })
+    }
+
+    /// Takes the report of the round in flight. Success moves `written_end` and, where it was synced,
+    /// `durable_end`.
+    ///
+    /// # Errors
+    /// [`LogError::StorageFailed`] when the round failed: the log has stopped, the offsets in `lost` end as
+    /// *unknown*, and it has to be reopened. [`LogError::WrongRound`] for a report that is not awaited.
+    pub fn round_done(&mut self, result: RoundResult) -> Result<Cursors, LogError> {
+        if self.in_flight != Some(result.id) {
+            return Err(LogError::WrongRound { got: result.id, in_flight: self.in_flight });
+        }
+        self.in_flight = None;
+        let written_file = self.round_file.take();
+        let end = match result.outcome {
+            Ok(end) => end,
+            Err(failure) => return Err(self.stop(failure).into()),
+        };
+        self.written_file = written_file;
+        self.dir_durable = true;
+        let durability = self.config.durability;
+        self.cursors.write(end.written.offset, durability)?;
+        self.written = end.written;
+        if let Some(durable) = end.durable {
+            self.cursors.make_durable(durable.offset, durability)?;
+            self.durable = durable;
+        }
+        if let Some(settled) = end.settled {
+            self.settle(settled);
+        }
+        self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
+        Ok(self.cursors)
+    }
+
+    /// Segments that end at or below `end` are whole on disk, indexes included: those are mapped from now on.
+    fn settle(&mut self, end: Offset) {
+        for sealed in self.sealed.iter().rev().skip_while(|sealed| sealed.end > end) {
+            if sealed.end <= self.settled_end {
+                break;
+            }
+            *sealed.indexes.lock() = None;
+        }
+        self.settled_end = self.settled_end.max(end);
+    }
+
+    fn stop(&mut self, failure: RoundFailure) -> StorageFailure {
+        let lost = self.cursors.durable_end()..self.cursors.log_end();
+        let (step, reason) = (failure.step, failure.error.to_string());
+        let failure = StorageFailure { step, reason, in_sync: failure.in_sync, lost };
+        self.failure = Some(failure.clone());
+        failure
+    }
+}

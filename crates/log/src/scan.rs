@@ -1,0 +1,240 @@
+//! Walking through a segment file batch by batch, believing nothing.
+
+use std::io;
+use std::path::PathBuf;
+
+use corduroy_batch::{BatchError, BatchHeader, HEADER_BYTES, crc32c};
+use corduroy_types::Offset;
+
+use crate::BATCH_BYTES_MAX;
+use crate::disk::DiskFile;
+use crate::index::{Expect, ScanStart};
+
+/// Bytes before the part of a batch that its checksum covers.
+const CRC_FROM: usize = 21;
+
+/// A place in a segment file where no sound batch is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is damaged at position {position}, offset {offset}: {reason}", file.display())]
+pub struct Damage {
+    /// The segment file.
+    pub file: PathBuf,
+    /// Where in the file the batch begins.
+    pub position: u64,
+    /// The offset that is expected there.
+    pub offset: Offset,
+    /// What is wrong.
+    pub reason: DamageReason,
+}
+
+/// What is wrong with a stored batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DamageReason {
+    /// Its header or checksum.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The file ends within it.
+    #[error("the batch has {needed_bytes} bytes, and {present_bytes} are left in the file")]
+    Truncated {
+        /// What its header announces, or the size of a header.
+        needed_bytes: u64,
+        /// What there is.
+        present_bytes: u64,
+    },
+    /// Its length field is beyond anything that was ever appended.
+    #[error("the length field says {bytes} bytes, more than a batch can have")]
+    TooLarge {
+        /// The length it gives.
+        bytes: u32,
+    },
+    /// It does not go on where the one before it ended.
+    #[error("its base offset is {got}")]
+    WrongOffset {
+        /// The base offset it gives.
+        got: Offset,
+    },
+    /// The segment ends before the next one begins.
+    #[error("the file ends there, and the next segment begins at offset {next}")]
+    Missing {
+        /// Where the next segment begins.
+        next: Offset,
+    },
+}
+
+/// Reads the header at the front of `bytes`, which belongs to a batch at most `left` bytes from the end of its
+/// file, and checks what it says about the batch's size.
+pub(crate) fn parse_header(bytes: &[u8], left: u64) -> Result<BatchHeader, DamageReason> {
+    if left < HEADER_BYTES as u64 {
+        return Err(DamageReason::Truncated { needed_bytes: HEADER_BYTES as u64, present_bytes: left });
+    }
+    let header = BatchHeader::parse(bytes)?;
+    let total = header.total_bytes();
+    if total > BATCH_BYTES_MAX {
+        return Err(DamageReason::TooLarge { bytes: total });
+    }
+    if u64::from(total) > left {
+        return Err(DamageReason::Truncated { needed_bytes: total.into(), present_bytes: left });
+    }
+    Ok(header)
+}
+
+/// Checks a whole batch against the checksum in its header.
+pub(crate) fn check_crc(header: &BatchHeader, batch: &[u8]) -> Result<(), DamageReason> {
+    let computed = crc32c(batch.get(CRC_FROM..).unwrap_or_default());
+    if computed == header.crc {
+        return Ok(());
+    }
+    Err(BatchError::BadCrc { stored: header.crc, computed }.into())
+}
+
+/// What a walk looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Headers: sizes and offsets.
+    Headers,
+    /// Whole batches: their checksums too.
+    Checksums,
+}
+
+impl Depth {
+    /// Bytes to read at once: few where most are skipped.
+    fn chunk_bytes(self) -> usize {
+        match self {
+            Self::Headers => 64 << 10,
+            Self::Checksums => 1 << 20,
+        }
+    }
+}
+
+/// Why a walk stopped before the end.
+#[derive(Debug)]
+pub(crate) enum WalkError {
+    Io(io::Error),
+    Damaged(Damage),
+}
+
+/// A walk through one segment file.
+pub(crate) struct Walk<'a> {
+    file: &'a dyn DiskFile,
+    path: PathBuf,
+    depth: Depth,
+    limit: u64,
+    position: u64,
+    expect: Expect,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+    batch_at: u64,
+    read_bytes: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// From `start` to `limit`, the end of the file or what counts as such. All offsets have to follow one
+    /// another: nothing makes gaps in what is walked through here.
+    pub(crate) fn new(
+        file: &'a dyn DiskFile,
+        path: PathBuf,
+        depth: Depth,
+        start: ScanStart,
+        limit: u64,
+    ) -> Self {
+        let ScanStart { position, expect } = start;
+        let (buffer, buffer_at, batch_at, read_bytes) = (Vec::new(), 0, position, 0);
+        Self { file, path, depth, limit, position, expect, buffer, buffer_at, batch_at, read_bytes }
+    }
+
+    /// The next batch, or `None` exactly at the limit. After damage it stays where it is.
+    pub(crate) fn next(&mut self) -> Result<Option<BatchHeader>, WalkError> {
+        if self.position >= self.limit {
+            return Ok(None);
+        }
+        let header = match self.check() {
+            Ok(header) => header,
+            Err(Stop::Io(error)) => return Err(WalkError::Io(error)),
+            Err(Stop::Damage(reason)) => return Err(WalkError::Damaged(self.damage(reason))),
+        };
+        self.batch_at = self.position;
+        self.position += u64::from(header.total_bytes());
+        self.expect = Expect::Base(header.next_offset());
+        Ok(Some(header))
+    }
+
+    fn check(&mut self) -> Result<BatchHeader, Stop> {
+        let left = self.limit - self.position;
+        self.fill(HEADER_BYTES, left)?;
+        let header = parse_header(self.ahead(), left)?;
+        if !self.expect.holds(&header) {
+            return Err(DamageReason::WrongOffset { got: header.base_offset }.into());
+        }
+        if self.depth == Depth::Checksums {
+            let total = header.total_bytes() as usize;
+            self.fill(total, left)?;
+            check_crc(&header, self.ahead().get(..total).unwrap_or_default())?;
+        }
+        Ok(header)
+    }
+
+    /// Makes `needed` bytes from the present position available, if the file has them.
+    fn fill(&mut self, needed: usize, left: u64) -> io::Result<()> {
+        if self.ahead().len() >= needed {
+            return Ok(());
+        }
+        self.buffer.clear();
+        self.buffer_at = self.position;
+        let wanted = needed.max(self.depth.chunk_bytes());
+        let wanted = usize::try_from(left).map_or(wanted, |left| wanted.min(left));
+        self.read_bytes += self.file.read_at(&mut self.buffer, self.position, wanted)? as u64;
+        Ok(())
+    }
+
+    /// What is in memory from the present position on.
+    fn ahead(&self) -> &[u8] {
+        let skipped = self.position.checked_sub(self.buffer_at).and_then(|n| usize::try_from(n).ok());
+        skipped.and_then(|n| self.buffer.get(n..)).unwrap_or_default()
+    }
+
+    fn damage(&self, reason: DamageReason) -> Damage {
+        Damage { file: self.path.clone(), position: self.position, offset: self.expected(), reason }
+    }
+
+    /// Where the next batch begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Where the batch returned last begins.
+    pub(crate) fn batch_at(&self) -> u64 {
+        self.batch_at
+    }
+
+    /// The offset after the batch returned last.
+    pub(crate) fn expected(&self) -> Offset {
+        self.expect.offset()
+    }
+
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// That the walk ended at the limit but before `next`, where the following segment begins.
+    pub(crate) fn missing_before(&self, next: Offset) -> Option<Damage> {
+        (self.expected() != next).then(|| self.damage(DamageReason::Missing { next }))
+    }
+}
+
+/// [`WalkError`] without the place.
+enum Stop {
+    Io(io::Error),
+    Damage(DamageReason),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<DamageReason> for Stop {
+    fn from(reason: DamageReason) -> Self {
+        Self::Damage(reason)
+    }
+}

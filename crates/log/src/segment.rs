@@ -1,0 +1,202 @@
+//! Segments: their names, their file handles, and what is known of a sealed and of the active one.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use corduroy_batch::BatchHeader;
+use corduroy_types::{Offset, TimestampMs};
+use parking_lot::Mutex;
+
+use crate::config::LogConfig;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::index::{IndexBuilder, Indexes};
+
+/// Suffix of a file of batches.
+pub(crate) const LOG_SUFFIX: &str = "log";
+/// Suffix of an offset index.
+pub(crate) const INDEX_SUFFIX: &str = "index";
+/// Suffix of a time index.
+pub(crate) const TIME_INDEX_SUFFIX: &str = "timeindex";
+
+/// The path of a segment's file: its base offset in twenty digits, and the suffix.
+pub(crate) fn file_path(dir: &Path, base: Offset, suffix: &str) -> PathBuf {
+    dir.join(format!("{:020}.{suffix}", base.get()))
+}
+
+/// The base offset and suffix that a file name stands for, if it is a segment's.
+pub(crate) fn parse_file_name(name: &str) -> Option<(Offset, &str)> {
+    let (digits, suffix) = name.split_once('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX].contains(&suffix).then_some(())?;
+    Some((Offset::new(digits.parse().ok()?)?, suffix))
+}
+
+/// A segment's file of batches. The handle is opened when first needed, so that an idle log holds none.
+pub(crate) struct SegmentFile {
+    pub(crate) base: Offset,
+    dir: Arc<Path>,
+    slot: Mutex<Option<Arc<dyn DiskFile>>>,
+}
+
+impl SegmentFile {
+    pub(crate) fn new(dir: Arc<Path>, base: Offset) -> Arc<Self> {
+        Arc::new(Self { base, dir, slot: Mutex::new(None) })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        file_path(&self.dir, self.base, LOG_SUFFIX)
+    }
+
+    /// The open file; opened now if it is not.
+    pub(crate) fn open(&self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        let mut slot = self.slot.lock();
+        if let Some(file) = &*slot {
+            return Ok(Arc::clone(file));
+        }
+        let file = disk.open(&self.path(), OpenMode::ReadWrite)?;
+        *slot = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Makes the file, which must not exist.
+    pub(crate) fn create(&self, disk: &dyn Disk) -> io::Result<()> {
+        let file = disk.open(&self.path(), OpenMode::CreateNew)?;
+        *self.slot.lock() = Some(file);
+        Ok(())
+    }
+
+    /// Gives the handle back; it is opened again when needed.
+    pub(crate) fn release(&self) {
+        *self.slot.lock() = None;
+    }
+}
+
+impl fmt::Debug for SegmentFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path().display())
+    }
+}
+
+/// A segment that will not grow any more.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) file: Arc<SegmentFile>,
+    /// The offset after its last.
+    pub(crate) end: Offset,
+    pub(crate) bytes: u64,
+    /// The greatest timestamp of its records, if any has one.
+    pub(crate) max_timestamp: Option<TimestampMs>,
+    /// Mapped when first needed; before its files are written, and when they are doubtful, an image in memory.
+    pub(crate) indexes: Mutex<Option<Indexes>>,
+}
+
+impl Sealed {
+    pub(crate) fn base(&self) -> Offset {
+        self.file.base
+    }
+}
+
+/// The segment that is appended to. Its indexes live in memory.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) file: Arc<SegmentFile>,
+    /// Whether the file exists, or a pending round makes it.
+    pub(crate) created: bool,
+    pub(crate) bytes: u64,
+    pub(crate) index: IndexBuilder,
+    first: Option<First>,
+}
+
+/// The first batch of a segment, from which its age counts.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    timestamp: TimestampMs,
+    /// When it was appended: the age of records without a timestamp.
+    appended_at: TimestampMs,
+}
+
+/// Positions and relative offsets are stored in 31 bits.
+const RELATIVE_MAX: u64 = i32::MAX.unsigned_abs() as u64;
+
+impl Active {
+    /// A segment without records and without a file.
+    pub(crate) fn new(dir: &Arc<Path>, base: Offset, config: &LogConfig) -> Self {
+        let index = IndexBuilder::new(base, config.index_interval_bytes);
+        Self { file: SegmentFile::new(Arc::clone(dir), base), created: false, bytes: 0, index, first: None }
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.file.base
+    }
+
+    /// Counts a batch at the end of the segment.
+    pub(crate) fn note(&mut self, header: &BatchHeader, now: TimestampMs) {
+        self.note_first(header, now);
+        self.index.note(header, self.bytes);
+        self.bytes += u64::from(header.total_bytes());
+    }
+
+    pub(crate) fn note_first(&mut self, header: &BatchHeader, now: TimestampMs) {
+        self.first.get_or_insert(First { timestamp: header.max_timestamp, appended_at: now });
+    }
+
+    /// Whether a batch that ends at `last_offset` has to go to a new segment (`log-format.md` §5).
+    pub(crate) fn must_roll(
+        &self,
+        incoming: &BatchHeader,
+        last_offset: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> bool {
+        let Some(first) = self.first else { return false };
+        let bytes = self.bytes + u64::from(incoming.total_bytes());
+        let full = bytes > config.segment_bytes.min(RELATIVE_MAX);
+        let out_of_range = last_offset.distance_from(self.base()) > RELATIVE_MAX;
+        // Room for one more entry of either kind, and for the time index's final one.
+        let index_full = self.index.bytes() as u64 + 24 > u64::from(config.index_bytes_max);
+        let (newest, oldest) = match first.timestamp {
+            TimestampMs(-1) => (now, first.appended_at),
+            timestamp => (incoming.max_timestamp, timestamp),
+        };
+        let too_old =
+            newest.0.saturating_sub(oldest.0) > i64::try_from(config.segment_ms).unwrap_or(i64::MAX);
+        full || out_of_range || index_full || too_old
+    }
+
+    /// The segment as it is now, never to be appended to again.
+    pub(crate) fn seal(&self, end: Offset) -> Sealed {
+        Sealed {
+            file: Arc::clone(&self.file),
+            end,
+            bytes: self.bytes,
+            max_timestamp: self.index.max_timestamp().map(|(timestamp, _)| timestamp),
+            indexes: Mutex::new(Some(self.index.indexes())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_nothing_else_is() {
+        let name = file_path(Path::new("/d"), Offset::new(42).unwrap(), LOG_SUFFIX);
+        assert_eq!(name, Path::new("/d/00000000000000000042.log"));
+        assert_eq!(parse_file_name("00000000000000000042.log"), Some((Offset::new(42).unwrap(), "log")));
+        for other in [
+            "42.log",
+            "0000000000000000004x.log",
+            "00000000000000000042.log.deleted",
+            "99999999999999999999.log",
+            "+0000000000000000042.log",
+            "partition.state",
+        ] {
+            assert_eq!(parse_file_name(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Finding records by timestamp: planned under the log's lock, performed without it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_batch::{Batch, BatchHeader, DecompressLimits};
+use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::disk::DiskFile;
+use crate::error::ReadError;
+use crate::index::ScanStart;
+use crate::log::Log;
+use crate::read_disk::sealed_indexes;
+use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
+use crate::segment::{Sealed, SegmentFile};
+use crate::shared::Shared;
+use crate::tail::TailEntry;
+
+/// A record that a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: TimestampMs,
+    /// The epoch of the leader that appended it.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// What a look-up searches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// The first record at or after a time.
+    AtOrAfter(TimestampMs),
+    /// The first record with the greatest timestamp of all.
+    Greatest,
+}
+
+/// A look-up that was planned. Performing it reads the disk, mostly a few KiB.
+#[derive(Debug)]
+pub struct TimeLookupPlan {
+    shared: Arc<Shared>,
+    wanted: Wanted,
+    log_start: Offset,
+    upper: Offset,
+    sealed: Arc<Vec<Arc<Sealed>>>,
+    /// The active segment: its file, where to begin in it, and how much of it is written.
+    active: Arc<SegmentFile>,
+    active_start: ScanStart,
+    active_limit: u64,
+    active_max: Option<TimestampMs>,
+    /// Sealed segments that are not wholly written: how far they are.
+    written: crate::round::Point,
+    /// What is in memory only.
+    unwritten: Vec<TailEntry>,
+}
+
+impl Log {
+    /// Plans to find the first record with a timestamp at or after `timestamp`, in offset order, below `upper`
+    /// (KIP-79: the answer is the record's own timestamp, and none when there is no such record).
+    pub fn plan_time_lookup(&self, timestamp: TimestampMs, upper: Offset) -> TimeLookupPlan {
+        let start = self.active.index.scan_start(self.active.index.offset_before(timestamp));
+        self.lookup(Wanted::AtOrAfter(timestamp), start, upper)
+    }
+
+    /// Plans to find the first record with the greatest timestamp below `upper` (KIP-734).
+    pub fn plan_max_timestamp_lookup(&self, upper: Offset) -> TimeLookupPlan {
+        self.lookup(Wanted::Greatest, ScanStart::of_segment(self.active.base()), upper)
+    }
+
+    fn lookup(&self, wanted: Wanted, active_start: ScanStart, upper: Offset) -> TimeLookupPlan {
+        let readable_end =
+            if self.failure.is_some() { self.cursors.durable_end() } else { self.cursors.log_end() };
+        let written_end = self.cursors.written_end();
+        TimeLookupPlan {
+            shared: Arc::clone(&self.shared),
+            wanted,
+            log_start: self.cursors.log_start(),
+            upper: upper.min(readable_end),
+            sealed: Arc::clone(&self.sealed),
+            active: Arc::clone(&self.active.file),
+            active_start,
+            active_limit: self.readable_bytes(self.active.base(), self.active.bytes),
+            active_max: self.active.index.max_timestamp().map(|(timestamp, _)| timestamp),
+            written: self.written,
+            unwritten: self.tail.from(written_end).cloned().collect(),
+        }
+    }
+}
+
+impl TimeLookupPlan {
+    /// Finds the record, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when the search meets damage, [`ReadError::Io`].
+    pub fn perform(&self) -> Result<Option<FoundRecord>, ReadError> {
+        let mut search = Search { plan: self, best: None };
+        for sealed in self.sealed.iter().take_while(|sealed| sealed.base() < self.upper) {
+            if search.may_hold(sealed.max_timestamp) && search.sealed(sealed)? {
+                return Ok(search.best);
+            }
+        }
+        if self.active_limit > 0 && search.may_hold(self.active_max) {
+            let path = self.active.path();
+            let file = self.active.open(&*self.shared.disk).map_err(at(&path))?;
+            if search.walk(&*file, &path, self.active_start, self.active_limit)? {
+                return Ok(search.best);
+            }
+        }
+        for entry in &self.unwritten {
+            let place = Damage {
+                file: self.shared.dir.to_path_buf(),
+                position: entry.position,
+                offset: entry.base,
+                reason: DamageReason::WrongOffset { got: entry.base },
+            };
+            if entry.base < self.upper
+                && search.may_hold(Some(entry.max_timestamp))
+                && search.batch(entry.contiguous(), place)?
+            {
+                break;
+            }
+        }
+        Ok(search.best)
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
+    let file = path.to_path_buf();
+    move |source| ReadError::Io { file, source }
+}
+
+/// One look-up under way.
+struct Search<'a> {
+    plan: &'a TimeLookupPlan,
+    best: Option<FoundRecord>,
+}
+
+impl Search<'_> {
+    /// Whether a segment or batch with this greatest timestamp may hold a better record than found so far.
+    /// Unknown counts as yes.
+    fn may_hold(&self, max: Option<TimestampMs>) -> bool {
+        let Some(max) = max else { return true };
+        match self.plan.wanted {
+            Wanted::AtOrAfter(timestamp) => max >= timestamp,
+            Wanted::Greatest => self.best.is_none_or(|best| best.timestamp < max),
+        }
+    }
+
+    /// Each of these returns whether the search is over.
+    fn sealed(&mut self, sealed: &Sealed) -> Result<bool, ReadError> {
+        let path = sealed.file.path();
+        let result = self.sealed_at(sealed, &path);
+        match result {
+            // Deleted since the plan was made: its records do not count any more.
+            Err(_) if sealed.end <= self.plan.shared.log_start() => Ok(false),
+            other => other,
+        }
+    }
+
+    fn sealed_at(&mut self, sealed: &Sealed, path: &Path) -> Result<bool, ReadError> {
+        let shared = &self.plan.shared;
+        let limit = match sealed.base().cmp(&self.plan.written.segment_base) {
+            std::cmp::Ordering::Less => sealed.bytes,
+            std::cmp::Ordering::Equal => self.plan.written.position,
+            std::cmp::Ordering::Greater => return Ok(false),
+        };
+        let file = sealed.file.open(&*shared.disk).map_err(at(path))?;
+        let indexes = sealed_indexes(shared, sealed, &*file).map_err(at(path))?;
+        let base = sealed.base();
+        let below = match self.plan.wanted {
+            Wanted::AtOrAfter(timestamp) => Some(indexes.offset_before(base, timestamp)),
+            Wanted::Greatest => indexes
+                .max_timestamp(base)
+                .filter(|(_, last)| *last < self.plan.upper && *last >= self.plan.log_start)
+                .map(|(timestamp, _)| indexes.offset_before(base, timestamp)),
+        };
+        let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
+        self.walk(&*file, path, start, limit)
+    }
+
+    /// Goes through headers, and into those batches that may hold a better record.
+    fn walk(
+        &mut self,
+        file: &dyn DiskFile,
+        path: &Path,
+        start: ScanStart,
+        limit: u64,
+    ) -> Result<bool, ReadError> {
+        let mut walk = Walk::new(file, path.to_path_buf(), Depth::Headers, start, limit);
+        loop {
+            let header = match walk.next() {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(false),
+                Err(WalkError::Io(source)) => return Err(at(path)(source)),
+                Err(WalkError::Damaged(damage)) => return Err(corrupt(damage)),
+            };
+            if header.base_offset >= self.plan.upper {
+                return Ok(true);
+            }
+            let passed = header.next_offset() <= self.plan.log_start;
+            if !passed && self.may_hold(Some(header.max_timestamp)) {
+                let bytes = read_batch(file, &header, walk.batch_at()).map_err(at(path))?;
+                let place = damage_at(path, walk.batch_at(), &header);
+                if self.batch(bytes, place)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn batch(&mut self, bytes: Bytes, place: Damage) -> Result<bool, ReadError> {
+        let fail = |reason| corrupt(Damage { reason: DamageReason::Batch(reason), ..place.clone() });
+        let batch = Batch::parse(bytes).map_err(fail)?;
+        // The batch was checked against a limit when it was appended; a later, lower one does not hide it.
+        let records = batch.records(DecompressLimits::default()).map_err(fail)?;
+        let range = self.plan.log_start..self.plan.upper;
+        for record in &records {
+            let record = record.map_err(fail)?;
+            if !range.contains(&record.offset) {
+                continue;
+            }
+            let (offset, timestamp) = (record.offset, record.timestamp);
+            let found = FoundRecord { offset, timestamp, leader_epoch: batch.header().leader_epoch };
+            match self.plan.wanted {
+                Wanted::AtOrAfter(wanted) if timestamp >= wanted => {
+                    self.best = Some(found);
+                    return Ok(true);
+                }
+                Wanted::Greatest if self.may_hold(Some(timestamp)) => self.best = Some(found),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn read_batch(file: &dyn DiskFile, header: &BatchHeader, position: u64) -> io::Result<Bytes> {
+    let total = header.total_bytes() as usize; // the walk has checked it against the file
+    let mut bytes = Vec::with_capacity(total);
+    file.read_at(&mut bytes, position, total)?;
+    Ok(bytes.into())
+}
+
+fn damage_at(path: &Path, position: u64, header: &BatchHeader) -> Damage {
+    let reason = DamageReason::WrongOffset { got: header.base_offset };
+    Damage { file: path.to_path_buf(), position, offset: header.base_offset, reason }
+}
+
+fn corrupt(damage: Damage) -> ReadError {
+    ReadError::Corrupt { damage: Box::new(damage), next_good: None }
+}
