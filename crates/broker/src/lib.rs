@@ -4,3 +4,6 @@
 
 pub mod config;
 pub mod metrics;
+
+#[cfg(test)]
+mod generated;

@@ -1,13 +1,12 @@
 //! The built-in default of every key.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use corduroy_types::{BrokerId, MIB};
+use corduroy_types::{BrokerId, MIB, TopicConfig};
 
 use super::{
     model::{
@@ -44,7 +43,7 @@ impl Default for BrokerConfig {
             topic_defaults: TopicDefaults {
                 partitions: 1,
                 replication: Auto::Auto,
-                configs: BTreeMap::new(),
+                config: TopicConfig::default(),
             },
             limits: LimitsConfig {
                 request_max_bytes: 64 * MIB,

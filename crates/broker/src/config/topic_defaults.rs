@@ -1,8 +1,11 @@
 //! `[topic_defaults]`: what a topic gets that is created without saying otherwise.
 
-use std::collections::BTreeMap;
+use corduroy_types::{ConfigKey, TOPIC_CONFIGS, TopicConfig, TopicConfigError};
 
-use super::{key::Key, values::Auto};
+use super::{
+    key::{BadValue, Form, Key},
+    values::Auto,
+};
 
 /// The configs of topics created from now on; topics that exist keep theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +14,30 @@ pub struct TopicDefaults {
     pub partitions: u32,
     /// How many replicas; auto: three, or as many as there are brokers.
     pub replication: Auto<u16>,
-    /// Topic configs by their dotted keys, as text that was checked: only those that differ from the built-in
-    /// default because somebody set them.
-    pub configs: BTreeMap<String, String>,
+    /// Every topic config: the built-in default, or what the operator set.
+    pub config: TopicConfig,
 }
 
-/// The keys of `[topic_defaults]` that are topic configs.
-pub(super) fn config_keys() -> Vec<Key> {
-    Vec::new()
+/// The keys of `[topic_defaults]` that are topic configs: those of [`TOPIC_CONFIGS`], under the same names.
+pub(super) fn config_keys() -> impl Iterator<Item = Key> {
+    TOPIC_CONFIGS.iter().map(config_key)
+}
+
+fn config_key(topic: &'static ConfigKey) -> Key {
+    Key {
+        section: "topic_defaults",
+        name: topic.key(),
+        form: Form::Scalar,
+        accepts: topic.form_text(),
+        doc: topic.summary().to_owned(),
+        set: Box::new(|config, text| config.topic_defaults.config.set(topic.key(), text).map_err(bad_value)),
+        show: Box::new(|config| config.topic_defaults.config.get(topic.key()).unwrap_or_default()),
+    }
+}
+
+fn bad_value(error: TopicConfigError) -> BadValue {
+    match error {
+        TopicConfigError::InvalidValue { value, form, .. } => BadValue::form(&value, &form),
+        other => BadValue { code: super::key::code("C0012"), text: other.to_string() },
+    }
 }
