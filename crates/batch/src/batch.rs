@@ -120,9 +120,7 @@ impl Batch {
         let mut header = self.header.clone();
         header.attributes = header.attributes.with_log_append_time();
         header.max_timestamp = now;
-        let mut bytes = BytesMut::with_capacity(self.bytes.len());
-        bytes.extend_from_slice(&header.to_bytes());
-        bytes.extend_from_slice(&self.payload());
+        let mut bytes = BytesMut::from(&self.bytes[..]);
         seal(&mut header, &mut bytes);
         Self { header, bytes: bytes.freeze() }
     }
@@ -137,8 +135,12 @@ impl Batch {
     }
 }
 
-/// Computes the checksum of a batch whose bytes are otherwise final, and sets it in header and bytes.
+/// Writes `header` over the front of a batch and sets the checksum in both.
 pub(crate) fn seal(header: &mut BatchHeader, bytes: &mut [u8]) {
+    // The checksum covers the header's fields behind it, so they have to be in place first.
+    if let Some(front) = bytes.first_chunk_mut::<HEADER_BYTES>() {
+        *front = header.to_bytes();
+    }
     header.crc = crc32c(bytes.get(CRC_COVERS_FROM..).unwrap_or_default());
     if let Some(front) = bytes.first_chunk_mut::<HEADER_BYTES>() {
         *front = header.to_bytes();

@@ -49,8 +49,11 @@ pub struct BatchBuilder {
     compressor: Option<Compressor>,
     /// Room for the header, then the records. Without compression this becomes the batch itself.
     records: BytesMut,
-    /// Compressed batches are written here.
+    /// Compressed batches are written here and leave as a copy of their own size: the room that a codec wants
+    /// beforehand is several times what it needs, and batches in flight would hold on to all of it.
     compressed: BytesMut,
+    /// The size of the previous batch: the room that the next one probably needs, reserved at once.
+    previous_bytes: usize,
     base_timestamp: TimestampMs,
     max_timestamp: TimestampMs,
     record_count: u32,
@@ -72,6 +75,7 @@ impl BatchBuilder {
             compressor: None,
             records: BytesMut::new(),
             compressed: BytesMut::new(),
+            previous_bytes: 0,
             base_timestamp: TimestampMs::default(),
             max_timestamp: TimestampMs::default(),
             record_count: 0,
@@ -121,14 +125,21 @@ impl BatchBuilder {
             return self.refuse(after - before);
         }
         self.start(after);
-        let mut fields = Scratch::<{ 1 + 3 * VARLONG_BYTES_MAX }>::new();
+        // All small fields up to the next bytes of the caller's leave in one copy.
+        let mut fields = Scratch::<{ 1 + 5 * VARLONG_BYTES_MAX }>::new();
         fields.put_varint(signed(body));
         fields.put_u8(0);
         fields.put_varint(timestamp_delta);
         fields.put_varint(self.record_count.into());
+        fields.put_varint(nullable_length(key));
+        if let Some(key) = key {
+            self.records.extend_from_slice(fields.as_slice());
+            self.records.extend_from_slice(key);
+            fields = Scratch::new();
+        }
+        fields.put_varint(nullable_length(value));
         self.records.extend_from_slice(fields.as_slice());
-        put_nullable(&mut self.records, key);
-        put_nullable(&mut self.records, value);
+        self.records.extend_from_slice(value.unwrap_or_default());
         put_headers(&mut self.records, header_count, headers);
         debug_assert_eq!(self.records.len(), after, "the size was computed wrong");
         self.base_timestamp = base;
@@ -151,10 +162,11 @@ impl BatchBuilder {
     /// Makes room, and room for the header before the first record.
     #[inline]
     fn start(&mut self, needed_bytes: usize) {
-        self.records.reserve(needed_bytes - self.records.len());
         if self.records.is_empty() {
+            self.records.reserve(needed_bytes.max(self.previous_bytes));
             self.records.extend_from_slice(&HEADER_ROOM);
         }
+        self.records.reserve(needed_bytes - self.records.len());
     }
 
     /// Whether a record of this shape makes the builder answer [`PushOutcome::Full`] or an error.
@@ -210,17 +222,28 @@ impl BatchBuilder {
         if self.record_count == 0 {
             return Err(BatchError::Empty);
         }
-        let compressed = self.compress()?;
-        let (codec, mut bytes) = match compressed {
-            Some(bytes) => (self.compression, bytes),
-            None => (Compression::None, self.records.split()),
+        self.previous_bytes = self.records.len();
+        let bytes = if self.compress()? {
+            let mut header = self.header(self.compression, self.compressed.len());
+            seal(&mut header, &mut self.compressed);
+            Bytes::copy_from_slice(&self.compressed)
+        } else {
+            let mut header = self.header(Compression::None, self.records.len());
+            seal(&mut header, &mut self.records);
+            self.records.split().freeze()
         };
-        let mut header = BatchHeader {
+        self.clear();
+        Ok(bytes)
+    }
+
+    /// The header of the batch, but for its checksum. There is at least one record.
+    fn header(&self, compression: Compression, total_bytes: usize) -> BatchHeader {
+        BatchHeader {
             base_offset: Offset::ZERO,
-            batch_length: length_field(bytes.len()),
+            batch_length: length_field(total_bytes),
             leader_epoch: None,
             crc: 0,
-            attributes: Attributes::new(codec),
+            attributes: Attributes::new(compression),
             last_offset_delta: self.record_count - 1,
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
@@ -228,31 +251,23 @@ impl BatchBuilder {
             producer_epoch: self.producer.epoch,
             base_sequence: self.producer.base_sequence,
             record_count: self.record_count,
-        };
-        // The checksum covers the header's fields behind it, so they are set before it is computed.
-        if let Some(front) = bytes.first_chunk_mut::<HEADER_BYTES>() {
-            *front = header.to_bytes();
         }
-        seal(&mut header, &mut bytes);
-        self.clear();
-        Ok(bytes.freeze())
     }
 
-    /// The batch with compressed records, unless there is no codec or it made them too large.
-    fn compress(&mut self) -> Result<Option<BytesMut>, BatchError> {
+    /// Fills `compressed`, unless there is no codec; `false` then, or when the codec made the records too large.
+    fn compress(&mut self) -> Result<bool, BatchError> {
         if self.compression == Compression::None {
-            return Ok(None);
+            return Ok(false);
         }
         if self.compressor.is_none() {
             self.compressor = Compressor::new(self.compression)?;
         }
-        let Some(compressor) = &mut self.compressor else { return Ok(None) };
+        let Some(compressor) = &mut self.compressor else { return Ok(false) };
         self.compressed.clear();
         self.compressed.extend_from_slice(&HEADER_ROOM);
         let payload = self.records.get(HEADER_BYTES..).unwrap_or_default();
         compressor.compress(payload, &mut self.compressed)?;
-        let fits = self.compressed.len() <= self.max_bytes as usize;
-        Ok(fits.then(|| self.compressed.split()))
+        Ok(self.compressed.len() <= self.max_bytes as usize)
     }
 }
 
@@ -291,10 +306,15 @@ fn headers_size<'h>(headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) 
     })
 }
 
+/// The length field of bytes that may be null.
 #[inline]
+fn nullable_length(bytes: Option<&[u8]>) -> i64 {
+    bytes.map_or(-1, |bytes| signed(bytes.len()))
+}
+
 fn put_nullable(out: &mut BytesMut, bytes: Option<&[u8]>) {
     let mut length = Scratch::<VARLONG_BYTES_MAX>::new();
-    length.put_varint(bytes.map_or(-1, |bytes| signed(bytes.len())));
+    length.put_varint(nullable_length(bytes));
     out.extend_from_slice(length.as_slice());
     out.extend_from_slice(bytes.unwrap_or_default());
 }
