@@ -1,1 +1,56 @@
-//! placeholder
+//! Replication of one partition as a pure state machine: its leadership, its high watermark, and the appends that
+//! wait for their acknowledgement.
+//!
+//! The broker tells a [`Partition`] what happened ([`Event`]) and when, and performs what comes back ([`Action`]).
+//! The log decides where records go; this crate decides when they count, who is told, and what. Today the replica
+//! set has one member, but every rule is the general one: replication adds events, never a second path.
+//!
+//! - An append is answered exactly once: acknowledged, or *unknown* with a reason. *Not written* exists only before
+//!   the append ([`Partition::check_produce`]).
+//! - An acknowledgement is given only while the partition is still led in the epoch of the append (replication rule
+//!   R13); the end of a leadership ends every waiting append as unknown.
+//! - The high watermark is the Q-th greatest counted end among the replicas that hold the epoch's entry, Q being the
+//!   majority of the replica set.
+//!
+//! Never: clock, file, socket, await.
+//!
+//! ```
+//! use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, Partition, RequestId};
+//! use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (now, epoch) = (MonotonicMs(0), LeaderEpoch::new(1).unwrap_or_default());
+//! let (start, end) = (Offset::ZERO, Offset::try_from(3_u64)?);
+//! let mut partition = Partition::new(BrokerId(1));
+//! let mut actions = Vec::new();
+//!
+//! let log = LogEnds { log_start: start, log_end: start, counted_end: start, durable_end: start };
+//! partition.step(now, Event::Lead { epoch, replicas: [BrokerId(1)].into(), log }, &mut actions);
+//! let epoch = partition.check_produce(None)?;
+//! let deadline = MonotonicMs(30_000);
+//! let request = RequestId(9);
+//! partition.step(now, Event::Appended { request, epoch, base: start, end, acks: Acks::Quorum, deadline }, &mut actions);
+//! assert!(actions.is_empty(), "nothing counts before its round ended");
+//!
+//! partition.step(now, Event::Counted { epoch, counted_end: end, durable_end: end }, &mut actions);
+//! assert_eq!(actions.first(), Some(&Action::HighWatermark(end)));
+//! assert!(matches!(actions.last(), Some(Action::Answer { request: RequestId(9), result: Ok(_) })));
+//! # Ok(())
+//! # }
+//! ```
+
+mod cursors;
+mod event;
+mod leader;
+mod machine;
+mod outcome;
+mod replicas;
+mod waiters;
+
+pub use cursors::PartitionCursors;
+pub use event::{Action, Event, LogEnds, MonotonicMs, RequestId};
+pub use machine::Partition;
+pub use outcome::{Acknowledged, NotLeading, Refusal, UnknownReason};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! One leadership: from its beginning until it ends, in one epoch.
+
+use corduroy_types::{Acks, LeaderEpoch, Offset};
+
+use crate::{
+    Acknowledged, Action, MonotonicMs, NotLeading, PartitionCursors, RequestId, UnknownReason,
+    replicas::Replicas, waiters::Waiters,
+};
+
+/// The state of a leadership.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) epoch: LeaderEpoch,
+    replicas: Replicas,
+    waiters: Waiters,
+}
+
+/// Something was reported that cannot be.
+#[derive(Debug)]
+pub(crate) struct Contradiction;
+
+impl Leader {
+    pub(crate) fn new(epoch: LeaderEpoch, replicas: Replicas) -> Self {
+        Self { epoch, replicas, waiters: Waiters::default() }
+    }
+
+    /// The log took a batch.
+    pub(crate) fn appended(
+        &mut self,
+        cursors: &mut PartitionCursors,
+        request: RequestId,
+        (base, end): (Offset, Offset),
+        acks: Acks,
+        deadline: MonotonicMs,
+    ) -> Result<(), Contradiction> {
+        if base != cursors.log_end() || end <= base {
+            return Err(Contradiction);
+        }
+        *cursors = cursors.with_log_end(end).ok_or(Contradiction)?;
+        self.waiters.push(acks, request, base, end, deadline);
+        Ok(())
+    }
+
+    /// The log's own ends moved.
+    pub(crate) fn counted(
+        &mut self,
+        cursors: &mut PartitionCursors,
+        counted: Offset,
+        durable: Offset,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        if counted > cursors.log_end() || durable > cursors.log_end() {
+            return Err(Contradiction);
+        }
+        self.replicas.report_own(counted, durable);
+        self.advance(cursors, out)
+    }
+
+    /// Raises the high watermark to what a majority holds, then answers every append that this acknowledges.
+    pub(crate) fn advance(
+        &mut self,
+        cursors: &mut PartitionCursors,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        if let Some(end) = self.replicas.quorum_end()
+            && end > cursors.high_watermark()
+        {
+            *cursors = cursors.with_high_watermark(end).ok_or(Contradiction)?;
+            out.push(Action::HighWatermark(end));
+        }
+        for acks in Waiters::LEVELS {
+            let Some(end) = self.replicas.acknowledged_end(acks, cursors.high_watermark()) else { continue };
+            while let Some(waiter) = self.waiters.pop_up_to(acks, end) {
+                let result = Ok(Acknowledged {
+                    base: waiter.base,
+                    end: waiter.end,
+                    epoch: self.epoch,
+                    durable_replicas: self.replicas.durable_count(waiter.end),
+                });
+                out.push(Action::Answer { request: waiter.request, result });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the waits whose deadline has come.
+    pub(crate) fn expire(&mut self, now: MonotonicMs, out: &mut Vec<Action>) {
+        self.waiters.expire(now, |waiter| {
+            out.push(Action::Answer { request: waiter.request, result: Err(UnknownReason::TimedOut) });
+        });
+    }
+
+    /// Ends the leadership: whatever still waits is unknown from here on, whoever raises a later watermark
+    /// (rule R13).
+    pub(crate) fn end(mut self, reason: NotLeading, out: &mut Vec<Action>) {
+        let result = Err(UnknownReason::LeadershipEnded(reason));
+        out.extend(self.waiters.drain().map(|waiter| Action::Answer { request: waiter.request, result }));
+        out.push(Action::LeadershipEnded { epoch: self.epoch, reason });
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<MonotonicMs> {
+        self.waiters.next_deadline()
+    }
+}

@@ -1,0 +1,221 @@
+//! The state machine: led here, or not.
+
+use corduroy_types::{BrokerId, LeaderEpoch, Offset};
+
+use crate::{
+    Action, Event, LogEnds, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
+    leader::{Contradiction, Leader},
+    replicas::Replicas,
+};
+
+/// One partition on one broker.
+///
+/// It has one owner at a time, who calls [`Partition::step`] in the order in which things happened to the
+/// partition's log.
+#[derive(Debug)]
+pub struct Partition {
+    own: BrokerId,
+    role: Role,
+    /// The greatest epoch ever led here: none at or below it is led again (rule R3).
+    last_epoch: Option<LeaderEpoch>,
+    cursors: PartitionCursors,
+}
+
+#[derive(Debug)]
+enum Role {
+    Leading(Leader),
+    Idle(NotLeading),
+}
+
+impl Partition {
+    /// A partition on the broker `own` that nobody leads yet.
+    pub fn new(own: BrokerId) -> Self {
+        Self {
+            own,
+            role: Role::Idle(NotLeading::NotYet),
+            last_epoch: None,
+            cursors: PartitionCursors::default(),
+        }
+    }
+
+    /// Takes in what happened at `now` and adds what is to be done to `out`.
+    ///
+    /// Every [`Event::Appended`] is answered exactly once, by this step or a later one. Waits that are over at `now`
+    /// end in every step, after what the event itself acknowledges. An event that cannot be, such as a log end that
+    /// goes back, ends the leadership with [`NotLeading::Contradiction`].
+    pub fn step(&mut self, now: MonotonicMs, event: Event, out: &mut Vec<Action>) {
+        if self.handle(event, out).is_err() {
+            self.end(NotLeading::Contradiction, out);
+        }
+        if let Role::Leading(leader) = &mut self.role {
+            leader.expire(now, out);
+        }
+    }
+
+    /// Whether a produce may be appended now; `named` is the leader epoch that the request names, if any. Returns the
+    /// epoch to stamp and to append in.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing may be appended, so the outcome is *not written*.
+    pub fn check_produce(&self, named: Option<LeaderEpoch>) -> Result<LeaderEpoch, Refusal> {
+        self.check_epoch(named)
+    }
+
+    /// What may be read now; `named` is the leader epoch that the request names, if any (KIP-320).
+    ///
+    /// # Errors
+    /// [`Refusal`]: this broker does not lead the partition in that epoch.
+    pub fn check_read(&self, named: Option<LeaderEpoch>) -> Result<PartitionCursors, Refusal> {
+        self.check_epoch(named).map(|_| self.cursors)
+    }
+
+    /// The epoch in which the partition is led here now.
+    pub const fn epoch(&self) -> Option<LeaderEpoch> {
+        match &self.role {
+            Role::Leading(leader) => Some(leader.epoch),
+            Role::Idle(_) => None,
+        }
+    }
+
+    /// The cursors; those of the last leadership where there is none now, and all 0 before the first.
+    pub const fn cursors(&self) -> PartitionCursors {
+        self.cursors
+    }
+
+    /// How many appends wait for their answer.
+    pub fn waiting(&self) -> usize {
+        match &self.role {
+            Role::Leading(leader) => leader.waiting(),
+            Role::Idle(_) => 0,
+        }
+    }
+
+    /// When a step is due at the latest, for an append's deadline; `None` while nothing waits. May be too early, never
+    /// too late.
+    pub fn next_deadline(&self) -> Option<MonotonicMs> {
+        match &self.role {
+            Role::Leading(leader) => leader.next_deadline(),
+            Role::Idle(_) => None,
+        }
+    }
+
+    fn check_epoch(&self, named: Option<LeaderEpoch>) -> Result<LeaderEpoch, Refusal> {
+        let current = match &self.role {
+            Role::Leading(leader) => leader.epoch,
+            Role::Idle(reason) => return Err(Refusal::NotLeading(*reason)),
+        };
+        match named {
+            Some(named) if named < current => Err(Refusal::Fenced { named, current }),
+            Some(named) if named > current => Err(Refusal::UnknownEpoch { named, current }),
+            _ => Ok(current),
+        }
+    }
+
+    fn handle(&mut self, event: Event, out: &mut Vec<Action>) -> Result<(), Contradiction> {
+        match event {
+            Event::Lead { epoch, replicas, log } => {
+                if self.last_epoch.is_some_and(|last| epoch <= last) {
+                    return Ok(());
+                }
+                self.end(NotLeading::Superseded, out);
+                self.lead(epoch, &replicas, log, out)
+            }
+            Event::Appended { request, epoch, base, end, acks, deadline } => match &mut self.role {
+                Role::Leading(leader) if leader.epoch == epoch => {
+                    let appended = leader.appended(&mut self.cursors, request, (base, end), acks, deadline);
+                    if appended.is_err() {
+                        out.push(unknown(request, NotLeading::Contradiction));
+                    }
+                    appended
+                }
+                Role::Leading(_) => {
+                    out.push(unknown(request, NotLeading::Superseded));
+                    Ok(())
+                }
+                Role::Idle(reason) => {
+                    out.push(unknown(request, *reason));
+                    Ok(())
+                }
+            },
+            Event::Counted { epoch, counted_end, durable_end } => {
+                self.counted(epoch, counted_end, durable_end, out)
+            }
+            Event::LogStartRaised { log_start } => {
+                let log_start = log_start.max(self.cursors.log_start());
+                self.cursors = self.cursors.with_log_start(log_start).ok_or(Contradiction)?;
+                Ok(())
+            }
+            Event::LogFailed { epoch, durable_end } => {
+                // What the failed round did make durable counts; the rest of what waits never will.
+                self.counted(epoch, durable_end, durable_end, out)?;
+                if self.epoch() == Some(epoch) {
+                    self.end(NotLeading::StorageFailed, out);
+                }
+                Ok(())
+            }
+            Event::Stop { reason } => {
+                self.end(reason, out);
+                self.role = Role::Idle(reason);
+                Ok(())
+            }
+            Event::Tick => Ok(()),
+        }
+    }
+
+    fn lead(
+        &mut self,
+        epoch: LeaderEpoch,
+        replicas: &[BrokerId],
+        log: LogEnds,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        self.last_epoch = Some(epoch);
+        self.role = Role::Idle(NotLeading::Contradiction); // until everything below has been found right
+        let LogEnds { log_start, log_end, counted_end, durable_end } = log;
+        let before = self.cursors.high_watermark();
+        let kept = before.min(log_end).max(log_start);
+        let replicas = Replicas::new(self.own, replicas, counted_end, durable_end).ok_or(Contradiction)?;
+        if counted_end.max(durable_end) > log_end {
+            return Err(Contradiction);
+        }
+        self.cursors = PartitionCursors::new(log_start, kept, log_end).ok_or(Contradiction)?;
+        if log_end < before {
+            out.push(Action::VisibleRecordsLost { from: log_end, to: before });
+        }
+        if kept > before {
+            out.push(Action::HighWatermark(kept));
+        }
+        let mut leader = Leader::new(epoch, replicas);
+        leader.advance(&mut self.cursors, out)?;
+        self.role = Role::Leading(leader);
+        Ok(())
+    }
+
+    fn counted(
+        &mut self,
+        epoch: LeaderEpoch,
+        counted: Offset,
+        durable: Offset,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        match &mut self.role {
+            Role::Leading(leader) if leader.epoch == epoch => {
+                leader.counted(&mut self.cursors, counted, durable, out)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the leadership, if there is one.
+    fn end(&mut self, reason: NotLeading, out: &mut Vec<Action>) {
+        if let Role::Leading(_) = &self.role
+            && let Role::Leading(leader) = std::mem::replace(&mut self.role, Role::Idle(reason))
+        {
+            leader.end(reason, out);
+        }
+    }
+}
+
+fn unknown(request: crate::RequestId, reason: NotLeading) -> Action {
+    Action::Answer { request, result: Err(UnknownReason::LeadershipEnded(reason)) }
+}

@@ -1,0 +1,160 @@
+//! What the leader knows of the replica set: who holds how much, and what follows from it.
+
+use corduroy_types::{Acks, BrokerId, Offset};
+
+/// What one replica holds.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    id: BrokerId,
+    /// `None` until the replica holds the epoch's own entry: before that nothing of it counts (rule R4).
+    ends: Option<Ends>,
+    /// Part of the in-sync set: the leader's own, soft knowledge of who keeps up (rule R9).
+    in_sync: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    counted: Offset,
+    durable: Offset,
+}
+
+/// The replica set of one epoch, which is fixed as long as the epoch lasts (rule R17).
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    progress: Vec<Progress>,
+    own: BrokerId,
+}
+
+impl Replicas {
+    /// The set at the beginning of an epoch whose entry the leader alone holds; `None` when `own` is not in it, or
+    /// somebody is in it twice.
+    pub(crate) fn new(own: BrokerId, ids: &[BrokerId], counted: Offset, durable: Offset) -> Option<Self> {
+        let progress: Vec<_> = ids
+            .iter()
+            .map(|id| Progress {
+                id: *id,
+                ends: (*id == own).then_some(Ends { counted, durable }),
+                in_sync: *id == own,
+            })
+            .collect();
+        let mut unique = ids.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        (ids.contains(&own) && unique.len() == ids.len()).then_some(Self { progress, own })
+    }
+
+    /// Takes what a replica, holding the epoch's entry, reports. Ends only grow: late reports change nothing.
+    pub(crate) fn report(&mut self, id: BrokerId, counted: Offset, durable: Offset) {
+        if let Some(replica) = self.progress.iter_mut().find(|replica| replica.id == id) {
+            let ends = replica.ends.get_or_insert(Ends { counted, durable });
+            ends.counted = ends.counted.max(counted);
+            ends.durable = ends.durable.max(durable);
+        }
+    }
+
+    /// Takes what the leader's own log reports.
+    pub(crate) fn report_own(&mut self, counted: Offset, durable: Offset) {
+        self.report(self.own, counted, durable);
+    }
+
+    /// Q: how many replicas make a majority.
+    fn quorum(&self) -> usize {
+        self.progress.len() / 2 + 1
+    }
+
+    /// The end that a majority of the replica set has reached: the Q-th greatest counted end.
+    pub(crate) fn quorum_end(&self) -> Option<Offset> {
+        let counted = || self.progress.iter().filter_map(|replica| replica.ends).map(|ends| ends.counted);
+        counted().filter(|end| counted().filter(|other| other >= end).count() >= self.quorum()).max()
+    }
+
+    /// The end up to which appends of this level are acknowledged, given the high watermark.
+    pub(crate) fn acknowledged_end(&self, acks: Acks, high_watermark: Offset) -> Option<Offset> {
+        match acks {
+            Acks::One => {
+                let own = self.progress.iter().find(|replica| replica.id == self.own);
+                own.and_then(|replica| replica.ends).map(|ends| ends.counted)
+            }
+            Acks::Quorum => Some(high_watermark),
+            Acks::All => {
+                let in_sync = || self.progress.iter().filter(|replica| replica.in_sync);
+                if in_sync().count() < self.quorum() {
+                    return None; // "all" of too few would acknowledge what an election can lose (rule R9)
+                }
+                let least = in_sync().map(|replica| replica.ends.map(|ends| ends.counted)).min()?;
+                least.map(|end| end.min(high_watermark))
+            }
+        }
+    }
+
+    /// How many replicas hold everything below `end` on stable storage.
+    pub(crate) fn durable_count(&self, end: Offset) -> u32 {
+        let durable =
+            self.progress.iter().filter_map(|replica| replica.ends).filter(|ends| ends.durable >= end);
+        u32::try_from(durable.count()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(n: u64) -> Offset {
+        Offset::new(n).unwrap()
+    }
+
+    fn set_of(count: u32) -> Replicas {
+        let ids: Vec<_> = (0..count).map(BrokerId).collect();
+        Replicas::new(BrokerId(0), &ids, at(0), at(0)).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_quorum_end_is_the_qth_greatest(ends in prop::collection::vec(prop::option::of(0_u64..50), 0..6), own in 0_u64..50) {
+            let mut replicas = set_of(u32::try_from(ends.len()).unwrap() + 1);
+            replicas.report_own(at(own), at(own));
+            for (end, id) in ends.iter().zip(1..) {
+                if let Some(end) = end {
+                    replicas.report(BrokerId(id), at(*end), at(*end));
+                }
+            }
+            let mut sorted: Vec<_> = ends.iter().flatten().copied().chain([own]).collect();
+            sorted.sort_unstable_by(|a, b| b.cmp(a));
+            let quorum = (ends.len() + 1) / 2 + 1;
+            prop_assert_eq!(replicas.quorum_end(), sorted.get(quorum - 1).copied().map(at));
+        }
+    }
+
+    #[test]
+    fn a_set_of_one_counts_itself() {
+        let mut replicas = set_of(1);
+        replicas.report_own(at(5), at(3));
+        replicas.report_own(at(4), at(2));
+        assert_eq!(replicas.quorum_end(), Some(at(5)));
+        for acks in [Acks::One, Acks::Quorum, Acks::All] {
+            assert_eq!(replicas.acknowledged_end(acks, at(5)), Some(at(5)));
+        }
+        assert_eq!((replicas.durable_count(at(3)), replicas.durable_count(at(4))), (1, 0));
+    }
+
+    #[test]
+    fn a_lone_leader_of_three_acknowledges_only_one() {
+        let mut replicas = set_of(3);
+        replicas.report_own(at(5), at(5));
+        assert_eq!(replicas.quorum_end(), None);
+        assert_eq!(replicas.acknowledged_end(Acks::One, at(0)), Some(at(5)));
+        assert_eq!(replicas.acknowledged_end(Acks::All, at(0)), None);
+        replicas.report(BrokerId(2), at(4), at(4));
+        assert_eq!(replicas.quorum_end(), Some(at(4)));
+        assert_eq!(replicas.acknowledged_end(Acks::All, at(4)), None, "only the leader is in sync");
+    }
+
+    #[test]
+    fn a_set_names_its_leader_and_nobody_twice() {
+        assert!(Replicas::new(BrokerId(1), &[BrokerId(2)], at(0), at(0)).is_none());
+        assert!(Replicas::new(BrokerId(1), &[BrokerId(1), BrokerId(1)], at(0), at(0)).is_none());
+        assert!(Replicas::new(BrokerId(1), &[], at(0), at(0)).is_none());
+    }
+}
