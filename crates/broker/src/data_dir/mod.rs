@@ -1,0 +1,228 @@
+//! A data directory: whose it is, whether its last broker stopped cleanly, and who uses it now.
+//!
+//! Three files at its root are ours: `directory.toml` (identity and format version), `clean-shutdown` (there only
+//! while no broker runs, and only after a clean stop) and `LOCK`.
+
+mod identity;
+mod lock;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use corduroy_log::disk::{Disk, OpenMode, read_file, replace_file};
+use corduroy_types::BrokerId;
+use uuid::Uuid;
+
+use crate::config::BrokerConfig;
+
+pub use identity::{FORMAT_VERSION, Identity};
+pub use lock::DirLock;
+
+const IDENTITY_FILE: &str = "directory.toml";
+const CLEAN_FILE: &str = "clean-shutdown";
+const LOCK_FILE: &str = "LOCK";
+/// Far more than the identity takes; a larger file is none of ours.
+const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Why a data directory cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The file system refused. Correct it, or choose another directory.
+    #[error("data directory {}: cannot {action}: {source}; correct this, or choose another with --data-dir", .dir.display())]
+    Failed {
+        /// The directory.
+        dir: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it. Stop that one, or choose another directory.
+    #[error("data directory {} is in use by {}; stop it, or choose another with --data-dir", .dir.display(), holder(*.pid))]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that holds the lock, if it said so.
+        pid: Option<u32>,
+    },
+    /// It has files, but not ours. Choose an empty directory.
+    #[error("{} is no data directory of brokerd: it has no {IDENTITY_FILE}, but {entry:?}; choose an empty one with --data-dir", .dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// One name that was found in it.
+        entry: String,
+    },
+    /// A newer version of the broker wrote it. Use that version.
+    #[error("data directory {} has format version {found}, this brokerd reads {FORMAT_VERSION} at most; use the version that wrote it", .dir.display())]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format version.
+        found: u64,
+    },
+    /// It belongs to another broker or cluster. Correct the configuration, or choose another directory.
+    #[error("data directory {} belongs to {found}, but the configuration says {wanted}; correct {key}, or choose another with --data-dir", .dir.display())]
+    OtherOwner {
+        /// The directory.
+        dir: PathBuf,
+        /// The configuration key that does not fit.
+        key: &'static str,
+        /// Whose it is.
+        found: String,
+        /// Who wants it.
+        wanted: String,
+    },
+    /// The identity file is damaged. Restore it from a backup.
+    #[error("data directory {}: {IDENTITY_FILE} is damaged: {text}; restore it, for it says whose data this is", .dir.display())]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong in it.
+        text: String,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// A data directory that a broker uses.
+///
+/// It was checked and its clean-shutdown mark removed: until [`DataDir::close`] a crash leaves it unclean. The
+/// lock is taken apart from this, by whoever uses a real disk: see [`DirLock`].
+#[derive(Debug)]
+pub struct DataDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    identity: Identity,
+    was_clean: bool,
+}
+
+impl DataDir {
+    /// Opens `config.node.data_dir`, and creates it with a new identity when it is empty or missing.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; the directory is as it was before.
+    pub fn open(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Self, DataDirError> {
+        let path = config.node.data_dir.clone();
+        let failed =
+            |action| move |source| DataDirError::Failed { dir: config.node.data_dir.clone(), action, source };
+        disk.create_dir_all(&path).map_err(failed("create it"))?;
+        let stored = match read_file(&*disk, &path.join(IDENTITY_FILE), IDENTITY_BYTES_MAX) {
+            Ok(bytes) => Some(Identity::decode(&path, &bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("read directory.toml")(error)),
+        };
+        let identity = match stored {
+            Some(identity) => identity,
+            None => {
+                let entries = disk.list(&path).map_err(failed("list it"))?;
+                refuse_foreign(&path, entries.iter().map(|entry| entry.name.as_ref()))?;
+                let identity = Identity::new(config.node.id, &config.cluster.name);
+                replace_file(&*disk, &path.join(IDENTITY_FILE), identity.encode())
+                    .map_err(failed("write in it"))?;
+                sync_parent(&*disk, &path).map_err(failed("sync the directory above it"))?;
+                identity
+            }
+        };
+        refuse_other_owner(&path, &identity, config)?;
+        let mut opened = Self { disk, path, identity, was_clean: false };
+        opened.was_clean = opened.take_clean_mark().map_err(failed("remove its clean-shutdown mark"))?;
+        Ok(opened)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether the broker before this one stopped cleanly; then its logs need no check.
+    pub fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// Leaves the clean-shutdown mark: the last act of a broker whose logs are all closed and synced.
+    ///
+    /// Returns whether the mark is durable; without it the next start checks the logs, which costs time only.
+    pub fn close(self) -> bool {
+        let text = Bytes::from_static(b"This broker stopped cleanly. Removed at its next start.\n");
+        match replace_file(&*self.disk, &self.path.join(CLEAN_FILE), text) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(dir = %self.path.display(), %error, "the clean-shutdown mark could not be written");
+                false
+            }
+        }
+    }
+
+    /// Removes the mark, durably, before anything is loaded: from here on a crash is seen as one.
+    fn take_clean_mark(&self) -> io::Result<bool> {
+        let mark = self.path.join(CLEAN_FILE);
+        match self.disk.open(&mark, OpenMode::Read) {
+            Ok(_file) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.disk.remove_file(&mark)?;
+        self.disk.sync_dir(&self.path)?;
+        Ok(true)
+    }
+}
+
+/// The new directory's own name must survive a power cut too.
+fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new(".")),
+        Some(parent) => disk.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+fn refuse_foreign<'a>(dir: &Path, mut names: impl Iterator<Item = &'a str>) -> Result<(), DataDirError> {
+    // What a first start that was cut off, or mkfs, leaves behind.
+    let harmless = |name: &str| [LOCK_FILE, "directory.toml.tmp", "lost+found"].contains(&name);
+    match names.find(|name| !harmless(name)) {
+        Some(entry) => Err(DataDirError::Foreign { dir: dir.to_owned(), entry: entry.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+fn refuse_other_owner(dir: &Path, found: &Identity, config: &BrokerConfig) -> Result<(), DataDirError> {
+    let other =
+        |key, found, wanted| Err(DataDirError::OtherOwner { dir: dir.to_owned(), key, found, wanted });
+    if found.node_id != config.node.id {
+        return other("node.id", format!("node {}", found.node_id), format!("node {}", config.node.id));
+    }
+    if found.cluster_name != config.cluster.name {
+        return other(
+            "cluster.name",
+            format!("cluster {:?} ({})", found.cluster_name, found.cluster_id),
+            format!("{:?}", config.cluster.name),
+        );
+    }
+    Ok(())
+}
+
+impl Identity {
+    fn new(node_id: BrokerId, cluster_name: &str) -> Self {
+        Self {
+            cluster_id: Uuid::new_v4(),
+            cluster_name: cluster_name.to_owned(),
+            node_id,
+            directory_id: Uuid::new_v4(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use corduroy_log::SimDisk;
+
+use super::*;
+
+fn config(dir: &str) -> BrokerConfig {
+    BrokerConfig::for_tests(dir)
+}
+
+fn sim() -> (SimDisk, Arc<dyn Disk>) {
+    let disk = SimDisk::new();
+    (disk.clone(), Arc::new(disk))
+}
+
+fn write(disk: &dyn Disk, path: &str, text: &str) {
+    disk.create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+    replace_file(disk, Path::new(path), Bytes::copy_from_slice(text.as_bytes())).unwrap();
+}
+
+#[test]
+fn a_new_directory_gets_an_identity_that_stays() {
+    let (_, disk) = sim();
+    let first = DataDir::open(Arc::clone(&disk), &config("/data/b1")).unwrap();
+    let identity = first.identity().clone();
+    assert!(!first.was_clean());
+    assert!(first.close());
+    let second = DataDir::open(disk, &config("/data/b1")).unwrap();
+    assert_eq!(*second.identity(), identity);
+    assert!(second.was_clean());
+}
+
+#[test]
+fn the_clean_mark_is_gone_before_anything_loads_and_stays_gone_after_a_crash() {
+    let (handle, disk) = sim();
+    assert!(DataDir::open(Arc::clone(&disk), &config("/data")).unwrap().close());
+    let opened = DataDir::open(Arc::clone(&disk), &config("/data")).unwrap();
+    assert!(opened.was_clean());
+    drop(opened);
+    handle.crash();
+    assert!(!DataDir::open(disk, &config("/data")).unwrap().was_clean());
+}
+
+#[test]
+fn a_crash_at_any_call_of_the_first_start_leaves_a_directory_that_opens() {
+    for calls in 0..40 {
+        let (handle, disk) = sim();
+        handle.stop_after(calls);
+        let finished = DataDir::open(Arc::clone(&disk), &config("/data")).is_ok();
+        handle.crash();
+        handle.heal();
+        let again = DataDir::open(disk, &config("/data"));
+        assert!(again.is_ok(), "stopped after {calls} calls: {again:?}");
+        if finished {
+            return;
+        }
+    }
+    panic!("the first start takes more than 40 calls");
+}
+
+#[test]
+fn other_owners_foreign_files_and_newer_formats_are_refused() {
+    let (_, disk) = sim();
+    DataDir::open(Arc::clone(&disk), &config("/data")).unwrap().close();
+    let refuse = |change: &dyn Fn(&mut BrokerConfig)| {
+        let mut config = config("/data");
+        change(&mut config);
+        DataDir::open(Arc::clone(&disk), &config).unwrap_err().to_string()
+    };
+    let text = refuse(&|config| config.node.id = BrokerId(7));
+    assert_eq!(
+        text,
+        "data directory /data belongs to node 1, but the configuration says node 7; correct node.id, or choose \
+         another with --data-dir"
+    );
+    let text = refuse(&|config| config.cluster.name = "prod".to_owned());
+    assert!(text.contains("belongs to cluster \"default\" ("), "{text}");
+    assert!(
+        DataDir::open(Arc::clone(&disk), &config("/data")).unwrap().was_clean(),
+        "a refusal changes nothing"
+    );
+
+    write(&*disk, "/home/notes.txt", "mine");
+    let foreign = DataDir::open(Arc::clone(&disk), &config("/home")).unwrap_err();
+    assert!(matches!(foreign, DataDirError::Foreign { ref entry, .. } if entry == "notes.txt"), "{foreign}");
+
+    write(&*disk, "/newer/directory.toml", "format_version = 2\nshape = \"unknown\"\n");
+    let newer = DataDir::open(Arc::clone(&disk), &config("/newer")).unwrap_err();
+    assert!(matches!(newer, DataDirError::Newer { found: 2, .. }), "{newer}");
+
+    for text in ["", "\u{0}", "format_version = 1\n", "format_version = -1\n"] {
+        write(&*disk, "/damaged/directory.toml", text);
+        let damaged = DataDir::open(Arc::clone(&disk), &config("/damaged")).unwrap_err();
+        assert!(matches!(damaged, DataDirError::Damaged { .. }), "{damaged}");
+    }
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/data");
+    let lock = DirLock::take(&path).unwrap();
+    let error = DirLock::take(&path).unwrap_err();
+    assert!(
+        matches!(error, DataDirError::InUse { pid: Some(pid), .. } if pid == std::process::id()),
+        "{error}"
+    );
+    drop(lock);
+    DirLock::take(&path).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = DirLock::take(&file.path().join("data")).unwrap_err().to_string();
+    assert!(text.contains("cannot create it: Not a directory"), "{text}");
+}
