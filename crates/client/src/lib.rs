@@ -1,1 +1,56 @@
-//! placeholder
+//! The Corduroy client: produce and consume records, and administer topics.
+//!
+//! | to | use |
+//! |---|---|
+//! | connect | [`Client::builder`] |
+//! | send records | [`Client::producer`], [`Producer`] |
+//! | read records | [`Client::consumer`], [`Consumer`] |
+//! | create, describe, change and delete topics, find offsets, see the cluster | [`Client::admin`], [`Admin`] |
+//! | hear of lost connections | [`ClientBuilder::on_event`], [`Event`] |
+//!
+//! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
+//! notification; every buffer is bounded in bytes; after `close` every call answers `CLOSED`; a failed produce
+//! says whether the record was certainly not written or may have been; connections are made anew for ever.
+//!
+//! Features: `zstd` adds that codec; without it the crate is pure Rust.
+//!
+//! Never: broker internals.
+
+mod admin;
+mod backoff;
+mod builder;
+mod client;
+mod connection;
+mod consumer;
+mod error;
+mod event;
+mod producer;
+mod record;
+mod topics;
+mod urls;
+
+pub use admin::{
+    AddPartitions, AddedPartitions, Admin, AlterTopicConfigs, BrokerDescription, ClusterDescription,
+    ConfigChange, ConfigSource, CreateTopics, CreatedTopic, DeleteRecords, DeleteTopics, DeletedRecords,
+    DeletedTopic, Finding, Health, ListedOffset, NewTopic, OffsetSpec, PartitionDescription, TopicConfig,
+    TopicDescription, TopicSummary,
+};
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use consumer::{
+    AssignedPartition, ConsumeError, Consumer, ConsumerBuilder, Message, PartitionStatus, RecordBatch,
+    RecordBatchIter,
+};
+pub use corduroy_api::Refusal;
+pub use corduroy_batch::{Batch, Compression, Headers, RecordRef as StoredRecord, Records, TimestampType};
+pub use corduroy_types::{
+    Acks, BrokerId, ErrorCode, LeaderEpoch, Offset, Outcome, PartitionIndex, TimestampMs, TopicId, TopicName,
+};
+pub use error::ClientError;
+pub use event::{ConnectionRole, Event};
+pub use producer::{
+    Delivery, FlushError, Partitioner, Producer, ProducerBuilder, RecordMeta, SendError, SendErrorKind,
+    Undelivered,
+};
+pub use record::{Record, RecordRef};
+pub use urls::BrokerUrls;

@@ -1,0 +1,177 @@
+//! What the cluster says of itself.
+
+use std::fmt;
+
+use corduroy_api::v1;
+use corduroy_types::{BrokerId, TimestampMs};
+use v1::cluster_client::ClusterClient;
+
+use super::Admin;
+use crate::{ClientError, client::Repeat};
+
+/// How well it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// As it should be.
+    Healthy,
+    /// It works, and something is not as it should be.
+    Degraded,
+    /// Something that was asked of it cannot be done.
+    Unhealthy,
+}
+
+impl Health {
+    fn from_wire(state: v1::HealthState) -> Self {
+        match state {
+            v1::HealthState::Healthy => Self::Healthy,
+            v1::HealthState::Degraded => Self::Degraded,
+            // A state that this build does not know is no reason to call it healthy.
+            v1::HealthState::Unhealthy | v1::HealthState::Unspecified => Self::Unhealthy,
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Healthy => "HEALTHY",
+            Self::Degraded => "DEGRADED",
+            Self::Unhealthy => "UNHEALTHY",
+        })
+    }
+}
+
+/// The cluster and its brokers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// Made when the cluster was, and never changed.
+    pub cluster_id: String,
+    /// The name that its operator gave it; may be empty.
+    pub cluster_name: String,
+    /// The broker that answered.
+    pub answered_by: BrokerId,
+    /// How well it goes.
+    pub health: Health,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// Every broker.
+    pub brokers: Vec<BrokerDescription>,
+    /// How many topics, without the broker's own.
+    pub topic_count: u32,
+    /// How many partitions they have.
+    pub partition_count: u32,
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Health,
+    /// What it is.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+}
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerDescription {
+    /// Its id.
+    pub id: BrokerId,
+    /// Where clients reach it, as `host:port`.
+    pub address: String,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: TimestampMs,
+    /// How long recovery took at the last start, in milliseconds.
+    pub recovery_ms: u64,
+    /// Size of the file system that holds its data.
+    pub disk_total_bytes: u64,
+    /// What is free of it.
+    pub disk_free_bytes: u64,
+    /// Bytes of all segments.
+    pub stored_bytes: u64,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Open client connections.
+    pub connection_count: u32,
+    /// Whether it runs as a development broker.
+    pub development: bool,
+}
+
+impl Admin {
+    /// Describes the cluster: brokers, health, and what is not as it should be.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`, `TIMED_OUT`, `STARTING`: retry later. `UNSUPPORTED`, `UNEXPECTED_ANSWER`: what listens there
+    /// is no Corduroy broker.
+    pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
+        let answer = self
+            .client
+            .shared
+            .control(Repeat::Reads, |channel| async move {
+                ClusterClient::new(channel).describe_cluster(v1::DescribeClusterRequest {}).await
+            })
+            .await?;
+        Ok(read_cluster(answer))
+    }
+}
+
+fn read_cluster(answer: v1::DescribeClusterResponse) -> ClusterDescription {
+    let health = Health::from_wire(answer.health());
+    let finding = |finding: v1::Finding| {
+        let severity = Health::from_wire(finding.severity());
+        let v1::Finding { severity: _, message, hint } = finding;
+        Finding { severity, message, hint }
+    };
+    let v1::DescribeClusterResponse {
+        cluster_id,
+        cluster_name,
+        answered_by,
+        health: _,
+        findings,
+        brokers,
+        topic_count,
+        partition_count,
+    } = answer;
+    ClusterDescription {
+        cluster_id,
+        cluster_name,
+        answered_by: BrokerId(answered_by),
+        health,
+        findings: findings.into_iter().map(finding).collect(),
+        brokers: brokers.into_iter().map(read_broker).collect(),
+        topic_count,
+        partition_count,
+    }
+}
+
+fn read_broker(broker: v1::DescribedBroker) -> BrokerDescription {
+    let v1::DescribedBroker {
+        id,
+        address,
+        version,
+        started_at_ms,
+        recovery_ms,
+        disk_total_bytes,
+        disk_free_bytes,
+        stored_bytes,
+        memory_bytes,
+        connection_count,
+        development,
+    } = broker;
+    BrokerDescription {
+        id: BrokerId(id),
+        address,
+        version,
+        started_at: TimestampMs(started_at_ms),
+        recovery_ms,
+        disk_total_bytes,
+        disk_free_bytes,
+        stored_bytes,
+        memory_bytes,
+        connection_count,
+        development,
+    }
+}

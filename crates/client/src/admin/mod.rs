@@ -1,0 +1,77 @@
+//! Admin calls: topics, their configs, offsets, and the cluster's state.
+
+mod alter;
+mod cluster;
+mod create;
+mod describe;
+mod offsets;
+
+pub use alter::{
+    AddPartitions, AddedPartitions, AlterTopicConfigs, ConfigChange, DeleteRecords, DeleteTopics,
+    DeletedRecords, DeletedTopic,
+};
+pub use cluster::{BrokerDescription, ClusterDescription, Finding, Health};
+pub use create::{CreateTopics, CreatedTopic, NewTopic};
+pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription, TopicSummary};
+pub use offsets::{ListedOffset, OffsetSpec};
+
+use corduroy_api::{Refusal, v1};
+use corduroy_types::{LeaderEpoch, Offset};
+
+use crate::{Client, ClientError};
+
+/// Admin calls. Made by [`Client::admin`]; cheap to make and to clone.
+///
+/// Reads are sent again when their connection broke; changes are not, because they may have taken effect. A change
+/// is a builder that is awaited: `admin.delete_topics(["a"]).validate_only().await`. With `validate_only` the broker
+/// checks everything and changes nothing.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+/// The error of one item of an answer, if there is one.
+fn item_error(error: Option<v1::Error>) -> Result<(), ClientError> {
+    match error {
+        None => Ok(()),
+        Some(error) => Err(Refusal::from(error).into()),
+    }
+}
+
+fn offset(field: &str, value: u64) -> Result<Offset, ClientError> {
+    Offset::new(value).ok_or_else(|| ClientError::unexpected(format!("{field} {value} is no offset")))
+}
+
+fn leader_epoch(value: u32) -> Result<LeaderEpoch, ClientError> {
+    LeaderEpoch::new(value)
+        .ok_or_else(|| ClientError::unexpected(format!("leader epoch {value} is out of range")))
+}
+
+/// Answers must have as many items as the request.
+fn same_count<T>(asked: usize, items: Vec<T>) -> Result<Vec<T>, ClientError> {
+    if items.len() == asked {
+        Ok(items)
+    } else {
+        Err(ClientError::unexpected(format!("the broker answered {} items to {asked}", items.len())))
+    }
+}
+
+/// Makes a change awaitable: `change.await` sends it.
+macro_rules! awaitable {
+    ($change:ty, $output:ty) => {
+        impl std::future::IntoFuture for $change {
+            type Output = $output;
+            type IntoFuture = std::pin::Pin<Box<dyn std::future::Future<Output = $output> + Send>>;
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(self.send())
+            }
+        }
+    };
+}
+use awaitable;

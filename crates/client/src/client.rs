@@ -1,0 +1,112 @@
+//! The client itself: its two connections, and what producers, consumers and admin calls share.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use corduroy_types::ErrorCode;
+use tonic::{Response, Status, transport::Channel};
+
+use crate::{
+    Admin, BrokerUrls, ClientBuilder, ClientError, ConsumerBuilder, ProducerBuilder, connection::Connection,
+    topics::TopicCache,
+};
+
+/// A client of a Corduroy broker: the way to producers, consumers and admin calls.
+///
+/// Cheap to clone; clones share two connections (one for records, one for everything else), which are made anew
+/// whenever they break.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use corduroy_client::{Client, NewTopic, Record};
+///
+/// let client = Client::builder("http://127.0.0.1:9480").connect().await?;
+/// client.admin().create_topic(NewTopic::named("orders").partitions(3)).if_not_exists().await?;
+///
+/// let producer = client.producer().build().await?;
+/// let meta = producer.send(Record::to("orders").key("alice").value("1 book")).await?;
+/// println!("partition {} offset {}", meta.partition, meta.offset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) data: Connection,
+    pub(crate) control: Connection,
+    pub(crate) request_timeout: Duration,
+    pub(crate) topics: TopicCache,
+}
+
+impl Client {
+    /// Begins a client of the broker at this address, `http://HOST:PORT`; several are tried in turn.
+    pub fn builder(urls: impl Into<BrokerUrls>) -> ClientBuilder {
+        ClientBuilder::new(urls.into())
+    }
+
+    /// Begins a producer.
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone())
+    }
+
+    /// Begins a consumer.
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone())
+    }
+
+    /// Topics, their configs, offsets, and the cluster's state.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+}
+
+/// Whether a call may be sent a second time when its connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It changes nothing, so it is tried on every address, and once more on a connection made anew.
+    Reads,
+    /// It may have taken effect.
+    Never,
+}
+
+impl Shared {
+    /// One call over the control connection, within the request time-out.
+    pub(crate) async fn control<T, F, C>(&self, repeat: Repeat, call: C) -> Result<T, ClientError>
+    where
+        C: Fn(Channel) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let attempts = match repeat {
+            Repeat::Reads => self.control.address_count() + 1,
+            Repeat::Never => 1,
+        };
+        let all = async {
+            let mut attempt = 1;
+            loop {
+                let (index, channel) = self.control.channel()?;
+                let status = match call(channel).await {
+                    Ok(response) => {
+                        self.control.works(index);
+                        return Ok(response.into_inner());
+                    }
+                    Err(status) => status,
+                };
+                let refusal = self.control.failed(index, &status);
+                if attempt >= attempts || refusal.code != ErrorCode::Unavailable {
+                    return Err(ClientError::from(refusal));
+                }
+                attempt += 1;
+            }
+        };
+        match tokio::time::timeout(self.request_timeout, all).await {
+            Ok(result) => result,
+            Err(_) => Err(ClientError::new(
+                ErrorCode::TimedOut,
+                format!("the broker did not answer within {} ms", self.request_timeout.as_millis()),
+            )),
+        }
+    }
+}

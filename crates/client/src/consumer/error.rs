@@ -1,0 +1,81 @@
+//! Why records could not be read.
+
+use corduroy_api::Refusal;
+use corduroy_types::{ErrorCode, Offset, PartitionIndex, TopicName};
+
+/// Why a partition cannot be read at its position. The other partitions go on; this one waits for
+/// [`seek`](crate::Consumer::seek).
+///
+/// `OFFSET_OUT_OF_RANGE` tells the range that can be read; the consumer never chooses another place by itself.
+/// `CORRUPT` tells where reading can go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic \"{topic}\" partition {partition}: {refusal}")]
+pub struct ConsumeError {
+    /// Which topic.
+    pub topic: TopicName,
+    /// Which partition.
+    pub partition: PartitionIndex,
+    /// The offset that could not be read.
+    pub position: Offset,
+    refusal: Box<Refusal>,
+}
+
+impl ConsumeError {
+    pub(crate) fn new(
+        topic: TopicName,
+        partition: PartitionIndex,
+        position: Offset,
+        refusal: Refusal,
+    ) -> Self {
+        Self { topic, partition, position, refusal: Box::new(refusal) }
+    }
+
+    /// The whole refusal: code, message, hint, and the offsets it is about.
+    #[must_use]
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
+    /// The code, from the closed set.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.refusal.code
+    }
+
+    /// What was wrong, with the values that were wrong, without the code.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.refusal.message
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        &self.refusal.hint
+    }
+
+    /// Whether reading the same place again may succeed without anybody changing anything. Such errors are retried
+    /// by the consumer itself and not told, so this is false unless the broker says otherwise.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+
+    /// The first offset that can be read, where the broker told.
+    #[must_use]
+    pub fn log_start(&self) -> Option<Offset> {
+        self.refusal.log_start
+    }
+
+    /// The end of what can be read, exclusive, where the broker told.
+    #[must_use]
+    pub fn high_watermark(&self) -> Option<Offset> {
+        self.refusal.high_watermark
+    }
+
+    /// Behind damaged bytes: where reading can go on.
+    #[must_use]
+    pub fn next_good_offset(&self) -> Option<Offset> {
+        self.refusal.next_good_offset
+    }
+}

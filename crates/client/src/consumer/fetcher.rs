@@ -1,0 +1,345 @@
+//! The background task of a consumer: keeps a Consume stream open, and checks and decompresses what comes.
+
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use corduroy_api::{Refusal, v1};
+use corduroy_batch::{Batch, DecompressLimits};
+use corduroy_types::{ErrorCode, Offset};
+use tokio::{sync::mpsc, time::Instant};
+use tonic::{Response, Status, Streaming};
+use v1::fetch_client::FetchClient;
+
+use super::{
+    batch::{Fetched, Source, damaged},
+    budget::Budget,
+};
+use crate::{backoff::Backoff, client::Shared, connection::DECODE_BYTES_MAX};
+
+/// What one message of the stream may hold, softly: large enough for throughput, small enough to take turns.
+const MESSAGE_BYTES_MAX: u32 = 1 << 20;
+
+/// Where to read one partition from.
+#[derive(Debug)]
+pub(crate) struct FetchFrom {
+    /// Its place in the consumer's list.
+    pub(crate) index: usize,
+    pub(crate) source: Arc<Source>,
+    pub(crate) topic_id: Bytes,
+    pub(crate) position: Offset,
+    pub(crate) until: Option<Offset>,
+}
+
+/// Read these partitions, and nothing else.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Tells the answers of this plan from those of the one before.
+    pub(crate) generation: u64,
+    pub(crate) partitions: Vec<FetchFrom>,
+}
+
+/// What came of one partition.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) generation: u64,
+    pub(crate) index: usize,
+    pub(crate) high_watermark: Option<Offset>,
+    pub(crate) kind: ChunkKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum ChunkKind {
+    /// Batches in order; reading goes on at `next`.
+    Records { batches: Vec<Arc<Fetched>>, next: Offset },
+    /// It cannot be read at `position`; nothing more comes.
+    Failed { position: Offset, refusal: Refusal },
+    /// It reached its `until`; nothing more comes.
+    Done,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::ConsumeResponse>>, Status>> + Send>>;
+
+enum State {
+    Idle,
+    Waiting { until: Instant },
+    Opening { opening: Opening, channel: usize },
+    Open { answers: Streaming<v1::ConsumeResponse>, channel: usize },
+}
+
+enum Event {
+    Plan(Option<Plan>),
+    Open,
+    Opened(Result<Response<Streaming<v1::ConsumeResponse>>, Status>, usize),
+    Answer(Result<Option<v1::ConsumeResponse>, Status>, usize),
+}
+
+pub(crate) struct Fetcher {
+    client: Arc<Shared>,
+    plans: mpsc::UnboundedReceiver<Plan>,
+    chunks: mpsc::UnboundedSender<Chunk>,
+    budget: Arc<Budget>,
+    generation: u64,
+    /// Partitions of which more is wanted, by place in the consumer's list.
+    wanted: HashMap<usize, FetchFrom>,
+    /// Topic, then partition, to the place in the consumer's list.
+    places: HashMap<String, HashMap<u32, usize>>,
+    state: State,
+    backoff: Backoff,
+    /// A partition of the open stream ended with a passing error: the stream is opened again then.
+    reopen_at: Option<Instant>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(
+        client: Arc<Shared>,
+        plans: mpsc::UnboundedReceiver<Plan>,
+        chunks: mpsc::UnboundedSender<Chunk>,
+        budget: Arc<Budget>,
+    ) -> Self {
+        Self {
+            client,
+            plans,
+            chunks,
+            budget,
+            generation: 0,
+            wanted: HashMap::new(),
+            places: HashMap::new(),
+            state: State::Idle,
+            backoff: Backoff::default(),
+            reopen_at: None,
+        }
+    }
+
+    /// Runs until the consumer is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.event().await {
+                Event::Plan(None) => return,
+                Event::Plan(Some(plan)) => self.follow(plan),
+                Event::Open => self.open(),
+                Event::Opened(Ok(response), channel) => {
+                    self.client.data.works(channel);
+                    self.state = State::Open { answers: response.into_inner(), channel };
+                }
+                Event::Opened(Err(status), channel) => self.failed(&status, channel),
+                Event::Answer(Ok(Some(answer)), _) => self.answered(answer),
+                Event::Answer(Ok(None), channel) => self.ended(channel),
+                Event::Answer(Err(status), channel) => self.failed(&status, channel),
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        let reopen_at = self.reopen_at;
+        let stream = async {
+            match &mut self.state {
+                State::Idle => std::future::pending().await,
+                State::Waiting { until } => {
+                    tokio::time::sleep_until(*until).await;
+                    Event::Open
+                }
+                State::Opening { opening, channel } => {
+                    let opened = opening.await;
+                    Event::Opened(opened, *channel)
+                }
+                State::Open { answers, channel } => {
+                    self.budget.until_room().await;
+                    Event::Answer(answers.message().await, *channel)
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            plan = self.plans.recv() => Event::Plan(plan),
+            () = async { tokio::time::sleep_until(reopen_at.unwrap_or_else(Instant::now)).await },
+                if reopen_at.is_some() => Event::Open,
+            event = stream => event,
+        }
+    }
+
+    fn follow(&mut self, plan: Plan) {
+        self.generation = plan.generation;
+        self.places.clear();
+        for from in &plan.partitions {
+            let topic = self.places.entry(from.source.topic.to_string()).or_default();
+            topic.insert(from.source.partition.0, from.index);
+        }
+        self.wanted = plan.partitions.into_iter().map(|from| (from.index, from)).collect();
+        self.open();
+    }
+
+    /// Opens a stream for what is wanted, in place of the one that there is.
+    fn open(&mut self) {
+        self.reopen_at = None;
+        if self.wanted.is_empty() {
+            self.state = State::Idle;
+            return;
+        }
+        let Ok((index, channel)) = self.client.data.channel() else { return };
+        let mut partitions: Vec<_> = self.wanted.values().collect();
+        partitions.sort_by_key(|from| from.index);
+        let partitions = partitions
+            .into_iter()
+            .map(|from| v1::ConsumePartition {
+                topic: from.source.topic.to_string(),
+                topic_id: from.topic_id.clone(),
+                partition: from.source.partition.0,
+                from: Some(crate::OffsetSpec::Offset(from.position).to_wire()),
+                until: from.until.map(Offset::get),
+            })
+            .collect();
+        let request = v1::ConsumeRequest {
+            partitions,
+            form: v1::RecordForm::Batches.into(),
+            max_message_bytes: MESSAGE_BYTES_MAX,
+        };
+        let opening = async move {
+            FetchClient::new(channel).max_decoding_message_size(DECODE_BYTES_MAX).consume(request).await
+        };
+        self.state = State::Opening { opening: Box::pin(opening), channel: index };
+    }
+
+    fn wait(&mut self) {
+        self.state = State::Waiting { until: Instant::now() + self.backoff.next() };
+    }
+
+    /// The stream could not be opened, or broke.
+    fn failed(&mut self, status: &Status, channel: usize) {
+        let refusal = self.client.data.failed(channel, status);
+        self.wait();
+        if !refusal.code.is_retryable() {
+            let all: Vec<_> = self.wanted.keys().copied().collect();
+            for index in all {
+                self.give_up(index, refusal.clone());
+            }
+            self.state = State::Idle;
+        }
+    }
+
+    /// The broker ended the stream: as it should when nothing is wanted any more.
+    fn ended(&mut self, channel: usize) {
+        if self.wanted.is_empty() {
+            self.state = State::Idle;
+            return;
+        }
+        if self.reopen_at.is_none() {
+            self.client.data.lost(channel, "the broker ended the stream".to_owned());
+        }
+        self.wait();
+    }
+
+    fn answered(&mut self, answer: v1::ConsumeResponse) {
+        let v1::ConsumeResponse { partition, done } = answer;
+        let Some(fetched) = partition else { return };
+        let place = self.places.get(&fetched.topic).and_then(|topic| topic.get(&fetched.partition));
+        let Some(index) = place.copied() else { return };
+        match fetched.error {
+            Some(error) => {
+                let refusal = Refusal::from(error);
+                if refusal.code.is_retryable() && refusal.code != ErrorCode::TopicIdMismatch {
+                    tracing::debug!(error = %refusal, partition = fetched.partition, "partition is read again later");
+                    let again = Instant::now() + self.backoff.next();
+                    self.reopen_at.get_or_insert(again);
+                } else {
+                    self.give_up(index, refusal);
+                }
+            }
+            None => self.take(index, fetched),
+        }
+        if done && self.wanted.remove(&index).is_some() {
+            self.send(index, None, ChunkKind::Done);
+        }
+    }
+
+    /// Takes one message's batches apart.
+    fn take(&mut self, index: usize, fetched: v1::FetchedPartition) {
+        let high_watermark = Offset::new(fetched.high_watermark).unwrap_or(Offset::MAX);
+        let Some(from) = self.wanted.get_mut(&index) else { return };
+        let told_next = Offset::new(fetched.next_offset).unwrap_or(from.position);
+        let (batches, next, damage) = unpack(from, fetched.batches, high_watermark, &self.budget);
+        if batches.is_empty() && damage.is_none() {
+            from.position = from.position.max(told_next);
+        } else {
+            from.position = next;
+            self.backoff.reset();
+        }
+        let (position, next) = (from.position, from.position);
+        if batches.is_empty() {
+            self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
+        } else {
+            self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
+            self.budget.set_starving(false);
+        }
+        if let Some(refusal) = damage {
+            tracing::warn!(index, %position, error = %refusal, "a fetched batch is damaged");
+            self.give_up(index, refusal);
+        }
+    }
+
+    /// Tells that a partition cannot be read, and reads the others on.
+    fn give_up(&mut self, index: usize, refusal: Refusal) {
+        if let Some(from) = self.wanted.remove(&index) {
+            self.send(index, None, ChunkKind::Failed { position: from.position, refusal });
+        }
+    }
+
+    fn send(&self, index: usize, high_watermark: Option<Offset>, kind: ChunkKind) {
+        // Nobody listens any more: the next look at the plans ends the task.
+        let _ = self.chunks.send(Chunk { generation: self.generation, index, high_watermark, kind });
+    }
+}
+
+/// Checks and decompresses concatenated batches; what comes before a damaged one is kept.
+fn unpack(
+    from: &FetchFrom,
+    mut bytes: Bytes,
+    high_watermark: Offset,
+    budget: &Arc<Budget>,
+) -> (Vec<Arc<Fetched>>, Offset, Option<Refusal>) {
+    let mut next = from.position;
+    let mut opened = Vec::new();
+    let mut damage = None;
+    let mut held_bytes = bytes.len() as u64;
+    loop {
+        let batch = match Batch::parse_prefix(&mut bytes) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break,
+            Err(error) => {
+                damage = Some(damaged(&error));
+                break;
+            }
+        };
+        let header = batch.header();
+        if header.next_offset() <= next {
+            continue;
+        }
+        if header.is_control() {
+            next = header.next_offset();
+            continue;
+        }
+        match batch.records(DecompressLimits::default()) {
+            Ok(records) => {
+                if header.compression() != corduroy_batch::Compression::None {
+                    held_bytes += records.buffer().len() as u64;
+                }
+                next = header.next_offset();
+                opened.push((batch, records));
+            }
+            Err(error) => {
+                damage = Some(damaged(&error));
+                break;
+            }
+        }
+    }
+    let held = Arc::new(budget.hold(held_bytes));
+    let share = |(batch, records)| {
+        Arc::new(Fetched {
+            source: Arc::clone(&from.source),
+            batch,
+            records,
+            high_watermark,
+            _held: Arc::clone(&held),
+        })
+    };
+    (opened.into_iter().map(share).collect(), next, damage)
+}

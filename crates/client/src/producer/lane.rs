@@ -1,0 +1,141 @@
+//! What the background task knows of one partition: batches in flight, batches to be sent again.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use corduroy_api::Refusal;
+use corduroy_types::Outcome;
+use tokio::time::Instant;
+
+use super::{delivery::Ticket, queue::PartitionQueue};
+use crate::backoff::Backoff;
+
+/// A batch as it is sent.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) bytes: Bytes,
+    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) record_count: u32,
+    pub(crate) held_bytes: u32,
+    pub(crate) created: Instant,
+    /// Its place among the partition's batches, in the order of acceptance.
+    pub(crate) sequence: u64,
+    /// What earlier attempts left behind.
+    pub(crate) outcome: Outcome,
+}
+
+/// A batch that was given to the stream and has no answer.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) correlation_id: u64,
+    pub(crate) sealed: Sealed,
+}
+
+/// One partition's batches between queue and answer.
+///
+/// Order: batches leave in the order of their sequence. After a refusal that a retry may cure, nothing more leaves
+/// until everything in flight has its answer; then what was refused leaves again in order, except what was overtaken
+/// by a batch that was, or may have been, written.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) queue: Arc<PartitionQueue>,
+    pub(crate) in_flight: VecDeque<Flight>,
+    retry: VecDeque<Sealed>,
+    /// A batch waits to be sent again until nothing is in flight.
+    recovering: bool,
+    /// The greatest sequence that was, or may have been, written.
+    written_up_to: Option<u64>,
+    next_sequence: u64,
+    pub(crate) not_before: Option<Instant>,
+    backoff: Backoff,
+    /// It is in the list of lanes that may have something to send.
+    pub(crate) runnable: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(queue: Arc<PartitionQueue>) -> Self {
+        Self {
+            queue,
+            in_flight: VecDeque::new(),
+            retry: VecDeque::new(),
+            recovering: false,
+            written_up_to: None,
+            next_sequence: 0,
+            not_before: None,
+            backoff: Backoff::default(),
+            runnable: false,
+        }
+    }
+
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    /// Whether a batch may leave now.
+    pub(crate) fn may_send(&self, now: Instant, max_in_flight: usize) -> bool {
+        !self.recovering && self.in_flight.len() < max_in_flight && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// The next batch that has to be sent again.
+    pub(crate) fn take_retry(&mut self) -> Option<Sealed> {
+        self.retry.pop_front()
+    }
+
+    /// Takes a batch out of flight.
+    pub(crate) fn land(&mut self, correlation_id: u64) -> Option<Sealed> {
+        let index = self.in_flight.iter().position(|flight| flight.correlation_id == correlation_id)?;
+        self.in_flight.remove(index).map(|flight| flight.sealed)
+    }
+
+    /// Notes that a batch was written, or may have been.
+    pub(crate) fn written(&mut self, sequence: u64) {
+        self.written_up_to = self.written_up_to.max(Some(sequence));
+        self.backoff.reset();
+    }
+
+    /// Keeps a batch to be sent again.
+    pub(crate) fn retry_later(&mut self, sealed: Sealed) {
+        self.recovering = true;
+        let index = self.retry.partition_point(|other| other.sequence < sealed.sequence);
+        self.retry.insert(index, sealed);
+    }
+
+    /// Once nothing is in flight: lets batches leave again, after a wait if `wait`; returns those that may not,
+    /// because a later one was written.
+    pub(crate) fn recover(&mut self, now: Instant, wait: bool) -> Vec<Sealed> {
+        if !self.recovering || !self.in_flight.is_empty() {
+            return Vec::new();
+        }
+        self.recovering = false;
+        let overtaken = self.retry.partition_point(|sealed| Some(sealed.sequence) < self.written_up_to);
+        let overtaken = self.retry.drain(..overtaken).collect();
+        self.not_before = (wait && !self.retry.is_empty()).then(|| now + self.backoff.next());
+        overtaken
+    }
+
+    /// Takes the batches to be sent again that were created at `before` or earlier.
+    pub(crate) fn take_older_retries(&mut self, before: Instant) -> Vec<Sealed> {
+        let old = self.retry.iter().take_while(|sealed| sealed.created <= before).count();
+        self.retry.drain(..old).collect()
+    }
+
+    /// Takes the flights created at `before` or earlier: their answers come too late.
+    pub(crate) fn take_older_flights(&mut self, before: Instant) -> Vec<Flight> {
+        let old = self.in_flight.iter().take_while(|flight| flight.sealed.created <= before).count();
+        self.in_flight.drain(..old).collect()
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_empty() && self.retry.is_empty() && self.queue.is_empty()
+    }
+}
+
+/// What a refused or unanswered batch ends as.
+#[derive(Debug)]
+pub(crate) struct Reason {
+    pub(crate) kind: super::SendErrorKind,
+    pub(crate) outcome: Outcome,
+    pub(crate) refusal: Refusal,
+}

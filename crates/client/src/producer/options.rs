@@ -1,0 +1,153 @@
+//! Options of a producer.
+
+use std::time::Duration;
+
+use corduroy_batch::Compression;
+use corduroy_types::{Acks, ErrorCode, KIB, MIB};
+
+use super::{Producer, core::Core, partitioner::Partitioner};
+use crate::{Client, ClientError};
+
+/// Options of a producer, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) acks: Acks,
+    pub(crate) compression: Compression,
+    pub(crate) linger: Duration,
+    pub(crate) batch_bytes: u32,
+    pub(crate) buffer_bytes: u32,
+    pub(crate) delivery_timeout: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) partitioner: Partitioner,
+    pub(crate) retry_unknown: bool,
+}
+
+/// Options of a [`Producer`]; made by [`Client::producer`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct ProducerBuilder {
+    client: Client,
+    options: Options,
+    batch_bytes: u64,
+    buffer_bytes: u64,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            options: Options {
+                acks: Acks::default(),
+                compression: Compression::None,
+                linger: Duration::ZERO,
+                batch_bytes: 0,
+                buffer_bytes: 0,
+                delivery_timeout: Duration::from_mins(2),
+                max_in_flight: 5,
+                partitioner: Partitioner::murmur2_sticky(),
+                retry_unknown: false,
+            },
+            batch_bytes: 256 * KIB,
+            buffer_bytes: 32 * MIB,
+        }
+    }
+
+    /// When a record counts as written: [`Acks::Quorum`] by default (Kafka: `acks`).
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.options.acks = acks;
+        self
+    }
+
+    /// How batches are compressed: not at all by default (Kafka: `compression.type`).
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.options.compression = compression;
+        self
+    }
+
+    /// How long a batch waits for more records: zero by default (Kafka: `linger.ms`).
+    ///
+    /// With zero a batch leaves at once when nothing is in flight for its partition, and gathers records while
+    /// something is. With more, it leaves when it is full or that old, whichever is first.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.options.linger = linger;
+        self
+    }
+
+    /// The size at which a batch is full, uncompressed: 256 KiB by default, 1 KiB to 64 MiB (Kafka: `batch.size`).
+    /// A topic's `max.message.bytes` lowers it; one record that is larger than it makes a batch alone.
+    pub fn batch_bytes(mut self, bytes: u64) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// How much may wait in the producer, unacknowledged: 32 MiB by default, at least 1 MiB, less than 4 GiB
+    /// (Kafka: `buffer.memory`).
+    pub fn buffer_bytes(mut self, bytes: u64) -> Self {
+        self.buffer_bytes = bytes;
+        self
+    }
+
+    /// How long after its acceptance a record may at most remain without a result: 120 s by default, more than
+    /// zero (Kafka: `delivery.timeout.ms`).
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.options.delivery_timeout = timeout;
+        self
+    }
+
+    /// How many batches of one partition may be in flight: 5 by default, 1 to 1,000 (Kafka:
+    /// `max.in.flight.requests.per.connection`, there for each connection).
+    pub fn max_in_flight(mut self, batches: usize) -> Self {
+        self.options.max_in_flight = batches;
+        self
+    }
+
+    /// How records without a partition find one: [`Partitioner::murmur2_sticky`] by default.
+    pub fn partitioner(mut self, partitioner: Partitioner) -> Self {
+        self.options.partitioner = partitioner;
+        self
+    }
+
+    /// Whether batches with an unknown outcome are sent again: no by default.
+    ///
+    /// Such a batch was sent, and its answer never came: the connection broke, or the broker's disk failed. With
+    /// `false` its records fail with [`Outcome::Unknown`](corduroy_types::Outcome), and the program decides. With
+    /// `true` they are sent again until `delivery_timeout`: every record accepted is then written at least once
+    /// while the broker comes back in time, and records may be there twice.
+    pub fn retry_unknown(mut self, retry: bool) -> Self {
+        self.options.retry_unknown = retry;
+        self
+    }
+
+    /// Starts the producer and its background task. The broker is contacted when the first record comes.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` names the option that is out of range; `UNSUPPORTED_COMPRESSION`: the codec is not in
+    /// this build.
+    #[expect(clippy::unused_async, reason = "an idempotent producer will ask for its id here")]
+    pub async fn build(self) -> Result<Producer, ClientError> {
+        let Self { client, mut options, batch_bytes, buffer_bytes } = self;
+        options.batch_bytes = within("batch_bytes", batch_bytes, KIB, 64 * MIB)?;
+        options.buffer_bytes = within("buffer_bytes", buffer_bytes, MIB, u64::from(u32::MAX))?;
+        within("max_in_flight", options.max_in_flight as u64, 1, 1000)?;
+        if options.delivery_timeout.is_zero() {
+            return Err(invalid("delivery_timeout is zero, must be more".to_owned()));
+        }
+        if !options.compression.is_supported() {
+            let message = format!("this build does not have the codec {}", options.compression);
+            return Err(ClientError::new(ErrorCode::UnsupportedCompression, message)
+                .with_hint("Use another codec, or build corduroy-client with its feature of that name."));
+        }
+        Ok(Producer::start(Core::new(client.shared, options)))
+    }
+}
+
+fn within(option: &str, value: u64, min: u64, max: u64) -> Result<u32, ClientError> {
+    u32::try_from(value)
+        .ok()
+        .filter(|_| (min..=max).contains(&value))
+        .ok_or_else(|| invalid(format!("{option} is {value}, must be {min} to {max}")))
+}
+
+fn invalid(message: String) -> ClientError {
+    ClientError::new(ErrorCode::InvalidRequest, message)
+}
