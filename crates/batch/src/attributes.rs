@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use corduroy_types::UnknownWord;
+use corduroy_types::{TimestampType, UnknownWord};
 
 /// How the records of a batch are compressed, all of them together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -81,45 +81,6 @@ impl FromStr for Compression {
             got: word.to_owned(),
             allowed: "none, gzip, snappy, lz4, zstd",
         })
-    }
-}
-
-/// Whose clock the timestamps of a batch come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TimestampType {
-    /// The producer's: every record has its own.
-    #[default]
-    CreateTime,
-    /// The leader's at the append: every record of the batch has the batch's greatest timestamp.
-    LogAppendTime,
-}
-
-impl TimestampType {
-    /// The word in topic configs: Kafka's.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CreateTime => "CreateTime",
-            Self::LogAppendTime => "LogAppendTime",
-        }
-    }
-}
-
-impl fmt::Display for TimestampType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for TimestampType {
-    type Err = UnknownWord;
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        [Self::CreateTime, Self::LogAppendTime].into_iter().find(|kind| kind.as_str() == word).ok_or_else(
-            || UnknownWord {
-                what: "timestamp type",
-                got: word.to_owned(),
-                allowed: "CreateTime, LogAppendTime",
-            },
-        )
     }
 }
 

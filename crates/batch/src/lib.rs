@@ -58,10 +58,11 @@ mod validate;
 mod varint;
 mod walk;
 
-pub use attributes::{Attributes, Compression, TimestampType};
+pub use attributes::{Attributes, Compression};
 pub use batch::{Batch, RecordIter, Records};
 pub use builder::{BatchBuilder, ProducerFields, PushOutcome, record_encoded_bytes};
 pub use compress::DecompressLimits;
+pub use corduroy_types::TimestampType;
 pub use crc::crc32c;
 pub use error::{BatchError, CountLimit, RecordFault};
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC};

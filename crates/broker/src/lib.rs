@@ -2,8 +2,18 @@
 //!
 //! Never: rules of its own.
 
+mod broker;
 pub mod config;
+pub mod data_dir;
+mod engine;
+pub mod health;
+pub mod http;
 pub mod metrics;
+mod sampling;
+mod server;
+mod services;
+
+pub use broker::{Broker, Recovery, RunningBroker, StartError};
 
 #[cfg(test)]
 mod generated;

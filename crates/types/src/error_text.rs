@@ -95,6 +95,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Run `logctl log verify` on the partition's directory while the broker is stopped.",
     },
     CodeText {
+        code: "B0207",
+        summary: "Records that consumers could read are gone: the disk lost what it had confirmed.",
+        action: "Distrust the disk; restore what is missing from its producers.",
+    },
+    CodeText {
         code: "B0301",
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",

@@ -18,6 +18,22 @@ pub struct TopicDefaults {
     pub config: TopicConfig,
 }
 
+impl TopicDefaults {
+    /// The replicas to ask for; `None` is automatic.
+    pub(crate) fn replication(&self) -> Option<u32> {
+        match self.replication {
+            Auto::Auto => None,
+            Auto::Set(replication) => Some(replication.into()),
+        }
+    }
+
+    /// The configs that differ from the built-in defaults, as (key, value): what a new topic stores.
+    pub(crate) fn entries(&self) -> Vec<(String, String)> {
+        let set = self.config.entries().filter(|entry| entry.value != entry.default_value);
+        set.map(|entry| (entry.key.to_owned(), entry.value)).collect()
+    }
+}
+
 /// The keys of `[topic_defaults]` that are topic configs: those of [`TOPIC_CONFIGS`], under the same names.
 pub(super) fn config_keys() -> impl Iterator<Item = Key> {
     TOPIC_CONFIGS.iter().map(config_key)

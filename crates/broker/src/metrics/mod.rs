@@ -18,6 +18,7 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 
 pub use data::DataMetrics;
 pub use labels::{Api, CacheResult, ConnectionResult, CorruptionAction, DeletedReason, Phase};
+pub use process::resident_bytes;
 pub use requests::{ApiMetrics, ConnectionMetrics, RequestInFlight, RequestMetrics};
 pub use sample::{DiskSample, DiskState, PartitionSample, ScrapeSample, TopicSample};
 pub use storage::StorageMetrics;

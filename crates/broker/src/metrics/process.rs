@@ -54,6 +54,11 @@ impl Collector for Standard {
     }
 }
 
+/// Resident memory of this process; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    Figures::read().map_or(0, |figures| figures.resident_bytes)
+}
+
 struct Figures {
     resident_bytes: u64,
     virtual_bytes: u64,

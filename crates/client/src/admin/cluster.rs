@@ -96,8 +96,6 @@ pub struct BrokerDescription {
     pub memory_bytes: u64,
     /// Open client connections.
     pub connection_count: u32,
-    /// Whether it runs as a development broker.
-    pub development: bool,
 }
 
 impl Admin {
@@ -159,7 +157,6 @@ fn read_broker(broker: v1::DescribedBroker) -> BrokerDescription {
         stored_bytes,
         memory_bytes,
         connection_count,
-        development,
     } = broker;
     BrokerDescription {
         id: BrokerId(id),
@@ -172,6 +169,5 @@ fn read_broker(broker: v1::DescribedBroker) -> BrokerDescription {
         stored_bytes,
         memory_bytes,
         connection_count,
-        development,
     }
 }

@@ -1,0 +1,195 @@
+//! A broker from its start to its end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use corduroy_log::Disk;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use crate::{
+    config::BrokerConfig,
+    data_dir::{DataDir, DataDirError},
+    engine::{Engine, EngineContext, OpenError},
+    health::Health,
+    http,
+    metrics::Metrics,
+    sampling, server,
+    services::{Shared, StartFacts},
+};
+
+/// Why a broker did not start. Nothing was served and nothing was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on. Stop what listens there, or choose another address or port.
+    #[error("cannot listen on {key} {address}: {source}")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be used. The message says why and what to do.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// What is stored cannot be opened. The message names the log.
+    #[error("{0}")]
+    Open(String),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error.to_string())
+    }
+}
+
+/// What recovery found at the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recovery {
+    /// Partitions opened.
+    pub partitions: usize,
+    /// Bytes read to check their logs; 0 after a clean stop.
+    pub scanned_bytes: u64,
+    /// Bytes of unacknowledged tails that were cut.
+    pub cut_bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Starts brokers.
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// Starts a broker on `disk` with its listeners, inside the calling tokio runtime.
+    ///
+    /// Returns when it is ready: recovery is done and requests are served.
+    ///
+    /// # Errors
+    /// [`StartError`] names what is wrong; nothing was served.
+    pub async fn start(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<RunningBroker, StartError> {
+        let config = Arc::new(config);
+        let grpc = listen("listen.grpc", config.listen.grpc).await?;
+        let http_listener = listen("listen.http", config.listen.http).await?;
+        let addresses = (address(&grpc, config.listen.grpc), address(&http_listener, config.listen.http));
+        let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
+        let (stop, stopped) = watch::channel(false);
+        let http_task = tokio::spawn(http::serve(
+            http_listener,
+            Arc::clone(&metrics),
+            Arc::clone(&health),
+            until(stopped.clone()),
+        ));
+        // Served during recovery too, so that clients are told to retry instead of hanging.
+        let grpc_task = tokio::spawn(server::serve(Arc::clone(&shared), grpc, until(stopped)));
+        let context = EngineContext {
+            config: Arc::clone(&config),
+            disk,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            cluster_id: data_dir.identity().cluster_id,
+            clean: data_dir.was_clean(),
+        };
+        let (engine, recovered) = Engine::open(context).await?;
+        sampling::install(&metrics, &engine);
+        shared.set_start_facts(StartFacts {
+            started_at_ms: engine.clock().now().0,
+            recovery: recovered.took,
+            listening: addresses.0.to_string(),
+        });
+        shared.set_engine(Arc::clone(&engine));
+        health.set_recovered();
+        let recovery = Recovery {
+            partitions: recovered.partitions,
+            scanned_bytes: recovered.scanned_bytes,
+            cut_bytes: recovered.cut_bytes,
+            took: recovered.took,
+        };
+        Ok(RunningBroker {
+            config,
+            addresses,
+            recovery,
+            data_dir,
+            shared,
+            engine,
+            stop,
+            grpc_task,
+            http_task,
+        })
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn address(listener: &TcpListener, wanted: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(wanted)
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the broker is gone, which is a reason to stop too.
+    let _gone = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// A broker that serves. Dropping it without [`RunningBroker::shutdown`] is a crash: what was not acknowledged may
+/// be lost, and the next start checks the logs.
+#[must_use = "a broker that is dropped stops as if it crashed"]
+pub struct RunningBroker {
+    config: Arc<BrokerConfig>,
+    addresses: (SocketAddr, SocketAddr),
+    recovery: Recovery,
+    data_dir: DataDir,
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    grpc_task: JoinHandle<Result<(), tonic::transport::Error>>,
+    http_task: JoinHandle<std::io::Result<()>>,
+}
+
+impl RunningBroker {
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.addresses.0
+    }
+
+    /// Where metrics and health are served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.addresses.1
+    }
+
+    /// What recovery found at the start.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Stops cleanly: refuses new work, lets requests end (at most `node.drain_timeout`), writes what is left,
+    /// closes the logs and leaves the mark that says so. Returns whether all of that succeeded.
+    pub async fn shutdown(self) -> bool {
+        self.shared.health.set_draining();
+        self.shared.begin_stop();
+        self.engine.begin_stop();
+        self.stop.send_replace(true);
+        let mut grpc_task = self.grpc_task;
+        if tokio::time::timeout(self.config.node.drain_timeout, &mut grpc_task).await.is_err() {
+            grpc_task.abort();
+        }
+        let engine = Arc::clone(&self.engine);
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await.unwrap_or(false);
+        self.http_task.abort();
+        closed && self.data_dir.close()
+    }
+
+    /// Stops as a power cut does: nothing more is written, no mark is left, connections break.
+    pub async fn crash(self) {
+        self.engine.begin_stop();
+        self.shared.begin_stop();
+        self.grpc_task.abort();
+        self.http_task.abort();
+        let engine = Arc::clone(&self.engine);
+        // The thread's own panic would be reported by the runtime; there is nothing left to save.
+        let _ended = tokio::task::spawn_blocking(move || engine.abandon()).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! The commit thread: performs commit rounds, one at a time, and reports them.
+//!
+//! While a round is in flight the next one gathers: whatever was appended meanwhile, to whichever partitions, is
+//! in the next round. Nothing waits for a timer.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use corduroy_log::{Disk, Round, RoundResult};
+use parking_lot::{Condvar, Mutex};
+
+use super::{Replica, clock::Clock};
+use crate::metrics::Metrics;
+
+/// Files that are synced beside each other in one round.
+const SYNCS_AT_ONCE: usize = 8;
+
+/// The replicas that have something to write, in the order in which they asked.
+#[derive(Clone)]
+pub(crate) struct CommitQueue {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Arc<Replica>>,
+    closed: bool,
+    abandoned: bool,
+}
+
+impl CommitQueue {
+    pub(crate) fn new() -> Self {
+        Self { shared: Arc::new(Shared { state: Mutex::new(State::default()), wake: Condvar::new() }) }
+    }
+
+    /// Puts a replica into the next round. Asking twice is the same as asking once.
+    pub(crate) fn push(&self, replica: &Arc<Replica>) {
+        if replica.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.shared.state.lock().ready.push_back(Arc::clone(replica));
+        self.shared.wake.notify_one();
+    }
+
+    /// Lets the thread finish what is queued, and end.
+    pub(crate) fn close(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Lets the thread end after the round in flight, leaving the rest unwritten.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.shared.state.lock();
+        state.closed = true;
+        state.abandoned = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Everything that is ready now; waits for something. `None`: closed and empty.
+    fn take(&self) -> Option<VecDeque<Arc<Replica>>> {
+        let mut state = self.shared.state.lock();
+        while state.ready.is_empty() || state.abandoned {
+            if state.closed {
+                return None;
+            }
+            self.shared.wake.wait(&mut state);
+        }
+        Some(std::mem::take(&mut state.ready))
+    }
+}
+
+/// Starts the commit thread of one data directory.
+///
+/// # Errors
+/// When the system has no thread left.
+pub(crate) fn spawn(
+    queue: CommitQueue,
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
+        while let Some(ready) = queue.take() {
+            perform(&queue, ready, disk.as_ref(), clock, &metrics);
+        }
+    })
+}
+
+/// One commit round over all replicas that are ready: first every write, then every sync, then the reports.
+fn perform(
+    queue: &CommitQueue,
+    ready: VecDeque<Arc<Replica>>,
+    disk: &dyn Disk,
+    clock: Clock,
+    metrics: &Metrics,
+) {
+    let mut rounds: Vec<(Arc<Replica>, Round)> = Vec::with_capacity(ready.len());
+    for replica in ready {
+        // Cleared before the round is taken: whatever is appended after that asks again.
+        replica.queued.store(false, Ordering::Release);
+        if let Some(round) = replica.take_round() {
+            rounds.push((replica, round));
+        }
+    }
+    if rounds.is_empty() {
+        return;
+    }
+    let began = Instant::now();
+    let written: Vec<_> = rounds.iter().map(|(_, round)| round.perform_writes(disk)).collect();
+    let syncs_began = Instant::now();
+    let results = sync_all(&rounds, written, disk);
+    let syncs = syncs_began.elapsed();
+    for ((replica, _), result) in rounds.into_iter().zip(results) {
+        if replica.round_done(result, clock) {
+            queue.push(&replica);
+        }
+    }
+    let storage = &metrics.storage;
+    storage.commit_rounds_direct.inc();
+    storage.commit_round_seconds.observe(began.elapsed().as_secs_f64());
+    storage.fsync_seconds.observe(syncs.as_secs_f64());
+}
+
+/// Syncs every round that was written; several beside each other, because the disk then merges their flushes.
+fn sync_all(
+    rounds: &[(Arc<Replica>, Round)],
+    written: Vec<Option<RoundResult>>,
+    disk: &dyn Disk,
+) -> Vec<RoundResult> {
+    let sync =
+        |round: &Round, failed: Option<RoundResult>| failed.unwrap_or_else(|| round.perform_syncs(disk));
+    let each = rounds.len().div_ceil(SYNCS_AT_ONCE);
+    if rounds.len() < 2 {
+        return rounds.iter().zip(written).map(|((_, round), failed)| sync(round, failed)).collect();
+    }
+    let mut work: Vec<_> = rounds.iter().map(|(_, round)| round).zip(written).collect();
+    std::thread::scope(|scope| {
+        let mut parts = Vec::with_capacity(SYNCS_AT_ONCE);
+        while !work.is_empty() {
+            let part: Vec<_> = work.drain(..each.min(work.len())).collect();
+            parts.push(scope.spawn(move || {
+                part.into_iter().map(|(round, failed)| sync(round, failed)).collect::<Vec<_>>()
+            }));
+        }
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}

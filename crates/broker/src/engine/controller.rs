@@ -1,0 +1,216 @@
+//! Changes of the metadata: decided on the image, made durable in the metadata log, applied, then acted on.
+
+use std::{sync::Arc, time::Duration};
+
+use corduroy_api::Refusal;
+use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
+use corduroy_log::Log;
+use corduroy_metadata::{Command, Delta, ElectLeader, Image, MetadataError, Record};
+use corduroy_partition::NotLeading;
+use corduroy_types::{Acks, ErrorCode, Outcome, PartitionIndex, TopicName};
+
+use super::{
+    Clock, Engine, Replica, Topic,
+    opening::{self, Place},
+    partition_dirs,
+};
+
+/// How long a change of the metadata may wait for the disk.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most bytes of records that one change may write.
+const CHANGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// The one owner of the image. Changes take turns.
+pub(crate) struct Controller {
+    pub(super) image: Image,
+    pub(super) replica: Arc<Replica>,
+}
+
+impl Controller {
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Checks a command without carrying it out.
+    ///
+    /// # Errors
+    /// What the command itself would be refused for.
+    pub(crate) fn check<C: Command>(&self, command: &C) -> Result<C::Answer, Refusal> {
+        self.image.decide(command).map(|decision| decision.answer).map_err(|error| refuse(&error))
+    }
+
+    /// Carries a command out on the image: durable first, then applied.
+    ///
+    /// # Errors
+    /// Refused, or the metadata log has stopped; nothing has changed then.
+    pub(super) async fn change<C: Command>(
+        &mut self,
+        clock: Clock,
+        command: &C,
+    ) -> Result<(C::Answer, Vec<Delta>), Refusal> {
+        let decision = self.image.decide(command).map_err(|error| refuse(&error))?;
+        if !decision.records.is_empty() {
+            let batch = encode(&decision.records, clock)?;
+            let pending = self.replica.append(clock, batch, Acks::Quorum, CHANGE_TIMEOUT)?;
+            pending.acknowledged().await?;
+        }
+        let deltas = self.image.apply_all(&decision.records).map_err(|error| {
+            Refusal::new(ErrorCode::Internal, format!("a decided record cannot be applied: {error}"))
+        })?;
+        Ok((decision.answer, deltas))
+    }
+}
+
+fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {
+    let mut builder = BatchBuilder::new(Compression::None, CHANGE_BYTES_MAX);
+    let internal = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::Internal, error.to_string());
+    for record in records {
+        let pushed = builder.push(clock.now(), None, Some(&record.encode()), []).map_err(|e| internal(&e))?;
+        if pushed == PushOutcome::Full {
+            let text = format!("the change takes more than {CHANGE_BYTES_MAX} bytes of metadata");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text).with_outcome(Outcome::NotWritten));
+        }
+    }
+    let bytes = builder.build().map_err(|e| internal(&e))?;
+    Batch::parse(bytes).map_err(|e| internal(&e))
+}
+
+/// A refused command, as clients see it.
+pub(crate) fn refuse(error: &MetadataError) -> Refusal {
+    Refusal::new(error.code(), error.to_string()).with_outcome(Outcome::NotWritten)
+}
+
+impl Engine {
+    /// Carries out a change of the metadata, and what follows from it here.
+    ///
+    /// # Errors
+    /// Refused, or storage failed.
+    pub(crate) async fn change<C: Command>(
+        &self,
+        controller: &mut Controller,
+        command: &C,
+    ) -> Result<C::Answer, Refusal> {
+        let (answer, deltas) = controller.change(self.clock, command).await?;
+        for delta in deltas {
+            self.act_on(delta).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn act_on(&self, delta: Delta) -> Result<(), Refusal> {
+        match delta {
+            Delta::TopicCreated(described) => {
+                let replicas = self.open_replicas(&described, PartitionIndex(0)).await?;
+                let metrics = self.metrics.data.topic(described.name());
+                let config = corduroy_types::TopicConfig::clone(described.config());
+                let topic = Topic::new(described.name().clone(), described.id(), config, replicas, metrics);
+                self.change_topics(|topics| topics.insert(Arc::new(topic)));
+            }
+            Delta::PartitionsAdded { topic: described, first } => {
+                let replicas = self.open_replicas(&described, first).await?;
+                if let Some(topic) = self.topics().by_id(described.id()) {
+                    topic.add_replicas(replicas);
+                }
+            }
+            Delta::ConfigsChanged(described) => {
+                let config = corduroy_types::TopicConfig::clone(described.config());
+                let log_config = partition_dirs::log_config(&config, self.tail_bytes_now());
+                if let Some(topic) = self.topics().by_id(described.id()) {
+                    topic.set_config(config);
+                    topic.replicas().iter().for_each(|replica| replica.set_log_config(log_config));
+                }
+                self.change_topics(|_| ());
+            }
+            Delta::TopicDeleted(described) => self.delete_topic(described.name(), described.id()).await,
+            Delta::LeaderEpochRaised { topic_id, partition, leader_epoch, .. } => {
+                if let Some(replica) =
+                    self.topics().by_id(topic_id).and_then(|topic| topic.replica(partition))
+                {
+                    replica.lead(leader_epoch, self.clock);
+                }
+            }
+            Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Opens the logs of a topic's partitions from `first` on.
+    async fn open_replicas(
+        &self,
+        topic: &Arc<corduroy_metadata::Topic>,
+        first: PartitionIndex,
+    ) -> Result<Vec<Arc<Replica>>, Refusal> {
+        let tail_bytes = self.tail_bytes_now();
+        let place = Place {
+            disk: Arc::clone(&self.disk),
+            data_dir: self.data_dir.clone(),
+            clean: true,
+            tail_bytes,
+            own: self.config.node.id,
+        };
+        let (commits, clock, topic) = (self.commits.clone(), self.clock, Arc::clone(topic));
+        let opened = self.off_network(move || {
+            let indexes = (first.0..topic.partition_count()).map(PartitionIndex);
+            indexes
+                .map(|index| {
+                    opening::open_replica(&place, &topic, index, &commits, clock).map(|(replica, _)| replica)
+                })
+                .collect::<Result<Vec<_>, _>>()
+        });
+        opened.await?.map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
+    }
+
+    async fn delete_topic(&self, name: &TopicName, id: corduroy_types::TopicId) {
+        let Some(topic) = self.topics().get(name) else { return };
+        self.change_topics(|topics| drop(topics.remove(name)));
+        for replica in topic.replicas().iter() {
+            let log: Option<Log> = replica.retire(NotLeading::TopicDeleted, self.clock);
+            drop(log);
+        }
+        self.metrics.data.remove_topic(name);
+        let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
+        let removed =
+            self.off_network(move || partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)).await;
+        match removed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(topic = %name, %error, "files of a deleted topic are left until the next start")
+            }
+            Err(refusal) => {
+                tracing::error!(topic = %name, %refusal, "files of a deleted topic are left until the next start")
+            }
+        }
+    }
+
+    fn tail_bytes_now(&self) -> u64 {
+        let partitions = self.topics().iter().map(|topic| topic.replicas().len()).sum::<usize>();
+        self.tail_bytes(partitions + 1)
+    }
+
+    /// Leads on with logs that were reopened. A leader never appends again in the epoch in which its log stopped.
+    pub(super) async fn lead_reopened(&self, mut reopened: Vec<(Arc<Replica>, Log)>) {
+        let mut controller = self.controller.lock().await;
+        // The metadata's own log first: the others' new epochs are written to it.
+        reopened.sort_by_key(|(replica, _)| !Arc::ptr_eq(replica, &self.metadata));
+        for (replica, log) in reopened {
+            let resigned_epoch = replica.leader_epoch();
+            let epoch = if Arc::ptr_eq(&replica, &self.metadata) {
+                resigned_epoch.next()
+            } else {
+                let topic_id = replica.topic_id();
+                let command = ElectLeader { topic_id, partition: replica.index(), resigned_epoch };
+                match controller.change(self.clock, &command).await {
+                    Ok((epoch, _)) => Some(epoch),
+                    Err(refusal) => {
+                        tracing::warn!(topic = %replica.topic(), %refusal, "log stays stopped: no new leader epoch");
+                        None
+                    }
+                }
+            };
+            if let Some(epoch) = epoch {
+                replica.reopened(log, epoch, self.clock);
+                tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
+            }
+        }
+    }
+}

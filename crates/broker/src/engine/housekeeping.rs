@@ -1,0 +1,122 @@
+//! What has to happen now and then: time-outs, free space, retention, reopening stopped logs.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Engine, Replica};
+
+const TIMEOUTS_EVERY: Duration = Duration::from_millis(100);
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs until the broker stops.
+pub(super) async fn run(engine: Weak<Engine>) {
+    let mut timeouts = ticks(TIMEOUTS_EVERY);
+    let mut space = ticks(SPACE_EVERY);
+    let mut reopen = ticks(REOPEN_EVERY);
+    let mut retention = ticks(RETENTION_EVERY);
+    let Some(mut stopping) = engine.upgrade().map(|engine| engine.stopping()) else { return };
+    loop {
+        let due = tokio::select! {
+            _ = timeouts.tick() => Due::Timeouts,
+            _ = space.tick() => Due::Space,
+            _ = reopen.tick() => Due::Reopen,
+            _ = retention.tick() => Due::Retention,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let Some(engine) = engine.upgrade() else { return };
+        match due {
+            Due::Timeouts => engine.for_each_replica(|replica| replica.tick(engine.clock)),
+            Due::Space => engine.check_space().await,
+            Due::Reopen => engine.reopen_stopped().await,
+            Due::Retention => engine.retain_all().await,
+        }
+    }
+}
+
+enum Due {
+    Timeouts,
+    Space,
+    Reopen,
+    Retention,
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+impl Engine {
+    fn for_each_replica(&self, mut visit: impl FnMut(&Arc<Replica>)) {
+        for topic in self.topics().iter() {
+            topic.replicas().iter().for_each(&mut visit);
+        }
+        visit(&self.metadata);
+    }
+
+    /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.
+    pub(super) async fn check_space(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let Ok(Some(space)) = self.off_network(move || engine.space_now()).await else { return };
+        let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
+        let low = self.config.storage.disk_low_watermark.bytes(space.total_bytes);
+        let (blocked, is_low) = (space.free_bytes < block, space.free_bytes < low);
+        let was_blocked = self.disk_blocked.swap(blocked, Ordering::Relaxed);
+        let was_low = self.disk_low.swap(is_low, Ordering::Relaxed);
+        self.health.set_disk_blocked(blocked);
+        let free_bytes = space.free_bytes;
+        if blocked && !was_blocked {
+            tracing::error!(
+                event = "B0203",
+                free_bytes,
+                needed_bytes = block,
+                "disk is full: appends are refused"
+            );
+        } else if was_blocked && !blocked {
+            tracing::info!(event = "B0204", free_bytes, "disk has room again");
+        } else if is_low && !was_low && !blocked {
+            tracing::warn!(event = "B0205", free_bytes, "disk is getting full");
+        }
+    }
+
+    async fn retain_all(&self) {
+        let mut replicas = Vec::new();
+        self.for_each_replica(|replica| replicas.push(Arc::clone(replica)));
+        for replica in replicas {
+            if let Err(refusal) = self.apply_retention(&replica).await {
+                tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %refusal, "retention failed");
+            }
+        }
+    }
+
+    /// Cuts stopped logs at what is durable and opens them afresh, in a new leader epoch.
+    async fn reopen_stopped(&self) {
+        let mut stopped = Vec::new();
+        self.for_each_replica(|replica| {
+            if let Some(Some(reopen)) = replica.with_log(|log, _| log.plan_reopen()) {
+                stopped.push((Arc::clone(replica), reopen));
+            }
+        });
+        if stopped.is_empty() {
+            return;
+        }
+        let mut reopened = Vec::new();
+        for (replica, reopen) in stopped {
+            let (disk, now) = (Arc::clone(&self.disk), self.clock.now());
+            match self.off_network(move || reopen.perform(&disk, now)).await {
+                Ok(Ok((log, _))) => reopened.push((replica, log)),
+                Ok(Err(error)) => {
+                    tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %error, "log stays stopped");
+                }
+                Err(refusal) => tracing::error!(%refusal, "reopening failed"),
+            }
+        }
+        self.lead_reopened(reopened).await;
+    }
+}

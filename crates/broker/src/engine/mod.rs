@@ -1,0 +1,203 @@
+//! The engine: the open logs, the thread that commits them, and the metadata that says which they are.
+
+mod clock;
+mod commit;
+mod controller;
+mod housekeeping;
+mod opening;
+mod partition_dirs;
+mod reads;
+mod refusals;
+mod removals;
+mod replica;
+mod topics;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use arc_swap::ArcSwap;
+use corduroy_api::Refusal;
+use corduroy_log::{Disk, disk::Space};
+use corduroy_partition::NotLeading;
+use corduroy_types::{ErrorCode, Outcome};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use clock::Clock;
+pub(crate) use controller::Controller;
+pub(crate) use opening::OpenError;
+pub(crate) use reads::{Fetched, ReadHint};
+pub(crate) use refusals::out_of_range;
+pub(crate) use replica::{PendingAck, Replica};
+pub(crate) use topics::{Topic, Topics};
+
+use self::commit::CommitQueue;
+use crate::{config::BrokerConfig, health::Health, metrics::Metrics};
+
+/// Reads, decompressions and look-ups that run at one time off the network threads.
+const OFF_NETWORK_MAX: usize = 4;
+
+/// What the engine is made with.
+pub(crate) struct EngineContext {
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) cluster_id: uuid::Uuid,
+    /// Whether the last stop was clean, so that logs need no check.
+    pub(crate) clean: bool,
+}
+
+/// All that serves records on this broker.
+pub(crate) struct Engine {
+    config: Arc<BrokerConfig>,
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    topics: ArcSwap<Topics>,
+    metadata: Arc<Replica>,
+    controller: tokio::sync::Mutex<Controller>,
+    commits: CommitQueue,
+    commit_thread: Mutex<Option<JoinHandle<()>>>,
+    cold_reads: Arc<Semaphore>,
+    disk_blocked: AtomicBool,
+    disk_low: AtomicBool,
+    /// The largest `max.message.bytes` of any topic, for the limit on one message of a produce stream.
+    max_message_bytes: Arc<AtomicU32>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Engine {
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    pub(crate) fn topics(&self) -> Arc<Topics> {
+        self.topics.load_full()
+    }
+
+    pub(crate) fn controller(&self) -> &tokio::sync::Mutex<Controller> {
+        &self.controller
+    }
+
+    /// Refuses appends while the disk is below its reserve.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, not written.
+    pub(crate) fn check_writable(&self) -> Result<(), Refusal> {
+        if self.disk_blocked.load(Ordering::Relaxed) {
+            let text = format!(
+                "{} has less free space than storage.disk_block_watermark ({})",
+                self.data_dir.display(),
+                self.config.storage.disk_block_watermark
+            );
+            return Err(Refusal::new(ErrorCode::DiskFull, text).with_outcome(Outcome::NotWritten));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether free space is below the watermark that is warned about.
+    pub(crate) fn disk_is_low(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Free and total space of the data directory's disk; `None` where the disk does not say.
+    pub(crate) fn space_now(&self) -> Option<Space> {
+        self.disk.space(&self.data_dir).ok()
+    }
+
+    /// Bytes of all logs.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let topics = self.topics();
+        let of =
+            |topic: &Arc<Topic>| topic.replicas().iter().map(|replica| replica.stats().bytes).sum::<u64>();
+        topics.iter().map(of).sum()
+    }
+
+    /// Changes the set of topics.
+    fn change_topics(&self, change: impl FnOnce(&mut Topics)) {
+        let mut topics = Topics::clone(&self.topics.load());
+        change(&mut topics);
+        let greatest = topics.iter().map(|topic| topic.config().max_message_bytes).max();
+        let default = self.config.topic_defaults.config.max_message_bytes;
+        self.max_message_bytes.store(greatest.unwrap_or(0).max(default), Ordering::Relaxed);
+        self.topics.store(Arc::new(topics));
+    }
+
+    /// Bytes of the newest batches that each log may keep in memory: a share of a quarter of the memory limit.
+    fn tail_bytes(&self, partitions: usize) -> u64 {
+        tail_bytes(&self.config, partitions)
+    }
+
+    /// Becomes true when the broker begins to stop.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Lets whoever waits for records go.
+    pub(crate) fn begin_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends without writing anything more: for tests of power cuts.
+    pub(crate) fn abandon(&self) {
+        self.begin_stop();
+        self.commits.abandon();
+        if let Some(thread) = self.commit_thread.lock().take() {
+            let _ended = thread.join();
+        }
+        for topic in self.topics().iter() {
+            topic
+                .replicas()
+                .iter()
+                .for_each(|replica| drop(replica.retire(NotLeading::ShuttingDown, self.clock)));
+        }
+    }
+
+    /// Performs what is left to write, ends every waiting append, and closes all logs.
+    ///
+    /// Blocks on the disk. Returns whether everything was closed well, so that the next start need not check.
+    pub(crate) fn close(&self) -> bool {
+        self.begin_stop();
+        self.commits.close();
+        if let Some(thread) = self.commit_thread.lock().take()
+            && thread.join().is_err()
+        {
+            return false;
+        }
+        let mut clean = true;
+        let topics = self.topics();
+        let replicas = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone());
+        for replica in replicas.chain([Arc::clone(&self.metadata)]) {
+            let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { continue };
+            if let Err(error) = log.close() {
+                tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "log not closed");
+                clean = false;
+            }
+        }
+        clean
+    }
+}
+
+fn tail_bytes(config: &BrokerConfig, partitions: usize) -> u64 {
+    const LEAST: u64 = 64 * corduroy_types::KIB;
+    const MOST: u64 = 16 * corduroy_types::MIB;
+    let share = config.node.memory_limit_bytes() / 4 / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
+    share.clamp(LEAST, MOST)
+}

@@ -1,0 +1,372 @@
+//! Start: replay the metadata, register this broker, open every log it leads.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use corduroy_log::{Disk, Log, LogConfig, LogError, ReadError, RecoveryReport};
+use corduroy_metadata::{DecodeError, Delta, Image, NameCluster, Record, RegisterBroker, RegistrationId};
+use corduroy_types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Clock, Controller, Engine, EngineContext, OFF_NETWORK_MAX, Replica, Topic, Topics,
+    commit::{self, CommitQueue},
+    housekeeping,
+    partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
+    replica::ReplicaIdentity,
+};
+use crate::{
+    config::{Advertise, BrokerConfig},
+    metrics::{CorruptionAction, Metrics},
+};
+
+/// The name under which the metadata's own log is spoken of.
+const METADATA_NAME: &str = "__metadata";
+
+/// Why the engine did not open. Nothing was served; nothing was lost.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// A log cannot be opened.
+    #[error("the log of {topic}/{partition} cannot be opened: {source}")]
+    Log { topic: TopicName, partition: PartitionIndex, source: LogError },
+    /// The metadata log is damaged or cannot be read.
+    #[error("the metadata log cannot be read: {0}")]
+    ReadMetadata(#[from] ReadError),
+    /// The metadata log holds something else than records.
+    #[error("the metadata log at offset {offset} is unreadable: {reason}")]
+    Metadata { offset: Offset, reason: String },
+    /// A record is of a newer version.
+    #[error("the metadata log at offset {offset}: {source}")]
+    Decode { offset: Offset, source: DecodeError },
+    /// This broker could not be registered.
+    #[error("this broker cannot be registered: {0}")]
+    Register(corduroy_api::Refusal),
+    /// The system gives no thread.
+    #[error("no thread for the disk: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What start-up found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recovered {
+    pub(crate) partitions: usize,
+    pub(crate) scanned_bytes: u64,
+    pub(crate) cut_bytes: u64,
+    pub(crate) took: Duration,
+}
+
+/// Where logs are opened.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) data_dir: PathBuf,
+    pub(super) clean: bool,
+    pub(super) tail_bytes: u64,
+    /// This broker.
+    pub(super) own: BrokerId,
+}
+
+/// Opens the log of one partition, and leads it.
+pub(super) fn open_replica(
+    place: &Place,
+    topic: &corduroy_metadata::Topic,
+    index: PartitionIndex,
+    commits: &CommitQueue,
+    clock: Clock,
+) -> Result<(Arc<Replica>, RecoveryReport), OpenError> {
+    let config = log_config(topic.config(), place.tail_bytes);
+    let partition = topic.partition(index);
+    let identity = ReplicaIdentity {
+        topic: topic.name().clone(),
+        topic_id: topic.id(),
+        index,
+        own: place.own,
+        replicas: partition.map_or_else(|| [place.own].into(), |partition| Arc::clone(&partition.replicas)),
+    };
+    let epoch = partition.map_or(LeaderEpoch::ZERO, |partition| partition.leader_epoch);
+    let (log, report) = open_log(place, &identity, config, clock)?;
+    Ok((Replica::new(identity, log, epoch, commits.clone(), clock), report))
+}
+
+fn open_log(
+    place: &Place,
+    identity: &ReplicaIdentity,
+    config: LogConfig,
+    clock: Clock,
+) -> Result<(Log, RecoveryReport), OpenError> {
+    let dir = partition_dir(&place.data_dir, identity.topic_id, identity.index);
+    Log::open(Arc::clone(&place.disk), dir, config, place.clean, clock.now())
+        .map_err(|source| OpenError::Log { topic: identity.topic.clone(), partition: identity.index, source })
+}
+
+impl Engine {
+    /// Opens everything. Blocks on the disk only on threads of its own.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was served.
+    pub(crate) async fn open(context: EngineContext) -> Result<(Arc<Self>, Recovered), OpenError> {
+        let began = Instant::now();
+        let clock = Clock::new();
+        let EngineContext { config, disk, metrics, health, cluster_id, clean } = context;
+        let data_dir = config.node.data_dir.clone();
+        let place = Place {
+            disk: Arc::clone(&disk),
+            data_dir: data_dir.clone(),
+            clean,
+            tail_bytes: 0,
+            own: config.node.id,
+        };
+        let commits = CommitQueue::new();
+        let commit_thread = commit::spawn(commits.clone(), Arc::clone(&disk), clock, Arc::clone(&metrics))
+            .map_err(OpenError::Thread)?;
+
+        let opening = place.clone();
+        let (replayed, queue) = (blocking(move || replay_metadata(&opening, clock)).await?, commits.clone());
+        let Replayed { log, image, next_epoch, deleted } = replayed;
+        let metadata = Replica::new(metadata_identity(config.node.id), log, next_epoch, queue, clock);
+        let mut controller = Controller { image, replica: Arc::clone(&metadata) };
+        register(&mut controller, &config, cluster_id.to_string().into(), clock).await?;
+
+        let partitions = controller.image.partition_count();
+        let place = Place { tail_bytes: super::tail_bytes(&config, partitions + 1), ..place };
+        let threads = config.storage.recovery_threads();
+        let (image, queue) = (controller.image.clone(), commits.clone());
+        let opened = blocking(move || {
+            erase_deleted(&place, &deleted, &image);
+            report_strangers(&place, &image);
+            open_all(&place, &image, threads, &queue, clock)
+        })
+        .await?;
+
+        let mut recovered = Recovered { partitions, ..Recovered::default() };
+        let mut topics = Topics::default();
+        for (described, replicas) in opened {
+            let mut open = Vec::with_capacity(replicas.len());
+            for (replica, report) in replicas {
+                note(&mut recovered, &metrics, &replica, &report);
+                open.push(replica);
+            }
+            let topic_metrics = metrics.data.topic(described.name());
+            let topic_config = corduroy_types::TopicConfig::clone(described.config());
+            let name = described.name().clone();
+            topics.insert(Arc::new(Topic::new(name, described.id(), topic_config, open, topic_metrics)));
+        }
+        recovered.took = began.elapsed();
+        let engine = Arc::new(Self {
+            config,
+            disk,
+            data_dir,
+            clock,
+            metrics,
+            health,
+            topics: ArcSwap::from_pointee(topics),
+            metadata,
+            controller: tokio::sync::Mutex::new(controller),
+            commits,
+            commit_thread: Mutex::new(Some(commit_thread)),
+            cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
+            disk_blocked: AtomicBool::new(false),
+            disk_low: AtomicBool::new(false),
+            max_message_bytes: Arc::new(AtomicU32::new(0)),
+            stopping: watch::Sender::new(false),
+        });
+        engine.change_topics(|_| ());
+        engine.check_space().await;
+        tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
+        Ok((engine, recovered))
+    }
+}
+
+/// Runs blocking work of the start; a panic in it goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn metadata_identity(own: BrokerId) -> ReplicaIdentity {
+    #[expect(clippy::expect_used, reason = "a constant that follows the rule for names")]
+    let topic = TopicName::new(METADATA_NAME).expect("a valid name");
+    ReplicaIdentity {
+        topic,
+        topic_id: METADATA_TOPIC_ID,
+        index: PartitionIndex(0),
+        own,
+        replicas: [own].into(),
+    }
+}
+
+fn unreadable(offset: Offset, error: &dyn std::fmt::Display) -> OpenError {
+    OpenError::Metadata { offset, reason: error.to_string() }
+}
+
+struct Replayed {
+    log: Log,
+    image: Image,
+    /// An epoch in which nobody has appended to the metadata log.
+    next_epoch: LeaderEpoch,
+    /// Topics that were deleted at some time; their files may be left.
+    deleted: Vec<TopicId>,
+}
+
+/// Opens the metadata log and applies all of it.
+fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
+    // The metadata is never deleted by age or size.
+    let config = LogConfig { retention_ms: None, retention_bytes: None, ..LogConfig::default() };
+    let (log, _report) = open_log(place, &metadata_identity(place.own), config, clock)?;
+    let mut image = Image::default();
+    let mut deleted = Vec::new();
+    let mut last_epoch = LeaderEpoch::ZERO;
+    let end = log.cursors().log_end();
+    let mut next = log.cursors().log_start();
+    while next < end {
+        const READ_BYTES: u32 = 1024 * 1024;
+        let mut batches = log.plan_read(next, READ_BYTES, end)?.perform()?;
+        if batches.next_offset <= next {
+            return Err(OpenError::Metadata { offset: next, reason: "it ends before its end".to_owned() });
+        }
+        while let Some(batch) =
+            corduroy_batch::Batch::parse_prefix(&mut batches.bytes).map_err(|e| unreadable(next, &e))?
+        {
+            last_epoch = batch.header().leader_epoch.unwrap_or_default().max(last_epoch);
+            let records = batch
+                .records(corduroy_batch::DecompressLimits::default())
+                .map_err(|e| unreadable(next, &e))?;
+            for record in records.iter() {
+                let record = record.map_err(|e| unreadable(next, &e))?;
+                let value = records.buffer().slice_ref(record.value.unwrap_or_default());
+                let decoded = Record::decode(&value)
+                    .map_err(|source| OpenError::Decode { offset: record.offset, source })?;
+                let deltas = image.apply(&decoded).map_err(|e| unreadable(record.offset, &e))?;
+                deleted.extend(deltas.iter().filter_map(|delta| match delta {
+                    Delta::TopicDeleted(topic) => Some(topic.id()),
+                    _ => None,
+                }));
+            }
+        }
+        next = batches.next_offset;
+    }
+    let next_epoch = last_epoch.next().unwrap_or(last_epoch);
+    Ok(Replayed { log, image, next_epoch, deleted })
+}
+
+async fn register(
+    controller: &mut Controller,
+    config: &BrokerConfig,
+    cluster_id: Arc<str>,
+    clock: Clock,
+) -> Result<(), OpenError> {
+    let name = NameCluster { cluster_id, name: config.cluster.name.as_str().into() };
+    controller.change(clock, &name).await.map_err(OpenError::Register)?;
+    let registration = RegisterBroker {
+        broker: config.node.id,
+        registration: RegistrationId(uuid::Uuid::new_v4().into_bytes()),
+        address: match &config.listen.advertise {
+            Advertise::Auto => None,
+            Advertise::Address(address) => Some(address.as_str().into()),
+        },
+        version: env!("CARGO_PKG_VERSION").into(),
+        now: clock.now(),
+    };
+    controller.change(clock, &registration).await.map_err(OpenError::Register)?;
+    Ok(())
+}
+
+/// Removes what a crash left of topics that were deleted.
+fn erase_deleted(place: &Place, deleted: &[TopicId], image: &Image) {
+    for id in deleted.iter().filter(|id| image.topic_by_id(**id).is_none()) {
+        if let Err(error) = partition_dirs::remove_topic_dir(place.disk.as_ref(), &place.data_dir, *id) {
+            tracing::warn!(topic_id = %id, %error, "files of a deleted topic cannot be removed");
+        }
+    }
+}
+
+/// Names directories that no topic has. They are left alone: a topic is never deleted because the metadata seems
+/// not to know it.
+fn report_strangers(place: &Place, image: &Image) {
+    let known: HashSet<TopicId> = image.topics().map(|topic| topic.id()).collect();
+    let Ok(entries) = place.disk.list(&place.data_dir) else { return };
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        let id = entry.name.parse::<TopicId>().ok();
+        if !id.is_some_and(|id| id == METADATA_TOPIC_ID || known.contains(&id)) {
+            tracing::warn!(event = "B0102", name = %entry.name, "a directory that belongs to no topic is left alone");
+        }
+    }
+}
+
+type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<(Arc<Replica>, RecoveryReport)>)>;
+
+/// Opens every log, `threads` at a time.
+fn open_all(
+    place: &Place,
+    image: &Image,
+    threads: u32,
+    commits: &CommitQueue,
+    clock: Clock,
+) -> Result<Opened, OpenError> {
+    let topics: Vec<_> = image.topics().cloned().collect();
+    let work: Vec<_> = topics
+        .iter()
+        .enumerate()
+        .flat_map(|(at, topic)| (0..topic.partition_count()).map(move |index| (at, PartitionIndex(index))))
+        .collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(work.len()));
+    let open_some = || {
+        loop {
+            let Some((at, index)) = work.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) else {
+                return Ok::<(), OpenError>(());
+            };
+            let Some(topic) = topics.get(*at) else { return Ok(()) };
+            let opened = open_replica(place, topic, *index, commits, clock)?;
+            done.lock().push((*at, *index, opened));
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(open_some)).collect();
+        let mut result = open_some();
+        for other in others {
+            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        result
+    })?;
+    let mut done = done.into_inner();
+    done.sort_by_key(|(at, index, _)| (*at, *index));
+    let mut opened: Opened = topics.into_iter().map(|topic| (topic, Vec::new())).collect();
+    for (at, _, replica) in done {
+        if let Some((_, replicas)) = opened.get_mut(at) {
+            replicas.push(replica);
+        }
+    }
+    Ok(opened)
+}
+
+/// Says what recovery found in one log.
+fn note(recovered: &mut Recovered, metrics: &Metrics, replica: &Replica, report: &RecoveryReport) {
+    recovered.scanned_bytes += report.scanned_bytes;
+    if let Some(cut) = &report.cut {
+        recovered.cut_bytes += cut.bytes;
+        metrics.storage.corruption(CorruptionAction::Cut).inc();
+        tracing::warn!(
+            event = "B0101", topic = %replica.topic(), partition = %replica.index(),
+            bytes = cut.bytes, found = %cut.damage,
+            "an unacknowledged tail was cut"
+        );
+    }
+    for damage in &report.damages {
+        tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %damage, "damaged bytes");
+    }
+    for name in &report.unknown_files {
+        tracing::warn!(event = "B0102", topic = %replica.topic(), partition = %replica.index(), %name, "a file that belongs to nothing is left alone");
+    }
+}

@@ -1,0 +1,60 @@
+//! Where logs live, and opening them.
+
+use std::path::{Path, PathBuf};
+
+use corduroy_log::{Disk, LogConfig, disk::Entry};
+use corduroy_types::{PartitionIndex, TopicConfig, TopicId};
+
+/// The topic id of the log that holds the metadata. It names no topic.
+pub(super) const METADATA_TOPIC_ID: TopicId =
+    TopicId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// `<data dir>/<topic id>`: a topic's name never becomes a path.
+pub(super) fn topic_dir(data_dir: &Path, id: TopicId) -> PathBuf {
+    data_dir.join(id.to_string())
+}
+
+/// `<data dir>/<topic id>/<partition>`.
+pub(super) fn partition_dir(data_dir: &Path, id: TopicId, index: PartitionIndex) -> PathBuf {
+    topic_dir(data_dir, id).join(index.to_string())
+}
+
+/// How a topic's logs behave.
+pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64) -> LogConfig {
+    LogConfig {
+        durability: topic.durability,
+        segment_bytes: topic.segment_bytes.into(),
+        segment_ms: topic.segment_ms,
+        retention_bytes: topic.retention_bytes,
+        retention_ms: topic.retention_ms,
+        tail_bytes,
+        ..LogConfig::default()
+    }
+}
+
+/// Removes a topic's directory with everything in it.
+///
+/// # Errors
+/// The disk's; what is left is removed at the next start, because the metadata remembers the deletion.
+pub(super) fn remove_topic_dir(disk: &dyn Disk, data_dir: &Path, id: TopicId) -> std::io::Result<()> {
+    let dir = topic_dir(data_dir, id);
+    if remove_tree(disk, &dir)? { disk.sync_dir(data_dir) } else { Ok(()) }
+}
+
+/// Removes a directory and what is in it; returns whether there was one.
+fn remove_tree(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
+    let entries: Vec<Entry> = match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            remove_tree(disk, &path)?;
+        } else {
+            disk.remove_file(&path)?;
+        }
+    }
+    disk.remove_dir(dir)?;
+    Ok(true)
+}

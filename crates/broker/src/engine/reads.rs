@@ -1,0 +1,121 @@
+//! Reads: planned under the replica's lock, performed without it, off the network threads where a disk is asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_api::Refusal;
+use corduroy_log::ReadCursor;
+use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+
+use super::{Engine, Replica, refusals};
+use crate::metrics::CacheResult;
+
+/// Where the next read of the same consumer probably begins. Only a hint: it is checked.
+pub(crate) type ReadHint = ReadCursor;
+
+/// What was read.
+pub(crate) struct Fetched {
+    /// Whole batches; may be empty.
+    pub(crate) bytes: Bytes,
+    /// Where to go on.
+    pub(crate) next_offset: Offset,
+    pub(crate) hint: Option<ReadHint>,
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+impl Engine {
+    /// Runs work that computes or blocks where it does not hold up the network, some at a time.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the work panicked.
+    pub(crate) async fn off_network<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = Arc::clone(&self.cold_reads).acquire_owned().await;
+        let place = place.map_err(|_| refusals::stopping())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        done.await.map_err(|error| Refusal::new(ErrorCode::Internal, format!("a worker failed: {error}")))
+    }
+
+    /// Reads whole batches from `from` on, below the high watermark.
+    ///
+    /// `max_bytes` is soft: the first batch comes even when it is larger (KIP-74), except with `strict`. 0 reads
+    /// nothing and tells the cursors.
+    ///
+    /// # Errors
+    /// Out of range, damaged, or the topic is gone.
+    pub(crate) async fn read(
+        &self,
+        replica: &Arc<Replica>,
+        from: Offset,
+        max_bytes: u32,
+        strict: bool,
+        hint: Option<ReadHint>,
+    ) -> Result<Fetched, Refusal> {
+        let at = hint.filter(|hint| hint.offset == from).unwrap_or_else(|| from.into());
+        let (plan, cursors) = replica.plan_read(at, max_bytes.max(1))?;
+        let mut fetched = Fetched {
+            bytes: Bytes::new(),
+            next_offset: from,
+            hint: None,
+            log_start: cursors.log_start,
+            high_watermark: cursors.high_watermark,
+            leader_epoch: replica.leader_epoch(),
+        };
+        if plan.is_empty() || max_bytes == 0 {
+            return Ok(fetched);
+        }
+        let batches = if plan.needs_disk() {
+            self.metrics.storage.tail_cache(CacheResult::Miss).inc();
+            self.off_network(move || plan.perform()).await?
+        } else {
+            self.metrics.storage.tail_cache(CacheResult::Hit).inc();
+            plan.perform()
+        };
+        let batches = batches.map_err(|error| refusals::read(replica, &error, cursors))?;
+        if strict && batches.bytes.len() > max_bytes as usize {
+            return Ok(fetched);
+        }
+        fetched.next_offset = batches.next_offset;
+        fetched.hint = Some(batches.next);
+        fetched.bytes = batches.bytes;
+        Ok(fetched)
+    }
+
+    /// The first record at or after a time, below the high watermark.
+    ///
+    /// # Errors
+    /// Damaged, or the topic is gone.
+    pub(crate) async fn first_at_or_after(
+        &self,
+        replica: &Arc<Replica>,
+        time: TimestampMs,
+    ) -> Result<Option<(Offset, TimestampMs)>, Refusal> {
+        let plan = replica.with_log(|log, high_watermark| log.plan_time_lookup(time, high_watermark));
+        let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
+        let found = self.off_network(move || plan.perform()).await?;
+        let found = found.map_err(|error| refusals::read(replica, &error, replica.cursors()))?;
+        Ok(found.map(|found| (found.offset, found.timestamp)))
+    }
+
+    /// The record with the greatest timestamp, below the high watermark.
+    ///
+    /// # Errors
+    /// Damaged, or the topic is gone.
+    pub(crate) async fn greatest_timestamp(
+        &self,
+        replica: &Arc<Replica>,
+    ) -> Result<Option<(Offset, TimestampMs)>, Refusal> {
+        let plan = replica.with_log(|log, high_watermark| log.plan_max_timestamp_lookup(high_watermark));
+        let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
+        let found = self.off_network(move || plan.perform()).await?;
+        let found = found.map_err(|error| refusals::read(replica, &error, replica.cursors()))?;
+        Ok(found.map(|found| (found.offset, found.timestamp)))
+    }
+}

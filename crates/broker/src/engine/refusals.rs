@@ -1,0 +1,67 @@
+//! What the engine's errors are at the wire.
+
+use corduroy_api::Refusal;
+use corduroy_log::{AppendError, ReadError};
+use corduroy_partition::UnknownReason;
+use corduroy_types::{ErrorCode, Outcome, TopicName};
+
+use super::{Replica, replica::ReplicaCursors};
+
+pub(super) fn stopping() -> Refusal {
+    Refusal::new(ErrorCode::ShuttingDown, "the broker stopped before the append was acknowledged")
+        .with_outcome(Outcome::Unknown)
+}
+
+pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
+    Refusal::new(ErrorCode::TopicNotFound, format!("topic {topic} was deleted"))
+}
+
+pub(super) fn not_leading(replica: &Replica, refusal: &corduroy_partition::Refusal) -> Refusal {
+    let text = format!("{}/{}: {refusal}", replica.topic(), replica.index());
+    Refusal::new(refusal.code(), text).with_outcome(Outcome::NotWritten)
+}
+
+pub(super) fn unknown(replica: &Replica, reason: &UnknownReason) -> Refusal {
+    let text = format!("{}/{}: {reason}", replica.topic(), replica.index());
+    Refusal::new(reason.code(), text).with_outcome(Outcome::Unknown)
+}
+
+pub(super) fn append(error: &AppendError) -> Refusal {
+    let code = match error {
+        AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
+        AppendError::OffsetsExhausted { .. } => ErrorCode::Internal,
+        AppendError::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
+    };
+    Refusal::new(code, error.to_string()).with_outcome(Outcome::NotWritten)
+}
+
+pub(super) fn read(replica: &Replica, error: &ReadError, cursors: ReplicaCursors) -> Refusal {
+    match error {
+        ReadError::BelowStart { from, .. } | ReadError::AboveEnd { from, .. } => {
+            let ReplicaCursors { log_start, high_watermark, .. } = cursors;
+            out_of_range(replica, *from, log_start, high_watermark)
+        }
+        ReadError::Corrupt { next_good, .. } => {
+            tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %error, "damaged bytes");
+            let mut refusal = Refusal::new(ErrorCode::Corrupt, error.to_string());
+            refusal.next_good_offset = *next_good;
+            refusal
+        }
+        ReadError::Io { .. } => Refusal::new(ErrorCode::StorageFailed, error.to_string()),
+    }
+}
+
+/// `OFFSET_OUT_OF_RANGE` with the range there is.
+pub(crate) fn out_of_range(
+    replica: &Replica,
+    offset: corduroy_types::Offset,
+    start: corduroy_types::Offset,
+    end: corduroy_types::Offset,
+) -> Refusal {
+    let text = format!(
+        "offset {offset} of {}/{} is out of range: records {start} to {end} (exclusive) can be read",
+        replica.topic(),
+        replica.index()
+    );
+    Refusal::new(ErrorCode::OffsetOutOfRange, text).with_range(start, end)
+}

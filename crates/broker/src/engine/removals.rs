@@ -1,0 +1,95 @@
+//! What moves a log start: retention and delete-records. Durable first, then seen, then removed.
+
+use std::sync::Arc;
+
+use corduroy_api::Refusal;
+use corduroy_log::{DeleteRecordsError, LogError, Removal};
+use corduroy_types::{ErrorCode, Offset};
+
+use super::{Engine, Replica, refusals};
+use crate::metrics::DeletedReason;
+
+/// What delete-records did, or would do.
+pub(crate) struct Deleted {
+    pub(crate) log_start: Offset,
+    pub(crate) record_count: u64,
+}
+
+impl Engine {
+    /// Raises a partition's log start to `before`.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE` above the high watermark; a storage failure leaves everything as it was.
+    pub(crate) async fn delete_records(
+        &self,
+        replica: &Arc<Replica>,
+        before: Offset,
+        validate_only: bool,
+    ) -> Result<Deleted, Refusal> {
+        let _one_at_a_time = replica.removals.lock().await;
+        let planned = replica
+            .with_log(|log, high_watermark| {
+                let start = log.cursors().log_start();
+                log.plan_delete_records(before, high_watermark).map(|removal| (start, removal))
+            })
+            .ok_or_else(|| refusals::topic_gone(replica.topic()))?;
+        let (start, removal) = planned.map_err(|error| match error {
+            DeleteRecordsError::AboveHighWatermark { high_watermark, .. } => {
+                Refusal::new(ErrorCode::OffsetOutOfRange, error.to_string())
+                    .with_range(replica.cursors().log_start, high_watermark)
+            }
+        })?;
+        let log_start = removal.as_ref().map_or(start, Removal::log_start);
+        if let Some(removal) = removal.filter(|_| !validate_only) {
+            self.remove(replica, removal, DeletedReason::DeleteRecords).await?;
+        }
+        Ok(Deleted { log_start, record_count: log_start.distance_from(start) })
+    }
+
+    /// Applies retention to one partition.
+    ///
+    /// # Errors
+    /// The disk's; it is tried again at the next turn.
+    pub(super) async fn apply_retention(&self, replica: &Arc<Replica>) -> Result<(), Refusal> {
+        let _one_at_a_time = replica.removals.lock().await;
+        let now = self.clock.now();
+        let planned = replica.with_log(|log, high_watermark| {
+            let by_size = log.config().retention_bytes.is_some_and(|most| log.stats().bytes > most);
+            (log.plan_retention(now, high_watermark), by_size)
+        });
+        // An expired active segment was rolled, which is left to a round.
+        replica.ask_for_round();
+        let Some((Some(removal), by_size)) = planned else { return Ok(()) };
+        let reason = if by_size { DeletedReason::Size } else { DeletedReason::Time };
+        self.remove(replica, removal, reason).await
+    }
+
+    async fn remove(
+        &self,
+        replica: &Arc<Replica>,
+        removal: Removal,
+        reason: DeletedReason,
+    ) -> Result<(), Refusal> {
+        let disk = Arc::clone(&self.disk);
+        let (of, clock) = (Arc::clone(replica), self.clock);
+        let removed = self.off_network(move || {
+            removal.persist(disk.as_ref())?;
+            let Some(obsolete) = of.apply_removal(&removal, clock) else { return Ok(None) };
+            let obsolete = obsolete?;
+            obsolete.remove(disk.as_ref())?;
+            Ok::<_, LogError>(Some((obsolete.segments(), obsolete.bytes())))
+        });
+        let removed = removed.await?.map_err(|error| storage_failed(&error))?;
+        if let Some((segments, bytes)) = removed.filter(|(segments, _)| *segments > 0) {
+            self.metrics.storage.deleted_bytes(reason).inc_by(bytes);
+            tracing::info!(
+                event = "B0103", topic = %replica.topic(), partition = %replica.index(), segments, bytes, "segments removed"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn storage_failed(error: &LogError) -> Refusal {
+    Refusal::new(ErrorCode::StorageFailed, error.to_string())
+}

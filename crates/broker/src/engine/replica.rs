@@ -1,0 +1,373 @@
+//! One partition on this broker: its log, its replication state machine, and who waits for acknowledgements.
+//!
+//! One mutex for both, held for memory work only. I/O is taken out as a value (a commit round, a read plan, a
+//! removal), performed without the lock, and reported back.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use corduroy_api::Refusal;
+use corduroy_batch::Batch;
+use corduroy_log::{
+    Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round, RoundResult,
+};
+use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
+use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use super::{clock::Clock, commit::CommitQueue, refusals};
+
+/// Where a partition begins and ends, as one look at it under its lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicaCursors {
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_end: Offset,
+}
+
+/// What an acknowledgement says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ack {
+    pub(crate) durable_replicas: u32,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+/// An append that is in the log's memory. Dropping it cancels nothing.
+pub(crate) struct PendingAck {
+    base_offset: Offset,
+    answer: oneshot::Receiver<Result<Ack, Refusal>>,
+}
+
+impl PendingAck {
+    pub(crate) fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// The append is unknown: it may or may not survive.
+    pub(crate) async fn acknowledged(self) -> Result<Ack, Refusal> {
+        self.answer.await.unwrap_or_else(|_| Err(refusals::stopping()))
+    }
+}
+
+/// What a replica is made with.
+pub(crate) struct ReplicaIdentity {
+    pub(crate) topic: TopicName,
+    pub(crate) topic_id: TopicId,
+    pub(crate) index: PartitionIndex,
+    /// This broker.
+    pub(crate) own: BrokerId,
+    /// The replica set; this broker is in it.
+    pub(crate) replicas: Arc<[BrokerId]>,
+}
+
+/// One partition on this broker.
+pub(crate) struct Replica {
+    identity: ReplicaIdentity,
+    /// Whether it is in the commit queue: see [`CommitQueue::push`].
+    pub(super) queued: AtomicBool,
+    /// Serialises what moves the log start: retention and delete-records.
+    pub(super) removals: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    high_watermark: watch::Sender<Offset>,
+    leader_epoch: AtomicU32,
+    commits: CommitQueue,
+}
+
+struct State {
+    /// `None` once the topic was deleted or the broker has closed the log.
+    log: Option<Log>,
+    partition: Partition,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Ack, Refusal>>>,
+    next_request: u64,
+    actions: Vec<Action>,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        identity: ReplicaIdentity,
+        log: Log,
+        leader_epoch: LeaderEpoch,
+        commits: CommitQueue,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let (high_watermark, _) = watch::channel(Offset::ZERO);
+        let own = identity.own;
+        let replica = Arc::new(Self {
+            identity,
+            queued: AtomicBool::new(false),
+            removals: tokio::sync::Mutex::new(()),
+            state: Mutex::new(State {
+                partition: Partition::new(own),
+                log: Some(log),
+                waiting: HashMap::new(),
+                next_request: 0,
+                actions: Vec::new(),
+            }),
+            high_watermark,
+            leader_epoch: AtomicU32::new(0),
+            commits,
+        });
+        replica.lead(leader_epoch, clock);
+        replica
+    }
+
+    pub(crate) fn topic(&self) -> &TopicName {
+        &self.identity.topic
+    }
+
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.identity.topic_id
+    }
+
+    pub(crate) fn index(&self) -> PartitionIndex {
+        self.identity.index
+    }
+
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch::new(self.leader_epoch.load(Ordering::Acquire)).unwrap_or_default()
+    }
+
+    /// Begins to lead in `epoch`.
+    pub(crate) fn lead(&self, epoch: LeaderEpoch, clock: Clock) {
+        let mut state = self.state.lock();
+        let Some(cursors) = state.log.as_ref().map(Log::cursors) else { return };
+        self.leader_epoch.store(epoch.get(), Ordering::Release);
+        let log = LogEnds {
+            log_start: cursors.log_start(),
+            log_end: cursors.log_end(),
+            counted_end: cursors.counted_end(),
+            durable_end: cursors.durable_end(),
+        };
+        let event = Event::Lead { epoch, replicas: Arc::clone(&self.identity.replicas), log };
+        self.step(&mut state, event, clock);
+    }
+
+    /// Takes a checked batch into memory and into the next commit round.
+    ///
+    /// # Errors
+    /// Certainly not written.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        clock: Clock,
+        batch: Batch,
+        acks: Acks,
+        timeout: Duration,
+    ) -> Result<PendingAck, Refusal> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let epoch = state.partition.check_produce(None).map_err(|e| refusals::not_leading(self, &e))?;
+        let log = state.log.as_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
+        let appended = log.append(batch, epoch, clock.now()).map_err(|e| refusals::append(&e))?;
+        let counted_end = log.cursors().counted_end();
+        let durable_end = log.cursors().durable_end();
+        let (sender, answer) = oneshot::channel();
+        let request = RequestId(state.next_request);
+        state.next_request += 1;
+        state.waiting.insert(request, sender);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let event = Event::Appended {
+            request,
+            epoch,
+            base: appended.base_offset,
+            end: appended.next_offset,
+            acks,
+            deadline: MonotonicMs(clock.monotonic_ms().saturating_add(timeout_ms)),
+        };
+        self.step(state, event, clock);
+        // With durability `background` what is in memory counts at once.
+        self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
+        self.commits.push(self);
+        Ok(PendingAck { base_offset: appended.base_offset, answer })
+    }
+
+    /// What is to be written next, if anything.
+    pub(super) fn take_round(&self) -> Option<Round> {
+        self.state.lock().log.as_mut().and_then(Log::take_round)
+    }
+
+    /// Reports a round. Returns whether another one is wanted.
+    pub(super) fn round_done(&self, result: RoundResult, clock: Clock) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(log) = state.log.as_mut() else { return false };
+        match log.round_done(result) {
+            Ok(cursors) => {
+                let wants_round = log.wants_round();
+                let (counted_end, durable_end) = (cursors.counted_end(), cursors.durable_end());
+                let epoch = self.leader_epoch();
+                self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
+                wants_round
+            }
+            Err(error) => {
+                tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, %error, "log stopped");
+                let durable_end = log.cursors().durable_end();
+                let epoch = self.leader_epoch();
+                self.step(state, Event::LogFailed { epoch, durable_end }, clock);
+                false
+            }
+        }
+    }
+
+    /// Ends what has waited too long.
+    pub(super) fn tick(&self, clock: Clock) {
+        let mut state = self.state.lock();
+        let now = MonotonicMs(clock.monotonic_ms());
+        if state.partition.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.step(&mut state, Event::Tick, clock);
+        }
+    }
+
+    /// Gives one event to the state machine and performs what it decides.
+    fn step(&self, state: &mut State, event: Event, clock: Clock) {
+        let mut actions = std::mem::take(&mut state.actions);
+        state.partition.step(MonotonicMs(clock.monotonic_ms()), event, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::HighWatermark(offset) => {
+                    self.high_watermark.send_replace(offset);
+                }
+                Action::Answer { request, result } => {
+                    if let Some(waiting) = state.waiting.remove(&request) {
+                        let answer = result
+                            .map(|ack| Ack {
+                                durable_replicas: ack.durable_replicas,
+                                leader_epoch: ack.epoch,
+                            })
+                            .map_err(|reason| refusals::unknown(self, &reason));
+                        // Whoever asked may have gone: the append stands all the same.
+                        let _asker_gone = waiting.send(answer);
+                    }
+                }
+                Action::LeadershipEnded { epoch, reason } => {
+                    tracing::debug!(topic = %self.identity.topic, partition = %self.identity.index, %epoch, %reason, "leadership ended");
+                }
+                Action::VisibleRecordsLost { from, to } => {
+                    tracing::error!(
+                        event = "B0207", topic = %self.identity.topic, partition = %self.identity.index, %from, %to,
+                        "records that could be read are gone: the disk lost what it had confirmed"
+                    );
+                    self.high_watermark.send_replace(from);
+                }
+            }
+        }
+        state.actions = actions;
+    }
+
+    /// One look at the cursors.
+    pub(crate) fn cursors(&self) -> ReplicaCursors {
+        let state = self.state.lock();
+        let high_watermark = *self.high_watermark.borrow();
+        match &state.log {
+            Some(log) => ReplicaCursors {
+                log_start: log.cursors().log_start(),
+                high_watermark,
+                log_end: log.cursors().log_end(),
+            },
+            None => ReplicaCursors { log_start: high_watermark, high_watermark, log_end: high_watermark },
+        }
+    }
+
+    /// Follows the high watermark. The sender goes with the replica.
+    pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
+        self.high_watermark.subscribe()
+    }
+
+    /// Plans a read below the high watermark, with the cursors of the same moment.
+    ///
+    /// # Errors
+    /// The offset is out of range, or the topic is gone.
+    pub(super) fn plan_read(
+        &self,
+        at: ReadCursor,
+        max_bytes: u32,
+    ) -> Result<(ReadPlan, ReplicaCursors), Refusal> {
+        let state = self.state.lock();
+        let log = state.log.as_ref().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
+        let high_watermark = *self.high_watermark.borrow();
+        let cursors = ReplicaCursors {
+            log_start: log.cursors().log_start(),
+            high_watermark,
+            log_end: log.cursors().log_end(),
+        };
+        let plan = log
+            .plan_read_at(at, max_bytes, high_watermark)
+            .map_err(|error| refusals::read(self, &error, cursors))?;
+        Ok((plan, cursors))
+    }
+
+    /// Uses the log without I/O, if it is still there.
+    pub(super) fn with_log<T>(&self, use_log: impl FnOnce(&mut Log, Offset) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        let high_watermark = *self.high_watermark.borrow();
+        state.log.as_mut().map(|log| use_log(log, high_watermark))
+    }
+
+    /// Raises the log start to one that is durable; returns the files that the log gave up.
+    ///
+    /// # Errors
+    /// The removal is not of this log.
+    pub(super) fn apply_removal(
+        &self,
+        removal: &Removal,
+        clock: Clock,
+    ) -> Option<Result<ObsoleteFiles, LogError>> {
+        let mut state = self.state.lock();
+        let obsolete = state.log.as_mut()?.apply_removal(removal);
+        if obsolete.is_ok() {
+            self.step(&mut state, Event::LogStartRaised { log_start: removal.log_start() }, clock);
+        }
+        Some(obsolete)
+    }
+
+    /// Asks for a commit round, for what retention or a new config left to write.
+    pub(super) fn ask_for_round(self: &Arc<Self>) {
+        if self.with_log(|log, _| log.wants_round()).unwrap_or(false) {
+            self.commits.push(self);
+        }
+    }
+
+    /// Puts a reopened log in the place of the stopped one, and leads on in a new epoch.
+    pub(super) fn reopened(&self, log: Log, epoch: LeaderEpoch, clock: Clock) {
+        let replaced = {
+            let mut state = self.state.lock();
+            state.log.is_some().then(|| state.log.replace(log))
+        };
+        if replaced.is_some() {
+            self.lead(epoch, clock);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        self.state.lock().log.as_ref().map(Log::stats).unwrap_or_default()
+    }
+
+    /// Why the log takes no appends, if it does not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.state.lock().log.as_ref().and_then(|log| log.failure().map(ToString::to_string))
+    }
+
+    pub(super) fn set_log_config(self: &Arc<Self>, config: LogConfig) {
+        self.with_log(|log, _| log.set_config(config));
+        self.ask_for_round();
+    }
+
+    /// Takes the log away: every waiting append ends unknown, and nothing more is appended or read.
+    pub(super) fn retire(&self, reason: NotLeading, clock: Clock) -> Option<Log> {
+        let mut state = self.state.lock();
+        self.step(&mut state, Event::Stop { reason }, clock);
+        let log = state.log.take();
+        // Wakes who waits for records: reading again will say that the topic is gone.
+        self.high_watermark.send_modify(|_| ());
+        log
+    }
+}

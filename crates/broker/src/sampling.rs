@@ -1,0 +1,57 @@
+//! Figures that are read when somebody scrapes.
+
+use std::sync::{Arc, Weak};
+
+use crate::{
+    config::PartitionLevel,
+    engine::Engine,
+    metrics::{DiskSample, DiskState, Metrics, PartitionSample, ScrapeSample, TopicSample},
+};
+
+/// Lets each scrape ask the engine.
+pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>) {
+    let engine: Weak<Engine> = Arc::downgrade(engine);
+    metrics.set_sampler(move || engine.upgrade().map(|engine| sample(&engine)).unwrap_or_default());
+}
+
+fn sample(engine: &Engine) -> ScrapeSample {
+    let topics = engine.topics();
+    let each_partition = engine.config().metrics.partition_level == PartitionLevel::All;
+    let mut sample = ScrapeSample::default();
+    let mut tail_bytes = 0;
+    for topic in topics.iter() {
+        let mut bytes = 0;
+        for replica in topic.replicas().iter() {
+            let stats = replica.stats();
+            bytes += stats.bytes;
+            tail_bytes += stats.tail_bytes;
+            sample.segments += stats.segments;
+            sample.partitions_led += 1;
+            if each_partition {
+                let cursors = replica.cursors();
+                sample.partitions.push(PartitionSample {
+                    topic: topic.name().clone(),
+                    partition: replica.index().0,
+                    log_start: cursors.log_start.as_i64(),
+                    high_watermark: cursors.high_watermark.as_i64(),
+                });
+            }
+        }
+        sample.topics.push(TopicSample { name: topic.name().clone(), bytes });
+    }
+    sample.memory.push(("tail_cache", tail_bytes));
+    if let Some(space) = engine.space_now() {
+        let state = match (engine.check_writable().is_err(), engine.disk_is_low()) {
+            (true, _) => DiskState::Blocked,
+            (false, true) => DiskState::Low,
+            (false, false) => DiskState::Ok,
+        };
+        sample.disks.push(DiskSample {
+            dir: engine.config().node.data_dir.display().to_string(),
+            free_bytes: space.free_bytes,
+            total_bytes: space.total_bytes,
+            state,
+        });
+    }
+    sample
+}

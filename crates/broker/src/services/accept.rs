@@ -1,0 +1,161 @@
+//! From a produce request to appended batches: everything that can refuse happens before the first append.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use corduroy_api::{Refusal, acks_from_wire, v1};
+use corduroy_batch::{AppendRules, Batch, TimestampType, ValidBatch, validate_for_append};
+use corduroy_types::{Acks, ErrorCode, Outcome, TimestampMs};
+use tokio::sync::OwnedSemaphorePermit;
+use v1::produce_request::Payload;
+
+use super::{Shared, lookup, plain};
+use crate::engine::{Engine, PendingAck, Replica, Topic};
+
+const TIMEOUT_MS_DEFAULT: u32 = 30_000;
+const TIMEOUT_MS_MAX: u32 = 3_600_000;
+
+/// One batch, checked, on its way into one partition.
+pub(super) struct Checked {
+    pub(super) replica: Arc<Replica>,
+    pub(super) batch: Batch,
+    /// Which records of a plain request these are; empty for all.
+    pub(super) record_indexes: Vec<u32>,
+}
+
+/// A request whose batches are in the log's memory, waiting for their acknowledgements.
+pub(super) struct Accepted {
+    parts: Vec<AcceptedPart>,
+    /// What the request takes of the memory for produce requests, until it is answered.
+    _memory: OwnedSemaphorePermit,
+}
+
+struct AcceptedPart {
+    pending: PendingAck,
+    partition: u32,
+    record_count: u32,
+    record_indexes: Vec<u32>,
+    log_append_time: Option<TimestampMs>,
+}
+
+/// Checks a request and appends it.
+///
+/// # Errors
+/// A refusal without an outcome was decided before the first append: not written.
+pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) -> Result<Accepted, Refusal> {
+    let engine = shared.engine()?;
+    let v1::ProduceRequest { correlation_id: _, topic, topic_id, partition, acks, timeout_ms, payload } =
+        request;
+    let acks = acks_from_wire(acks)?;
+    let timeout = timeout(timeout_ms)?;
+    let topic = lookup::topic(&engine, &topic, &topic_id)?;
+    engine.check_writable()?;
+    let (bytes, checked) = match payload {
+        Some(Payload::Batch(batch)) => {
+            let partition = partition
+                .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "partition: required with a batch"))?;
+            let replica = lookup::replica(&topic, partition)?;
+            (batch.len(), vec![check_batch(&engine, &topic, replica, batch).await?])
+        }
+        Some(Payload::Records(records)) => plain::check_records(&engine, &topic, partition, records)?,
+        None => return Err(Refusal::new(ErrorCode::InvalidRequest, "payload: neither batch nor records")),
+    };
+    let memory = shared.produce_memory(bytes).await?;
+    append_all(&engine, &topic, checked, acks, timeout, memory)
+}
+
+fn timeout(timeout_ms: u32) -> Result<Duration, Refusal> {
+    match timeout_ms {
+        0 => Ok(Duration::from_millis(TIMEOUT_MS_DEFAULT.into())),
+        1..=TIMEOUT_MS_MAX => Ok(Duration::from_millis(timeout_ms.into())),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("timeout_ms: {timeout_ms} is above {TIMEOUT_MS_MAX}"),
+        )),
+    }
+}
+
+/// Parses and checks a raw batch, off the network threads where it has to be decompressed.
+async fn check_batch(
+    engine: &Arc<Engine>,
+    topic: &Arc<Topic>,
+    replica: Arc<Replica>,
+    bytes: Bytes,
+) -> Result<Checked, Refusal> {
+    let now = engine.clock().now();
+    let rules = topic.append_rules();
+    let batch = Batch::parse(bytes).map_err(refuse_batch)?;
+    let compressed = batch.header().compression() != corduroy_batch::Compression::None;
+    let batch = if compressed && rules.validate_compressed {
+        engine.off_network(move || validate(&batch, &rules, now)).await??
+    } else {
+        validate(&batch, &rules, now)?
+    };
+    Ok(Checked { replica, batch, record_indexes: Vec::new() })
+}
+
+/// The leader's checks; where the topic has LogAppendTime, the batch that comes back carries the broker's time.
+pub(super) fn validate(batch: &Batch, rules: &AppendRules, now: TimestampMs) -> Result<Batch, Refusal> {
+    validate_for_append(batch, rules, now).map(ValidBatch::into_batch).map_err(refuse_batch)
+}
+
+pub(super) fn refuse_batch(error: corduroy_batch::BatchError) -> Refusal {
+    Refusal::new(error.code(), error.to_string())
+}
+
+/// Appends every part. From the first append on, a failure leaves the whole request unknown.
+fn append_all(
+    engine: &Engine,
+    topic: &Topic,
+    checked: Vec<Checked>,
+    acks: Acks,
+    timeout: Duration,
+    memory: OwnedSemaphorePermit,
+) -> Result<Accepted, Refusal> {
+    let mut parts = Vec::with_capacity(checked.len());
+    for Checked { replica, batch, record_indexes } in checked {
+        let record_count = batch.header().record_count;
+        let bytes = batch.total_bytes();
+        let log_append_time = (batch.header().timestamp_type() == TimestampType::LogAppendTime)
+            .then_some(batch.header().max_timestamp);
+        let pending = replica.append(engine.clock(), batch, acks, timeout).map_err(|refusal| {
+            let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
+            refusal.with_outcome(outcome)
+        })?;
+        let metrics = topic.metrics();
+        metrics.records_in.inc_by(record_count.into());
+        metrics.bytes_in.inc_by(bytes.into());
+        engine.metrics().data.batch_records.observe(record_count.into());
+        let partition = replica.index().0;
+        parts.push(AcceptedPart { pending, partition, record_count, record_indexes, log_append_time });
+    }
+    Ok(Accepted { parts, _memory: memory })
+}
+
+impl Accepted {
+    /// Waits until every part is acknowledged.
+    ///
+    /// # Errors
+    /// Any part that is not acknowledged leaves the request unknown.
+    pub(super) async fn acknowledged(self) -> Result<v1::ProduceAck, Refusal> {
+        let mut appended = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            let base_offset = part.pending.base_offset();
+            let ack = part
+                .pending
+                .acknowledged()
+                .await
+                .map_err(|refusal| refusal.with_outcome(Outcome::Unknown))?;
+            appended.push(v1::AppendedRecords {
+                partition: part.partition,
+                base_offset: base_offset.get(),
+                record_count: part.record_count,
+                record_indexes: part.record_indexes,
+                log_append_time_ms: part.log_append_time.map(|time| time.0),
+                durable_replicas: ack.durable_replicas,
+                leader_epoch: ack.leader_epoch.get(),
+            });
+        }
+        Ok(v1::ProduceAck { appended })
+    }
+}

@@ -1,0 +1,336 @@
+//! The `Admin` service: topics and their configs.
+
+use std::{future::Future, sync::Arc};
+
+use corduroy_api::{Refusal, topic_name_from_wire, v1};
+use corduroy_metadata::{AddPartitions, AlterTopicConfigs, CreateTopic, DeleteTopic};
+use corduroy_types::{ErrorCode, Offset, TopicId};
+use tonic::{Request, Response, Status};
+
+use super::{Shared, configs, lookup};
+use crate::{
+    engine::{Engine, Topic},
+    metrics::Api,
+};
+
+/// Items of one request.
+const ITEMS_MAX: usize = 10_000;
+
+/// Serves `corduroy.v1.Admin`.
+pub(crate) struct AdminService {
+    shared: Arc<Shared>,
+}
+
+impl AdminService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Counts, times and answers one request.
+    async fn answer<T>(
+        &self,
+        api: Api,
+        work: impl Future<Output = Result<T, Refusal>> + Send,
+    ) -> Result<Response<T>, Status> {
+        let begun = self.shared.metrics.requests.api(api).begin();
+        let answer = work.await;
+        begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
+        answer.map(Response::new).map_err(Refusal::into_status)
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for AdminService {
+    async fn list_topics(
+        &self,
+        request: Request<v1::ListTopicsRequest>,
+    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
+        let include_internal = request.into_inner().include_internal;
+        self.answer(Api::ListTopics, async { list_topics(&*self.shared.engine()?, include_internal).await })
+            .await
+    }
+
+    async fn describe_topics(
+        &self,
+        request: Request<v1::DescribeTopicsRequest>,
+    ) -> Result<Response<v1::DescribeTopicsResponse>, Status> {
+        let names = request.into_inner().names;
+        self.answer(Api::DescribeTopics, async {
+            check_items("names", names.len())?;
+            describe_topics(&*self.shared.engine()?, names).await
+        })
+        .await
+    }
+
+    async fn create_topics(
+        &self,
+        request: Request<v1::CreateTopicsRequest>,
+    ) -> Result<Response<v1::CreateTopicsResponse>, Status> {
+        let v1::CreateTopicsRequest { topics, validate_only } = request.into_inner();
+        self.answer(Api::CreateTopics, async {
+            check_items("topics", topics.len())?;
+            let engine = self.shared.engine()?;
+            let mut created = Vec::with_capacity(topics.len());
+            for topic in topics {
+                let name = topic.name.clone();
+                created.push(create_topic(&engine, topic, validate_only).await.unwrap_or_else(|refusal| {
+                    v1::CreatedTopic { error: Some(refusal.into()), name, ..Default::default() }
+                }));
+            }
+            Ok(v1::CreateTopicsResponse { topics: created })
+        })
+        .await
+    }
+
+    async fn delete_topics(
+        &self,
+        request: Request<v1::DeleteTopicsRequest>,
+    ) -> Result<Response<v1::DeleteTopicsResponse>, Status> {
+        let v1::DeleteTopicsRequest { names, validate_only } = request.into_inner();
+        self.answer(Api::DeleteTopics, async {
+            check_items("names", names.len())?;
+            let engine = self.shared.engine()?;
+            let mut topics = Vec::with_capacity(names.len());
+            for name in names {
+                topics.push(delete_topic(&engine, &name, validate_only).await.unwrap_or_else(|refusal| {
+                    v1::DeletedTopic { error: Some(refusal.into()), name, ..Default::default() }
+                }));
+            }
+            Ok(v1::DeleteTopicsResponse { topics })
+        })
+        .await
+    }
+
+    async fn add_partitions(
+        &self,
+        request: Request<v1::AddPartitionsRequest>,
+    ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
+        let v1::AddPartitionsRequest { topic, partition_count, validate_only } = request.into_inner();
+        self.answer(Api::AddPartitions, async {
+            let engine = self.shared.engine()?;
+            let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
+            let mut controller = engine.controller().lock().await;
+            let counts = match validate_only {
+                true => controller.check(&command)?,
+                false => engine.change(&mut controller, &command).await?,
+            };
+            Ok(v1::AddPartitionsResponse {
+                previous_partition_count: counts.previous,
+                partition_count: counts.now,
+            })
+        })
+        .await
+    }
+
+    async fn alter_topic_configs(
+        &self,
+        request: Request<v1::AlterTopicConfigsRequest>,
+    ) -> Result<Response<v1::AlterTopicConfigsResponse>, Status> {
+        let request = request.into_inner();
+        self.answer(Api::AlterTopicConfigs, async { alter_configs(&*self.shared.engine()?, request).await })
+            .await
+    }
+
+    async fn delete_records(
+        &self,
+        request: Request<v1::DeleteRecordsRequest>,
+    ) -> Result<Response<v1::DeleteRecordsResponse>, Status> {
+        let v1::DeleteRecordsRequest { topic, partitions, validate_only } = request.into_inner();
+        self.answer(Api::DeleteRecords, async {
+            check_items("partitions", partitions.len())?;
+            let engine = self.shared.engine()?;
+            let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
+            let mut answers = Vec::with_capacity(partitions.len());
+            for v1::DeleteRecordsPartition { partition, before_offset } in partitions {
+                let deleted = delete_records(&engine, &topic, partition, before_offset, validate_only).await;
+                answers.push(deleted.unwrap_or_else(|refusal| v1::DeletedRecords {
+                    partition,
+                    error: Some(refusal.into()),
+                    ..Default::default()
+                }));
+            }
+            Ok(v1::DeleteRecordsResponse { partitions: answers })
+        })
+        .await
+    }
+}
+
+fn check_items(field: &str, count: usize) -> Result<(), Refusal> {
+    if count > ITEMS_MAX {
+        let text = format!("{field}: {count} given, at most {ITEMS_MAX}");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    Ok(())
+}
+
+fn stored(topic: &Topic) -> (u64, u64) {
+    let replicas = topic.replicas();
+    let bytes = replicas.iter().map(|replica| replica.stats().bytes).sum();
+    let records = replicas.iter().map(|replica| {
+        let cursors = replica.cursors();
+        cursors.high_watermark.distance_from(cursors.log_start)
+    });
+    (bytes, records.sum())
+}
+
+async fn list_topics(engine: &Engine, include_internal: bool) -> Result<v1::ListTopicsResponse, Refusal> {
+    let topics = engine.topics();
+    let image = engine.controller().lock().await.image().clone();
+    let shown = topics.iter().filter(|topic| include_internal || !topic.name().is_internal());
+    let topics = shown.map(|topic| {
+        let (stored_bytes, record_count) = stored(topic);
+        v1::TopicSummary {
+            name: topic.name().to_string(),
+            topic_id: topic.id().to_bytes().to_vec().into(),
+            partition_count: topic.partition_count(),
+            replication: image.topic_by_id(topic.id()).map_or(0, |described| described.replication()),
+            internal: topic.name().is_internal(),
+            stored_bytes,
+            record_count,
+        }
+    });
+    Ok(v1::ListTopicsResponse { topics: topics.collect() })
+}
+
+async fn describe_topics(engine: &Engine, names: Vec<String>) -> Result<v1::DescribeTopicsResponse, Refusal> {
+    let image = engine.controller().lock().await.image().clone();
+    let describe = |name: &String| -> Result<v1::DescribedTopic, Refusal> {
+        let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
+        let described = image.topic_by_id(topic.id()).ok_or_else(|| lookup::not_found(engine, name))?;
+        let replicas = topic.replicas();
+        let partitions = described.partitions().iter().zip(replicas.iter()).map(describe_partition);
+        Ok(v1::DescribedTopic {
+            error: None,
+            name: topic.name().to_string(),
+            topic_id: topic.id().to_bytes().to_vec().into(),
+            internal: topic.name().is_internal(),
+            replication: described.replication(),
+            created_at_ms: described.created_at().0,
+            partitions: partitions.collect(),
+            configs: configs::described(described),
+        })
+    };
+    let topics = names.iter().map(|name| {
+        describe(name).unwrap_or_else(|refusal| v1::DescribedTopic {
+            error: Some(refusal.into()),
+            name: name.clone(),
+            ..Default::default()
+        })
+    });
+    Ok(v1::DescribeTopicsResponse { topics: topics.collect() })
+}
+
+fn describe_partition(
+    (described, replica): (&corduroy_metadata::Partition, &Arc<crate::engine::Replica>),
+) -> v1::DescribedPartition {
+    let (cursors, stats) = (replica.cursors(), replica.stats());
+    let replicas: Vec<_> = described.replicas.iter().map(|broker| broker.0).collect();
+    v1::DescribedPartition {
+        partition: replica.index().0,
+        leader: described.leader.0,
+        leader_epoch: replica.leader_epoch().get(),
+        // With one replica, the in-sync set is that replica.
+        in_sync_replicas: replicas.clone(),
+        replicas,
+        log_start: cursors.log_start.get(),
+        high_watermark: cursors.high_watermark.get(),
+        log_end: cursors.log_end.get(),
+        segment_count: u32::try_from(stats.segments).unwrap_or(u32::MAX),
+        stored_bytes: stats.bytes,
+        error: replica.failure().map(|text| Refusal::new(ErrorCode::StorageFailed, text).into()),
+    }
+}
+
+async fn create_topic(
+    engine: &Engine,
+    topic: v1::NewTopic,
+    validate_only: bool,
+) -> Result<v1::CreatedTopic, Refusal> {
+    let v1::NewTopic { name, partition_count, replication, configs, if_not_exists } = topic;
+    let defaults = &engine.config().topic_defaults;
+    let command = CreateTopic {
+        name: topic_name_from_wire(&name)?,
+        topic_id: TopicId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
+        partition_count: if partition_count == 0 { defaults.partitions } else { partition_count },
+        replication: if replication == 0 { defaults.replication() } else { Some(replication) },
+        defaults: defaults.entries(),
+        configs: configs::pairs(configs),
+        if_not_exists,
+        now: engine.clock().now(),
+    };
+    let mut controller = engine.controller().lock().await;
+    let created = match validate_only {
+        true => controller.check(&command)?,
+        false => engine.change(&mut controller, &command).await?,
+    };
+    Ok(v1::CreatedTopic {
+        error: None,
+        name,
+        topic_id: created.topic.id().to_bytes().to_vec().into(),
+        partition_count: created.topic.partition_count(),
+        replication: created.topic.replication(),
+        configs: configs::described(&created.topic),
+        existed: created.existed,
+    })
+}
+
+async fn delete_topic(engine: &Engine, name: &str, validate_only: bool) -> Result<v1::DeletedTopic, Refusal> {
+    let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
+    let (stored_bytes, record_count) = stored(&topic);
+    let command = DeleteTopic { name: topic.name().clone() };
+    let mut controller = engine.controller().lock().await;
+    match validate_only {
+        true => drop(controller.check(&command)?),
+        false => drop(engine.change(&mut controller, &command).await?),
+    }
+    Ok(v1::DeletedTopic {
+        error: None,
+        name: name.to_owned(),
+        topic_id: topic.id().to_bytes().to_vec().into(),
+        stored_bytes,
+        record_count,
+    })
+}
+
+async fn alter_configs(
+    engine: &Engine,
+    request: v1::AlterTopicConfigsRequest,
+) -> Result<v1::AlterTopicConfigsResponse, Refusal> {
+    let v1::AlterTopicConfigsRequest { topic, set, unset, validate_only } = request;
+    let found = lookup::topic(engine, &topic, &bytes::Bytes::new())?;
+    let command = AlterTopicConfigs { name: found.name().clone(), set: configs::pairs(set), unset };
+    let mut controller = engine.controller().lock().await;
+    let altered = match validate_only {
+        true => controller.check(&command)?,
+        false => engine.change(&mut controller, &command).await?,
+    };
+    let now = engine.clock().now();
+    let changes = altered.changes.into_iter().map(|change| v1::ConfigChange {
+        key: change.key.to_owned(),
+        effect: match change.value == change.previous_value {
+            true => String::new(),
+            false => configs::effect(change.key, &change.value, &found, now),
+        },
+        previous_value: change.previous_value,
+        value: change.value,
+    });
+    Ok(v1::AlterTopicConfigsResponse { changes: changes.collect() })
+}
+
+async fn delete_records(
+    engine: &Engine,
+    topic: &Arc<Topic>,
+    partition: u32,
+    before_offset: u64,
+    validate_only: bool,
+) -> Result<v1::DeletedRecords, Refusal> {
+    let replica = lookup::replica(topic, partition)?;
+    let before: Offset = corduroy_api::offset_from_wire("before_offset", before_offset)?;
+    let deleted = engine.delete_records(&replica, before, validate_only).await?;
+    Ok(v1::DeletedRecords {
+        partition,
+        error: None,
+        log_start: deleted.log_start.get(),
+        record_count: deleted.record_count,
+    })
+}

@@ -1,0 +1,120 @@
+//! The `Cluster` service: the brokers, and what is not as it should be.
+
+use std::{sync::Arc, time::Duration};
+
+use corduroy_api::{Refusal, v1};
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use crate::{engine::Engine, metrics::Api};
+
+/// What is known once the broker has started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StartFacts {
+    pub(crate) started_at_ms: i64,
+    pub(crate) recovery: Duration,
+    pub(crate) listening: String,
+}
+
+/// Serves `corduroy.v1.Cluster`.
+pub(crate) struct ClusterService {
+    shared: Arc<Shared>,
+}
+
+impl ClusterService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::cluster_server::Cluster for ClusterService {
+    async fn describe_cluster(
+        &self,
+        request: Request<v1::DescribeClusterRequest>,
+    ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
+        let dialled = request.metadata().get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let begun = self.shared.metrics.requests.api(Api::DescribeCluster).begin();
+        let answer = describe(&self.shared, dialled).await;
+        begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
+        answer.map(Response::new).map_err(Refusal::into_status)
+    }
+}
+
+async fn describe(
+    shared: &Arc<Shared>,
+    dialled: Option<String>,
+) -> Result<v1::DescribeClusterResponse, Refusal> {
+    let engine = shared.engine()?;
+    let image = engine.controller().lock().await.image().clone();
+    let facts = shared.start_facts();
+    let asked = Arc::clone(&engine);
+    let space = engine.off_network(move || asked.space_now()).await?;
+    let id = shared.config.node.id;
+    let stored_bytes = engine.stored_bytes();
+    let brokers = image.brokers().map(|broker| {
+        let known = broker.address.as_deref().map(str::to_owned);
+        v1::DescribedBroker {
+            id: broker.id.0,
+            address: known.or_else(|| dialled.clone()).unwrap_or_else(|| facts.listening.clone()),
+            version: broker.version.to_string(),
+            started_at_ms: facts.started_at_ms,
+            recovery_ms: u64::try_from(facts.recovery.as_millis()).unwrap_or(u64::MAX),
+            disk_total_bytes: space.map_or(0, |space| space.total_bytes),
+            disk_free_bytes: space.map_or(0, |space| space.free_bytes),
+            stored_bytes,
+            memory_bytes: crate::metrics::resident_bytes(),
+            connection_count: u32::try_from(shared.metrics.connections.open.get()).unwrap_or(0),
+        }
+    });
+    let findings = findings(&engine);
+    Ok(v1::DescribeClusterResponse {
+        cluster_id: image.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default(),
+        cluster_name: image.cluster().map(|cluster| cluster.name.to_string()).unwrap_or_default(),
+        answered_by: id.0,
+        health: health(&findings).into(),
+        brokers: brokers.collect(),
+        topic_count: u32::try_from(engine.topics().len()).unwrap_or(u32::MAX),
+        partition_count: u32::try_from(image.partition_count()).unwrap_or(u32::MAX),
+        findings,
+    })
+}
+
+fn health(findings: &[v1::Finding]) -> v1::HealthState {
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    let worst = worst.and_then(|severity| v1::HealthState::try_from(severity).ok());
+    worst.unwrap_or(v1::HealthState::Healthy)
+}
+
+/// What is not as it should be, worst first.
+fn findings(engine: &Engine) -> Vec<v1::Finding> {
+    let mut findings = Vec::new();
+    if let Err(refusal) = engine.check_writable() {
+        findings.push(v1::Finding {
+            severity: v1::HealthState::Unhealthy.into(),
+            message: refusal.message,
+            hint: refusal.hint,
+        });
+    } else if engine.disk_is_low() {
+        findings.push(v1::Finding {
+            severity: v1::HealthState::Degraded.into(),
+            message: format!(
+                "free disk space is below storage.disk_low_watermark ({})",
+                engine.config().storage.disk_low_watermark
+            ),
+            hint: "free space before produce requests are refused".to_owned(),
+        });
+    }
+    for topic in engine.topics().iter() {
+        for replica in topic.replicas().iter() {
+            if let Some(failure) = replica.failure() {
+                findings.push(v1::Finding {
+                    severity: v1::HealthState::Unhealthy.into(),
+                    message: format!("{}/{}: {failure}", topic.name(), replica.index()),
+                    hint: "check the disk; the log is reopened by itself when it can be".to_owned(),
+                });
+            }
+        }
+    }
+    findings
+}

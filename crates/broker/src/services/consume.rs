@@ -1,0 +1,185 @@
+//! `Consume`: pushes what is there and what comes, braked by the client's flow control.
+
+use std::sync::Arc;
+
+use corduroy_api::{Refusal, v1};
+use corduroy_types::{ErrorCode, Offset};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::{
+    Shared,
+    fetch::{self, Changes},
+    lookup, offsets,
+};
+use crate::engine::{Engine, ReadHint, Replica};
+
+const PARTITIONS_MAX: usize = 10_000;
+const MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
+const MESSAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
+/// Messages read ahead of the client. With one being sent, one is ready and one is being read.
+pub(super) const READ_AHEAD: usize = 1;
+
+type Answer = Result<v1::ConsumeResponse, Status>;
+
+/// One partition of the stream and how far it has been pushed.
+struct Source {
+    topic: String,
+    partition: u32,
+    replica: Arc<Replica>,
+    next: Offset,
+    until: Option<Offset>,
+    hint: Option<ReadHint>,
+    finished: bool,
+}
+
+/// A stream that is about to begin.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    sources: Vec<Source>,
+    /// What the stream says first: where each partition begins, or why it cannot.
+    opening: Vec<v1::ConsumeResponse>,
+    plain: bool,
+    max_message_bytes: u32,
+}
+
+/// The receiving half is gone.
+struct ClientGone;
+
+impl Session {
+    /// Finds the partitions and where to begin.
+    ///
+    /// # Errors
+    /// What concerns the whole request; a partition's trouble is a message of the stream.
+    pub(super) async fn open(shared: &Arc<Shared>, request: v1::ConsumeRequest) -> Result<Self, Refusal> {
+        let engine = shared.engine()?;
+        let v1::ConsumeRequest { partitions, form, max_message_bytes } = request;
+        if partitions.is_empty() || partitions.len() > PARTITIONS_MAX {
+            let text = format!("partitions: {} given, must be 1 to {PARTITIONS_MAX}", partitions.len());
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+        }
+        if max_message_bytes > MESSAGE_BYTES_MAX {
+            let text = format!("max_message_bytes: {max_message_bytes} is above {MESSAGE_BYTES_MAX}");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+        }
+        let mut session = Self {
+            shared: Arc::clone(shared),
+            engine,
+            sources: Vec::new(),
+            opening: Vec::new(),
+            plain: fetch::record_form(form)? == v1::RecordForm::Plain,
+            max_message_bytes: if max_message_bytes == 0 { MESSAGE_BYTES_DEFAULT } else { max_message_bytes },
+        };
+        for partition in partitions {
+            let (topic, index) = (partition.topic.clone(), partition.partition);
+            if let Err(refusal) = session.add(partition).await {
+                session.opening.push(message(fetch::failed(&topic, index, refusal), true));
+            }
+        }
+        Ok(session)
+    }
+
+    async fn add(&mut self, wanted: v1::ConsumePartition) -> Result<(), Refusal> {
+        let v1::ConsumePartition { topic, topic_id, partition, from, until } = wanted;
+        let found = lookup::topic(&self.engine, &topic, &topic_id)?;
+        let replica = lookup::replica(&found, partition)?;
+        let until = until.map(|until| corduroy_api::offset_from_wire("until", until)).transpose()?;
+        let next = offsets::resolve(&self.engine, &replica, from).await?.offset;
+        let cursors = replica.cursors();
+        self.opening.push(message(
+            v1::FetchedPartition {
+                topic: topic.clone(),
+                partition,
+                log_start: cursors.log_start.get(),
+                high_watermark: cursors.high_watermark.get(),
+                leader_epoch: replica.leader_epoch().get(),
+                next_offset: next.get(),
+                ..Default::default()
+            },
+            false,
+        ));
+        self.sources.push(Source { topic, partition, replica, next, until, hint: None, finished: false });
+        Ok(())
+    }
+
+    /// Pushes until every partition is finished, the client is gone, or the broker stops.
+    pub(super) async fn run(mut self, answers: mpsc::Sender<Answer>) {
+        // Nobody is left to tell when the client is gone.
+        let _client_gone = self.push_all(&answers).await;
+    }
+
+    async fn push_all(&mut self, answers: &mpsc::Sender<Answer>) -> Result<(), ClientGone> {
+        for opening in std::mem::take(&mut self.opening) {
+            answers.send(Ok(opening)).await.map_err(|_| ClientGone)?;
+        }
+        loop {
+            let changes = Changes::watching(self.sources.iter().map(|source| &source.replica));
+            let mut pushed = false;
+            for index in 0..self.sources.len() {
+                pushed |= self.push_one(index, answers).await?;
+            }
+            self.sources.retain(|source| !source.finished);
+            if self.sources.is_empty() {
+                return Ok(());
+            }
+            if pushed {
+                continue;
+            }
+            tokio::select! {
+                () = changes.any() => {}
+                () = answers.closed() => return Err(ClientGone),
+                () = self.shared.stopping() => {
+                    let refusal = Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping");
+                    return answers.send(Err(refusal.into_status())).await.map_err(|_| ClientGone);
+                }
+            }
+        }
+    }
+
+    /// Pushes one message of one partition, if it has any. Returns whether it did.
+    async fn push_one(&mut self, index: usize, answers: &mpsc::Sender<Answer>) -> Result<bool, ClientGone> {
+        // The place is taken before the read, so that reading never runs ahead of what the client takes.
+        let place = answers.reserve().await.map_err(|_| ClientGone)?;
+        let Some(source) = self.sources.get_mut(index) else { return Ok(false) };
+        let from = source.next;
+        if source.until.is_some_and(|until| from >= until) {
+            source.finished = true;
+            let cursors = source.replica.cursors();
+            let end = v1::FetchedPartition {
+                topic: source.topic.clone(),
+                partition: source.partition,
+                log_start: cursors.log_start.get(),
+                high_watermark: cursors.high_watermark.get(),
+                next_offset: from.get(),
+                ..Default::default()
+            };
+            place.send(Ok(message(end, true)));
+            return Ok(true);
+        }
+        let read = self.engine.read(&source.replica, from, self.max_message_bytes, false, source.hint.take());
+        let answer = match read.await {
+            Ok(fetched) if fetched.bytes.is_empty() => {
+                source.hint = fetched.hint;
+                return Ok(false);
+            }
+            Ok(mut fetched) => {
+                source.next = fetched.next_offset;
+                source.hint = fetched.hint.take();
+                let (topic, partition) = (source.topic.as_str(), source.partition);
+                fetch::fetched_partition(&self.engine, topic, partition, from, fetched, self.plain).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let answer = answer.unwrap_or_else(|refusal| {
+            source.finished = true;
+            fetch::failed(&source.topic, source.partition, refusal)
+        });
+        place.send(Ok(message(answer, source.finished)));
+        Ok(true)
+    }
+}
+
+fn message(partition: v1::FetchedPartition, done: bool) -> v1::ConsumeResponse {
+    v1::ConsumeResponse { partition: Some(partition), done }
+}

@@ -1,0 +1,44 @@
+//! From names on the wire to topics and replicas here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_api::{Refusal, topic_id_from_wire, topic_name_from_wire};
+use corduroy_types::{ErrorCode, PartitionIndex, nearest};
+
+use crate::engine::{Engine, Replica, Topic};
+
+/// Finds a topic by name, and checks that it is the one the caller knew.
+pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Arc<Topic>, Refusal> {
+    let name = topic_name_from_wire(name)?;
+    let topic = engine.topics().get(&name).ok_or_else(|| not_found(engine, name.as_str()))?;
+    match topic_id_from_wire(topic_id)? {
+        Some(id) if id != topic.id() => Err(Refusal::new(
+            ErrorCode::TopicIdMismatch,
+            format!("topic {name} has id {}, the request names {id}", topic.id()),
+        )),
+        _ => Ok(topic),
+    }
+}
+
+/// `TOPIC_NOT_FOUND`, with the nearest name there is.
+pub(super) fn not_found(engine: &Engine, name: &str) -> Refusal {
+    let topics = engine.topics();
+    let names: Vec<_> = topics.iter().map(|topic| topic.name().clone()).collect();
+    let hint = match nearest(name, names.iter().map(|name| name.as_str())) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("create it: logctl topic create {name}"),
+    };
+    Refusal::new(ErrorCode::TopicNotFound, format!("topic {name:?} does not exist")).with_hint(hint)
+}
+
+/// Finds a partition of a topic.
+pub(super) fn replica(topic: &Topic, partition: u32) -> Result<Arc<Replica>, Refusal> {
+    topic.replica(PartitionIndex(partition)).ok_or_else(|| {
+        let count = topic.partition_count();
+        Refusal::new(
+            ErrorCode::PartitionNotFound,
+            format!("topic {} has {count} partitions, there is no partition {partition}", topic.name()),
+        )
+    })
+}

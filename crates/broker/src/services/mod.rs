@@ -1,0 +1,115 @@
+//! The gRPC services: thin. They turn the wire into domain words, ask the engine, and turn its answers back.
+
+mod accept;
+mod admin;
+mod cluster;
+mod configs;
+mod consume;
+mod fetch;
+mod fetch_service;
+mod lookup;
+mod offsets;
+mod plain;
+mod produce;
+
+use std::sync::{Arc, OnceLock};
+
+use corduroy_api::Refusal;
+use corduroy_types::{ErrorCode, Outcome};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+pub(crate) use admin::AdminService;
+pub(crate) use cluster::{ClusterService, StartFacts};
+pub(crate) use fetch_service::FetchService;
+pub(crate) use produce::ProduceService;
+
+use crate::{config::BrokerConfig, engine::Engine, health::Health, metrics::Metrics};
+
+/// Memory permits are counted in this many bytes, because a semaphore's counter is smaller than memory.
+const PERMIT_BYTES: usize = 1024;
+
+/// What all services share. They exist before the engine does, and refuse until it is open.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    engine: OnceLock<Arc<Engine>>,
+    start_facts: OnceLock<StartFacts>,
+    produce_memory: Arc<Semaphore>,
+    produce_permits: usize,
+    stopping: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<BrokerConfig>, metrics: Arc<Metrics>, health: Arc<Health>) -> Arc<Self> {
+        let bytes = usize::try_from(config.limits.inflight_produce_bytes).unwrap_or(usize::MAX);
+        let produce_permits = (bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Arc::new(Self {
+            config,
+            metrics,
+            health,
+            engine: OnceLock::new(),
+            start_facts: OnceLock::new(),
+            produce_memory: Arc::new(Semaphore::new(produce_permits)),
+            produce_permits,
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    /// Opens the services. Called once, when the engine is ready.
+    pub(crate) fn set_engine(&self, engine: Arc<Engine>) {
+        let _set_once = self.engine.set(engine);
+    }
+
+    /// Keeps what is known once the broker has started. Called once, before the engine is set.
+    pub(crate) fn set_start_facts(&self, facts: StartFacts) {
+        let _set_once = self.start_facts.set(facts);
+    }
+
+    pub(crate) fn start_facts(&self) -> StartFacts {
+        self.start_facts.get().cloned().unwrap_or_default()
+    }
+
+    /// The engine, once recovery is done.
+    ///
+    /// # Errors
+    /// `STARTING`, not written: retry.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, Refusal> {
+        if *self.stopping.borrow() {
+            let refusal = Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping");
+            return Err(refusal.with_outcome(Outcome::NotWritten));
+        }
+        self.engine.get().cloned().ok_or_else(|| {
+            Refusal::new(ErrorCode::Starting, "the broker is recovering its logs")
+                .with_outcome(Outcome::NotWritten)
+        })
+    }
+
+    /// Refuses new work and lets whoever waits for records go.
+    pub(crate) fn begin_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends when the broker begins to stop.
+    pub(crate) async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // An error would mean that `self` is gone, and with it whoever asks.
+        let _ends = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Waits for room for `bytes` of a produce request; it is held until the request is answered.
+    ///
+    /// # Errors
+    /// `SHUTTING_DOWN`.
+    pub(crate) async fn produce_memory(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, self.produce_permits);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        Arc::clone(&self.produce_memory).acquire_many_owned(permits).await.map_err(|_| {
+            Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping").with_outcome(Outcome::NotWritten)
+        })
+    }
+
+    pub(crate) fn fetch_max_bytes(&self) -> u32 {
+        u32::try_from(self.config.limits.fetch_max_bytes).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,125 @@
+//! The `Produce` stream: ordered, pipelined, one answer to each request.
+
+use std::{sync::Arc, time::Instant};
+
+use corduroy_api::{Refusal, v1};
+use corduroy_types::Outcome;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Shared,
+    accept::{Accepted, accept},
+};
+use crate::metrics::{Api, Phase};
+
+/// Requests of one stream that wait for their acknowledgement; more are not read until one is answered.
+const IN_FLIGHT_MAX: usize = 1_000;
+/// Answers that wait for the client to read them; when full, nothing more of the stream is read.
+const ANSWERS_MAX: usize = 64;
+
+/// Serves `corduroy.v1.Produce`.
+pub(crate) struct ProduceService {
+    shared: Arc<Shared>,
+}
+
+impl ProduceService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+type Answer = Result<v1::ProduceResponse, Status>;
+
+#[tonic::async_trait]
+impl v1::produce_server::Produce for ProduceService {
+    type ProduceStream = ReceiverStream<Answer>;
+
+    async fn produce(
+        &self,
+        request: Request<Streaming<v1::ProduceRequest>>,
+    ) -> Result<Response<Self::ProduceStream>, Status> {
+        let (answers, stream) = mpsc::channel(ANSWERS_MAX);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            // A send fails only when the client is gone; then nobody is left to tell.
+            let _client_gone = serve(shared, request.into_inner(), answers).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// The receiving half of the answers is gone: the client left or its connection broke.
+struct ClientGone;
+
+async fn serve(
+    shared: Arc<Shared>,
+    mut requests: Streaming<v1::ProduceRequest>,
+    answers: mpsc::Sender<Answer>,
+) -> Result<(), ClientGone> {
+    let mut waiting = FuturesUnordered::new();
+    let mut open = true;
+    while open || !waiting.is_empty() {
+        tokio::select! {
+            biased;
+            Some(answer) = waiting.next(), if !waiting.is_empty() => send(&answers, answer).await?,
+            request = requests.message(), if open && waiting.len() < IN_FLIGHT_MAX => match request {
+                Ok(Some(request)) => {
+                    let (began, correlation_id) = (Instant::now(), request.correlation_id);
+                    match accept(&shared, request).await {
+                        Ok(accepted) => waiting.push(acknowledge(&shared, began, correlation_id, accepted)),
+                        Err(refusal) => send(&answers, refused(&shared, correlation_id, refusal)).await?,
+                    }
+                }
+                Ok(None) => open = false,
+                Err(status) => {
+                    // What was accepted before still gets its answer; then the stream ends with the reason.
+                    while let Some(answer) = waiting.next().await {
+                        send(&answers, answer).await?;
+                    }
+                    return answers.send(Err(status)).await.map_err(|_| ClientGone);
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+async fn send(answers: &mpsc::Sender<Answer>, answer: v1::ProduceResponse) -> Result<(), ClientGone> {
+    answers.send(Ok(answer)).await.map_err(|_| ClientGone)
+}
+
+/// Waits for a request's acknowledgement, and counts how it ended.
+async fn acknowledge(
+    shared: &Shared,
+    began: Instant,
+    correlation_id: u64,
+    accepted: Accepted,
+) -> v1::ProduceResponse {
+    let result = accepted.acknowledged().await;
+    let api = shared.metrics.requests.api(Api::Produce);
+    api.observe(Phase::Total, began.elapsed().as_secs_f64());
+    api.count(result.as_ref().err().map(|refusal| refusal.code));
+    let result = match result {
+        Ok(ack) => {
+            shared.metrics.data.produce_ok.inc();
+            v1::produce_response::Result::Ok(ack)
+        }
+        Err(refusal) => {
+            shared.metrics.data.produce_failed(Outcome::Unknown);
+            v1::produce_response::Result::Error(refusal.into())
+        }
+    };
+    v1::ProduceResponse { correlation_id, result: Some(result) }
+}
+
+/// A refusal before anything entered a commit round is certainly not written.
+fn refused(shared: &Shared, correlation_id: u64, refusal: Refusal) -> v1::ProduceResponse {
+    let outcome = refusal.outcome.unwrap_or(Outcome::NotWritten);
+    shared.metrics.data.produce_failed(outcome);
+    shared.metrics.requests.api(Api::Produce).count(Some(refusal.code));
+    let error = refusal.with_outcome(outcome).into();
+    v1::ProduceResponse { correlation_id, result: Some(v1::produce_response::Result::Error(error)) }
+}

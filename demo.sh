@@ -1,0 +1,52 @@
+#!/bin/sh
+# Pipes a file through a broker that is killed and restarted in between, and compares what comes back.
+#   ./demo.sh [FILE]     without FILE: the sources of the dependencies that cargo has fetched
+set -eu
+input=${1:-}
+case $input in '' | /*) ;; *) input=$PWD/$input ;; esac
+cd "$(dirname "$0")"
+target=${CARGO_TARGET_DIR:-target}
+
+echo "building (release) ..."
+cargo build --release --locked --quiet -p corduroy-brokerd -p corduroy-logctl
+PATH=$(cd "$target/release" && pwd):$PATH
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/corduroy-demo.XXXXXX")
+broker=
+finish() {
+  [ -z "$broker" ] || kill -9 "$broker" 2>/dev/null || :
+  rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [ -z "$input" ]; then
+  input=$dir/sources.txt
+  cargo fetch --locked --quiet
+  find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -type f -name '*.rs' -size -1000k -exec cat {} + | head -c 200000000 >"$input"
+  [ -z "$(tail -c 1 "$input")" ] || echo >>"$input"
+fi
+[ -r "$input" ] || { echo "demo: cannot read $input" >&2; exit 2; }
+
+start() { # starts the broker on free ports and waits for its report
+  : >"$dir/report"
+  brokerd --data-dir "$dir/data" --listen 127.0.0.1:0 --set listen.http=127.0.0.1:0 >"$dir/report" 2>"$dir/log" &
+  broker=$!
+  until grep -q '^ready in' "$dir/report"; do
+    kill -0 "$broker" 2>/dev/null || { echo "demo: brokerd did not start" >&2; cat "$dir/log" >&2; exit 1; }
+    sleep 0.05
+  done
+  LOGCTL_SERVER=$(sed -n 's/^ *grpc *\(http:[^ ]*\).*/\1/p' "$dir/report")
+  export LOGCTL_SERVER
+}
+
+start
+logctl topic create demo -p 1 -q
+printf 'in:        ' && logctl produce demo "$input" --report summary 2>&1
+kill -9 "$broker" && { wait "$broker" 2>/dev/null || :; }
+start
+printf 'recovery:  ' && grep '^ready in' "$dir/report" | sed 's/\. .*//; s/^ready/ready again after kill -9/'
+printf 'out:       ' && logctl consume demo --to end 2>&1 >"$dir/output" | tail -n 1
+if [ -n "$(tail -c 1 "$input")" ]; then cp "$input" "$dir/expected" && echo >>"$dir/expected" && input=$dir/expected; fi
+cmp "$input" "$dir/output" && echo "identical:  $(wc -c <"$dir/output") bytes"
