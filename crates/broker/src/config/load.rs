@@ -138,7 +138,7 @@ fn flags(flags: &[FlagValue], read: &mut Read) {
             let known: Vec<String> = keys().iter().map(super::Key::path).collect();
             let hint = match nearest(path, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {near:?}?"),
-                None => "write SECTION.KEY=VALUE".to_owned(),
+                None => "a key is written SECTION.KEY, like node.data_dir".to_owned(),
             };
             format!("unknown key {path:?}; {hint}")
         };
