@@ -122,7 +122,8 @@ mod tests {
             }
             let mut sorted: Vec<_> = ends.iter().flatten().copied().chain([own]).collect();
             sorted.sort_unstable_by(|a, b| b.cmp(a));
-            let quorum = (ends.len() + 1) / 2 + 1;
+            let members = ends.len() + 1;
+            let quorum = members / 2 + 1;
             prop_assert_eq!(replicas.quorum_end(), sorted.get(quorum - 1).copied().map(at));
         }
     }
