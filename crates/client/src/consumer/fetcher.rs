@@ -63,7 +63,7 @@ enum State {
     Idle,
     Waiting { until: Instant },
     Opening { opening: Opening, channel: usize },
-    Open { answers: Streaming<v1::ConsumeResponse>, channel: usize },
+    Open { answers: Box<Streaming<v1::ConsumeResponse>>, channel: usize },
 }
 
 enum Event {
@@ -119,7 +119,7 @@ impl Fetcher {
                 Event::Open => self.open(),
                 Event::Opened(Ok(response), channel) => {
                     self.client.data.works(channel);
-                    self.state = State::Open { answers: response.into_inner(), channel };
+                    self.state = State::Open { answers: Box::new(response.into_inner()), channel };
                 }
                 Event::Opened(Err(status), channel) => self.failed(&status, channel),
                 Event::Answer(Ok(Some(answer)), _) => self.answered(answer),
@@ -264,10 +264,10 @@ impl Fetcher {
             self.backoff.reset();
         }
         let (position, next) = (from.position, from.position);
-        if batches.is_empty() {
-            self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
-        } else {
-            self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
+        let has_records = !batches.is_empty();
+        self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
+        if has_records {
+            // The user who waited has got something; more comes when there is room, or when they wait again.
             self.budget.set_starving(false);
         }
         if let Some(refusal) = damage {

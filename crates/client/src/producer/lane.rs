@@ -2,27 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
-use corduroy_api::Refusal;
-use corduroy_types::Outcome;
 use tokio::time::Instant;
 
-use super::{delivery::Ticket, queue::PartitionQueue};
+use super::{queue::PartitionQueue, seal::Sealed};
 use crate::backoff::Backoff;
-
-/// A batch as it is sent.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    pub(crate) bytes: Bytes,
-    pub(crate) ticket: Arc<Ticket>,
-    pub(crate) record_count: u32,
-    pub(crate) held_bytes: u32,
-    pub(crate) created: Instant,
-    /// Its place among the partition's batches, in the order of acceptance.
-    pub(crate) sequence: u64,
-    /// What earlier attempts left behind.
-    pub(crate) outcome: Outcome,
-}
 
 /// A batch that was given to the stream and has no answer.
 #[derive(Debug)]
@@ -130,12 +113,4 @@ impl Lane {
     pub(crate) fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.retry.is_empty() && self.queue.is_empty()
     }
-}
-
-/// What a refused or unanswered batch ends as.
-#[derive(Debug)]
-pub(crate) struct Reason {
-    pub(crate) kind: super::SendErrorKind,
-    pub(crate) outcome: Outcome,
-    pub(crate) refusal: Refusal,
 }

@@ -2,6 +2,7 @@
 
 mod core;
 mod delivery;
+mod ends;
 mod error;
 mod lane;
 mod options;
@@ -9,6 +10,7 @@ mod partitioner;
 mod pump;
 mod queue;
 mod queues;
+mod seal;
 mod stream;
 mod topic;
 

@@ -74,7 +74,7 @@ enum State {
         half: Half,
     },
     Open {
-        answers: Streaming<v1::ProduceResponse>,
+        answers: Box<Streaming<v1::ProduceResponse>>,
         half: Half,
     },
 }
@@ -193,7 +193,7 @@ impl ProduceStream {
         match result {
             Ok(response) => {
                 self.connection().works(half.channel);
-                self.state = State::Open { answers: response.into_inner(), half };
+                self.state = State::Open { answers: Box::new(response.into_inner()), half };
                 StreamEvent::Opened
             }
             Err(status) => {
