@@ -1,0 +1,5 @@
+//! `brokerd`.
+
+fn main() -> std::process::ExitCode {
+    corduroy_brokerd::main()
+}

@@ -1,0 +1,175 @@
+//! Running the broker, from the configuration to the last signal.
+
+use std::{process::ExitCode, time::Instant};
+
+use corduroy_broker::{Broker, RunningBroker, StartError, config::BrokerConfig, data_dir::DirLock};
+use corduroy_log::RealDisk;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    banner::Report,
+    cli::Flags,
+    complain, exit,
+    logging::{self, Reader},
+    notify::notify,
+    print,
+    sources::load_configuration,
+};
+
+/// Threads that may block at one time: file work that tasks wait for. The disk's own threads are apart.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+pub(crate) fn run(flags: &Flags, since: Instant) -> ExitCode {
+    let config = match load_configuration(flags) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            complain(errors);
+            return exit::wrong_config();
+        }
+    };
+    let reader = logging::install(&config.log);
+    let lock = match DirLock::take(&config.node.data_dir) {
+        Ok(lock) => lock,
+        Err(error) => return failed(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("no threads: {error}")),
+    };
+    let status =
+        runtime.block_on(serve(config, Started { development: flags.is_development(), reader, since }));
+    // Everything that had to be written is; tasks of clients that went away need not be waited for.
+    runtime.shutdown_background();
+    drop(lock);
+    status
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    complain(format!("error: {error}"));
+    exit::FAILED
+}
+
+#[derive(Clone, Copy)]
+struct Started {
+    development: bool,
+    reader: Reader,
+    since: Instant,
+}
+
+async fn serve(config: BrokerConfig, started: Started) -> ExitCode {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("signals cannot be received: {error}")),
+    };
+    let running = tokio::select! {
+        running = Broker::start(config.clone(), RealDisk::shared()) => running,
+        name = signals.next() => {
+            // Nothing was acknowledged yet; what recovery did so far, the next start does again.
+            complain(format!("brokerd: stopped by {name} while starting"));
+            return exit::FAILED;
+        }
+    };
+    let running = match running {
+        Ok(running) => running,
+        Err(error) => {
+            let status = failed(&error);
+            if let Some(hint) = hint(&error) {
+                complain(hint);
+            }
+            return status;
+        }
+    };
+    announce(&config, &running, started);
+    let name = signals.next().await;
+    stop(running, name, &mut signals).await
+}
+
+/// What to do about a start that failed, where the message alone does not say.
+fn hint(error: &StartError) -> Option<String> {
+    match error {
+        StartError::Listen { key, source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            let flag = if *key == "listen.grpc" { "--listen".to_owned() } else { format!("--set {key}=") };
+            let flag = if flag.ends_with('=') { flag } else { flag + " " };
+            Some(format!(
+                "hint: another process listens there; stop it, or choose another address: {flag}127.0.0.1:0"
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn announce(config: &BrokerConfig, running: &RunningBroker, started: Started) {
+    let took = started.since.elapsed();
+    let report = Report {
+        config,
+        development: started.development,
+        grpc: running.grpc_addr(),
+        http: running.http_addr(),
+        recovery: running.recovery(),
+        took,
+    };
+    print(&report.text());
+    // Whoever reads the log in a terminal has the report before their eyes.
+    if started.reader == Reader::Collector {
+        tracing::info!(
+            event = "B0001",
+            version = env!("CARGO_PKG_VERSION"),
+            node = config.node.id.0,
+            data_dir = %config.node.data_dir.display(),
+            grpc = %running.grpc_addr(),
+            http = %running.http_addr(),
+            durability = %config.topic_defaults.config.durability,
+            partitions = running.recovery().partitions,
+            recovery_ms = u64::try_from(running.recovery().took.as_millis()).unwrap_or(u64::MAX),
+            start_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "started"
+        );
+    }
+    notify("READY=1");
+}
+
+async fn stop(running: RunningBroker, name: &str, signals: &mut Signals) -> ExitCode {
+    let since = Instant::now();
+    notify("STOPPING=1");
+    tracing::debug!(event = "B0003", signal = name, "draining");
+    print("brokerd: draining.. ");
+    let flushed = tokio::select! {
+        flushed = running.shutdown() => flushed,
+        name = signals.next() => {
+            print("\n");
+            complain(format!("brokerd: second signal ({name}): stopped at once; the next start checks the logs"));
+            return exit::FAILED;
+        }
+    };
+    if flushed {
+        tracing::debug!(event = "B0002", "stopped");
+        print(&format!("flushed, bye ({} ms)\n", since.elapsed().as_millis()))
+    } else {
+        print("\n");
+        failed(&"not everything could be written (see the log above); the next start checks the logs")
+    }
+}
+
+/// The signals that stop the broker.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `brokerd` as a process: start, stop, and everything that keeps it from starting.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// `brokerd` of this build in `dir`, with nothing of this process's environment that would configure it.
+fn brokerd(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brokerd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BROKERD_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+const FREE_PORTS: [&str; 5] = ["--dev", "--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"];
+
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    report: Vec<String>,
+}
+
+impl Running {
+    /// Starts and waits for the line that says it is ready.
+    fn start(dir: &Path, more: &[&str]) -> Self {
+        let mut child = brokerd(dir, &[&FREE_PORTS, more].concat()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut report = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(out.read_line(&mut line).unwrap(), 0, "it ended before it was ready: {report:?}");
+            let ready = line.starts_with("ready in ");
+            report.push(line);
+            if ready {
+                return Self { child, out, report };
+            }
+        }
+    }
+
+    fn address(&self, name: &str) -> String {
+        let words = self.report.iter().flat_map(|line| line.split_whitespace());
+        let url = words.skip_while(|word| *word != name).nth(1).unwrap();
+        url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; returns the status and what else it wrote to standard output.
+    fn end(&mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (status.code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn error_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn it_starts_says_so_and_stops_cleanly() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut running = Running::start(dir.path(), &[]);
+        assert!(running.report[0].contains("(single node, development: loopback only, no authentication)"));
+        assert!(running.report[1].contains("./brokerd-data      durability sync"));
+        let http = format!("listen.http={}", running.address("metrics"));
+        let health = brokerd(dir.path(), &["health", "--set", &http]).output().unwrap();
+        assert_eq!((health.status.code(), health.stdout.as_slice()), (Some(0), b"ok\n".as_slice()));
+        running.signal(signal);
+        let (status, rest) = running.end();
+        assert_eq!(status, Some(0));
+        assert!(rest.contains("brokerd: draining.. flushed, "), "{rest}");
+        assert!(dir.path().join("brokerd-data/clean-shutdown").exists());
+        let health = brokerd(dir.path(), &["health", "--set", &http]).output().unwrap();
+        assert_eq!(health.status.code(), Some(1));
+        assert!(error_of(&health).contains("is the broker running?"));
+    }
+}
+
+#[test]
+fn a_directory_has_one_broker_and_an_address_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path(), &[]);
+    let second = brokerd(dir.path(), &FREE_PORTS).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let pid = running.child.id();
+    assert_eq!(
+        error_of(&second),
+        format!(
+            "error: data directory ./brokerd-data is in use by process {pid}; stop it, or choose another with --data-dir\n"
+        )
+    );
+    let address = running.address("grpc");
+    let third = brokerd(dir.path(), &["--data-dir", "other", "--listen", &address]).output().unwrap();
+    assert_eq!(third.status.code(), Some(1));
+    let error = error_of(&third);
+    assert!(error.starts_with(&format!("error: cannot listen on listen.grpc {address}: ")), "{error}");
+    assert!(error.contains("choose another address: --listen 127.0.0.1:0"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "no directory").unwrap();
+    let under_file =
+        brokerd(dir.path(), &[&FREE_PORTS[..], &["--data-dir", "file/data"]].concat()).output().unwrap();
+    assert_eq!(under_file.status.code(), Some(1));
+    assert!(error_of(&under_file).contains("data directory file/data: cannot create it"));
+    let foreign = brokerd(dir.path(), &[&FREE_PORTS[..], &["--data-dir", "."]].concat()).output().unwrap();
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(error_of(&foreign).contains("is no data directory of brokerd"), "{}", error_of(&foreign));
+    let mut owner = Running::start(dir.path(), &[]);
+    owner.signal(Signal::TERM);
+    assert_eq!(owner.end().0, Some(0));
+    let other = brokerd(dir.path(), &[&FREE_PORTS[..], &["--node-id", "2"]].concat()).output().unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    assert!(error_of(&other).contains("belongs to node 1, but the configuration says node 2"));
+}
+
+#[test]
+fn a_wrong_configuration_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.toml"), "[node]\nidd = 3\n[log]\nlevel = 4\n").unwrap();
+    for args in [&["config", "check", "bad.toml"][..], &["--config", "bad.toml"]] {
+        let output = brokerd(dir.path(), args).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        assert_eq!(
+            error_of(&output),
+            "error[C0007] bad.toml:2: unknown key \"idd\" in [node]; did you mean \"id\"? (accepts 1)\n\
+             error[C0003] bad.toml:4: log.level takes a string in quotes, not a number\n\
+             2 errors; nothing was started\n"
+        );
+    }
+    let unknown = brokerd(dir.path(), &[]).env("BROKERD_NODE__DATADIR", "/x").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(78));
+    assert!(error_of(&unknown).contains("did you mean BROKERD_NODE__DATA_DIR?"), "{}", error_of(&unknown));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was created");
+}
+
+#[test]
+fn the_configuration_can_be_checked_shown_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let reference = brokerd(dir.path(), &["config", "reference"]).output().unwrap();
+    std::fs::write(dir.path().join("all.toml"), &reference.stdout).unwrap();
+    let check = brokerd(dir.path(), &["config", "check", "all.toml"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&check.stdout), "all.toml: no errors\n");
+    let show = brokerd(dir.path(), &["config", "show", "--origin", "--node-id", "7"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&show.stdout).into_owned();
+    assert!(
+        shown.lines().any(|line| line.starts_with("id = 7 ") && line.ends_with("# --node-id")),
+        "{shown}"
+    );
+    let usage = brokerd(dir.path(), &["--set", "x"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
