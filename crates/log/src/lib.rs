@@ -26,7 +26,6 @@ pub mod disk;
 mod error;
 mod index;
 mod log;
-
 mod read;
 mod read_disk;
 mod recovery;

@@ -67,7 +67,15 @@ impl Log {
 
     /// Plans to find the first record with the greatest timestamp below `upper` (KIP-734).
     pub fn plan_max_timestamp_lookup(&self, upper: Offset) -> TimeLookupPlan {
-        self.lookup(Wanted::Greatest, ScanStart::of_segment(self.active.base()), upper)
+        let index = &self.active.index;
+        // Where the greatest is known and in range, only its batch has to be looked at.
+        let known =
+            index.max_timestamp().filter(|(_, last)| *last < upper && *last >= self.cursors.log_start());
+        let start = match known {
+            Some((timestamp, _)) => index.scan_start(index.offset_before(timestamp)),
+            None => ScanStart::of_segment(self.active.base()),
+        };
+        self.lookup(Wanted::Greatest, start, upper)
     }
 
     fn lookup(&self, wanted: Wanted, active_start: ScanStart, upper: Offset) -> TimeLookupPlan {
@@ -165,8 +173,11 @@ impl Search<'_> {
         let limit = match sealed.base().cmp(&self.plan.written.segment_base) {
             std::cmp::Ordering::Less => sealed.bytes,
             std::cmp::Ordering::Equal => self.plan.written.position,
-            std::cmp::Ordering::Greater => return Ok(false),
+            std::cmp::Ordering::Greater => 0,
         };
+        if limit == 0 {
+            return Ok(false); // no round has made its file yet
+        }
         let file = sealed.file.open(&*shared.disk).map_err(at(path))?;
         let indexes = sealed_indexes(shared, sealed, &*file).map_err(at(path))?;
         let base = sealed.base();

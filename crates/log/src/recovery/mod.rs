@@ -174,8 +174,9 @@ impl Opening<'_> {
         files: &Files,
         log_start: Offset,
     ) -> Result<bool, LogError> {
-        if files.segments.is_empty() && self.report.removed_segments == 0 {
-            return Ok(stored.is_some());
+        let empty = files.segments.is_empty() && self.report.removed_segments == 0;
+        if empty && stored.is_none() {
+            return Ok(false);
         }
         let dir = &self.shared.dir;
         if stored.is_none() {
@@ -183,7 +184,7 @@ impl Opening<'_> {
             create_partition_dir(self.disk(), dir).map_err(LogError::io("create", &**dir))?;
         }
         if !self.report.clean {
-            // Names that were made before a kill, and not synced, are listed but not durable.
+            // Names that were given before a kill or a failure, and not synced, are listed but not durable.
             self.disk().sync_dir(dir).map_err(LogError::io("sync", &**dir))?;
         }
         let written = self.shared.state.persist(self.disk(), State { log_start });

@@ -4,13 +4,18 @@
 //! back the durable ones: a file as of its last sync, a directory's names as of their last `sync_dir`. It is
 //! deterministic: no clock, no randomness, sorted listings.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
+
+use file::{Content, SimFile};
 
 use super::{Disk, DiskFile, Entry, Mapped, OpenMode, Space};
 
@@ -61,23 +66,6 @@ struct State {
 enum Node {
     Dir,
     File(Arc<Mutex<Content>>),
-}
-
-/// A file's bytes, and what it takes to go back to the last sync.
-#[derive(Debug, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    durable_len: usize,
-    /// Bytes below `durable_len` as they were before each change since the last sync, in order.
-    undo: Vec<(usize, Vec<u8>)>,
-}
-
-#[derive(Debug)]
-struct SimFile {
-    disk: SimDisk,
-    content: Arc<Mutex<Content>>,
-    incarnation: u64,
-    writable: bool,
 }
 
 impl SimDisk {
@@ -206,40 +194,6 @@ impl State {
         }
         self.used_bytes = used;
         Ok(())
-    }
-}
-
-impl Content {
-    fn lose_unsynced(&mut self) {
-        self.bytes.truncate(self.durable_len);
-        self.bytes.resize(self.durable_len, 0);
-        for (position, old) in std::mem::take(&mut self.undo).into_iter().rev() {
-            if let Some(target) = self.bytes.get_mut(position..position + old.len()) {
-                target.copy_from_slice(&old);
-            }
-        }
-    }
-
-    /// Remembers what is durable in `position..end` before it changes.
-    fn remember(&mut self, position: usize, end: usize) {
-        let end = end.min(self.durable_len).min(self.bytes.len());
-        if let Some(old) = self.bytes.get(position..end).filter(|old| !old.is_empty()) {
-            self.undo.push((position, old.to_vec()));
-        }
-    }
-
-    fn write(&mut self, position: usize, bytes: &[u8]) {
-        let end = position + bytes.len();
-        self.remember(position, end);
-        if self.bytes.len() < position {
-            self.bytes.resize(position, 0);
-        }
-        let overlap = self.bytes.len().min(end) - position;
-        let (over, beyond) = bytes.split_at(overlap);
-        if let Some(target) = self.bytes.get_mut(position..position + overlap) {
-            target.copy_from_slice(over);
-        }
-        self.bytes.extend_from_slice(beyond);
     }
 }
 
@@ -375,93 +329,6 @@ impl Disk for SimDisk {
     }
 }
 
-impl SimFile {
-    /// The disk's state, for a call that changes it: counted, allowed, and from the present incarnation.
-    fn begin(&self, call: SimCall) -> io::Result<parking_lot::MutexGuard<'_, State>> {
-        let mut state = self.disk.0.lock();
-        self.check(&state)?;
-        if !self.writable && call != SimCall::Sync {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading only"));
-        }
-        state.begin(call)?;
-        Ok(state)
-    }
-
-    fn check(&self, state: &State) -> io::Result<()> {
-        if state.incarnation == self.incarnation {
-            return Ok(());
-        }
-        Err(io::Error::other("this file was opened before the simulated machine lost power"))
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffer: &mut Vec<u8>, position: u64, max_bytes: usize) -> io::Result<usize> {
-        self.check(&self.disk.0.lock())?;
-        let content = self.content.lock();
-        let rest = usize::try_from(position).ok().and_then(|at| content.bytes.get(at..)).unwrap_or_default();
-        let part = rest.get(..max_bytes).unwrap_or(rest);
-        buffer.extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn write_at(&self, parts: &[Bytes], position: u64) -> io::Result<()> {
-        let position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let bytes: usize = parts.iter().map(Bytes::len).sum();
-        let begun = self.begin(SimCall::Write);
-        let (mut state, keep, failure) = match begun {
-            Ok(state) => (state, bytes, None),
-            Err(error) => {
-                let state = self.disk.0.lock();
-                if self.check(&state).is_err() || !self.writable || state.stop_after.is_some() {
-                    return Err(error);
-                }
-                (state, bytes / 2, Some(error))
-            }
-        };
-        let mut content = self.content.lock();
-        let len = content.bytes.len();
-        state.resize(len, len.max(position + keep))?;
-        drop(state);
-        let (mut at, mut left) = (position, keep);
-        for part in parts {
-            let part = part.get(..left).unwrap_or(part);
-            content.write(at, part);
-            at += part.len();
-            left -= part.len();
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let state = self.begin(SimCall::Sync)?;
-        if state.syncs_ignored == Some(SimCall::Sync) {
-            return Ok(());
-        }
-        drop(state);
-        let mut content = self.content.lock();
-        content.undo.clear();
-        content.durable_len = content.bytes.len();
-        Ok(())
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut state = self.begin(SimCall::SetLen)?;
-        let mut content = self.content.lock();
-        let len = content.bytes.len();
-        state.resize(len, bytes)?;
-        content.remember(bytes, len);
-        content.bytes.resize(bytes, 0);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.check(&self.disk.0.lock())?;
-        Ok(self.content.lock().bytes.len() as u64)
-    }
-}
-
 /// The directory a path is in; `None` for those at the top, which need none.
 fn parent_of(path: &Path) -> Option<&Path> {
     path.parent().filter(|parent| !is_root(parent))
@@ -473,62 +340,4 @@ fn is_root(path: &Path) -> bool {
 
 fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{} does not exist", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(text: &str) -> [Bytes; 1] {
-        [Bytes::copy_from_slice(text.as_bytes())]
-    }
-
-    fn read(disk: &SimDisk, path: &str) -> String {
-        let file = disk.open(Path::new(path), OpenMode::Read).unwrap();
-        let mut buffer = Vec::new();
-        file.read_at(&mut buffer, 0, 100).unwrap();
-        String::from_utf8(buffer).unwrap()
-    }
-
-    #[test]
-    fn a_crash_forgets_what_was_not_synced() {
-        let disk = SimDisk::new();
-        disk.create_dir_all(Path::new("/d")).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        let file = disk.open(Path::new("/d/a"), OpenMode::CreateNew).unwrap();
-        file.write_at(&part("hello"), 0).unwrap();
-        file.sync().unwrap();
-        disk.sync_dir(Path::new("/d")).unwrap();
-        file.write_at(&part("JELLO world"), 0).unwrap();
-        file.set_len(3).unwrap();
-        disk.open(Path::new("/d/b"), OpenMode::CreateNew).unwrap();
-        disk.remove_file(Path::new("/d/a")).unwrap();
-        disk.crash();
-        assert_eq!(read(&disk, "/d/a"), "hello");
-        assert!(disk.open(Path::new("/d/b"), OpenMode::Read).is_err());
-        assert!(file.sync().is_err(), "a handle from before the crash is dead");
-    }
-
-    #[test]
-    fn a_name_needs_its_directory_to_be_durable() {
-        let disk = SimDisk::new();
-        disk.create_dir_all(Path::new("/d/e")).unwrap();
-        let file = disk.open(Path::new("/d/e/a"), OpenMode::CreateNew).unwrap();
-        file.sync().unwrap();
-        disk.sync_dir(Path::new("/d/e")).unwrap();
-        disk.crash();
-        assert!(disk.list(Path::new("/d")).is_err());
-    }
-
-    #[test]
-    fn a_full_disk_refuses_growth_only() {
-        let disk = SimDisk::new();
-        disk.set_capacity(Some(4));
-        let file = disk.open(Path::new("a"), OpenMode::CreateNew).unwrap();
-        file.write_at(&part("1234"), 0).unwrap();
-        assert_eq!(file.write_at(&part("5"), 4).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        file.write_at(&part("abcd"), 0).unwrap();
-        disk.remove_file(Path::new("a")).unwrap();
-        assert_eq!(disk.space(Path::new("/")).unwrap().free_bytes, 4);
-    }
 }
