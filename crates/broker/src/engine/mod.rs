@@ -195,6 +195,13 @@ impl Engine {
     }
 }
 
+impl Drop for Engine {
+    /// A broker that is dropped without being closed leaves no thread behind.
+    fn drop(&mut self) {
+        self.commits.abandon();
+    }
+}
+
 fn tail_bytes(config: &BrokerConfig, partitions: usize) -> u64 {
     const LEAST: u64 = 64 * corduroy_types::KIB;
     const MOST: u64 = 16 * corduroy_types::MIB;
