@@ -1,0 +1,49 @@
+//! `logctl consume`
+
+use clap::Args;
+use regex::bytes::Regex;
+
+use super::ProgressForm;
+use crate::range::Place;
+
+/// What `logctl consume` takes.
+#[derive(Debug, Args)]
+#[command(
+    before_long_help = "\
+Examples:
+  logctl consume orders
+  logctl consume orders --to end -f '%p@%o %k=%v\\n'
+  logctl consume orders --from @-15m --grep alice
+  logctl consume orders --from -10 --to end
+  logctl consume audit -n 1 -f '%V{big32}%v' > one.bin",
+    after_long_help = crate::format::HELP
+)]
+pub(crate) struct ConsumeArgs {
+    /// The topics
+    #[arg(required_unless_present = "pattern", value_name = "TOPIC", add = crate::complete::topics())]
+    pub(crate) topics: Vec<String>,
+    /// Also every topic whose whole name matches now
+    #[arg(short = 'e', long = "pattern", value_name = "REGEX")]
+    pub(crate) pattern: Option<regex::Regex>,
+    /// Only these partitions
+    #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
+    pub(crate) partitions: Vec<u32>,
+    /// Begin here: start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m
+    #[arg(long, value_name = "PLACE", default_value = "start", allow_hyphen_values = true)]
+    pub(crate) from: Place,
+    /// Stop before this place instead of following the topic; end is the end as of now
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    pub(crate) to: Option<Place>,
+    /// Stop after this many records
+    #[arg(short = 'n', long = "count", value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// How to write a record: a format string, jsonl, json, kv or raw [default: %v\n]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Only records whose key or value matches
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) grep: Option<Regex>,
+    /// Progress on stderr: bar, plain, json or none [default: none on a terminal that shows the records, else as produce]
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
+    pub(crate) progress: Option<ProgressForm>,
+}

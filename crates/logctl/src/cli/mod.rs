@@ -1,0 +1,136 @@
+//! What was typed: the tree of commands and flags, checked for shape only. Nothing is contacted here.
+
+mod consume;
+mod context;
+mod globals;
+mod log;
+mod produce;
+mod topic;
+mod usage;
+
+pub(crate) use consume::ConsumeArgs;
+pub(crate) use context::{
+    AddContextArgs, ContextCommand, RemoveContextArgs, ShowContextArgs, UseContextArgs, ValidateContextArgs,
+};
+pub(crate) use globals::{ColorChoice, GlobalArgs, MutationArgs, OutputForm, ProgressForm, WatchArgs};
+pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs};
+pub(crate) use produce::{OnError, ProduceArgs, Report};
+pub(crate) use topic::{
+    AddPartitionsArgs, ConfigPair, CreateTopicArgs, DeleteRecordsArgs, DeleteTopicArgs, DescribeTopicArgs,
+    ListTopicsArgs, SetConfigArgs, TopicCommand, TopicSort, UnsetConfigArgs,
+};
+pub(crate) use usage::{asked_for_json, usage_error};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The command line of Corduroy, a distributed log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "logctl",
+    bin_name = "logctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+    max_term_width = 100,
+    before_long_help = "\
+Examples:
+  logctl topic create hello
+  echo hi | logctl produce hello
+  logctl consume hello -n 1
+  logctl status"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Health, brokers and disk on one screen
+    #[command(before_long_help = "\
+Examples:
+  logctl status
+  logctl status --watch=5s
+  logctl status -o json")]
+    Status(StatusArgs),
+    /// Create, look at, change and delete topics
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl topic ls
+  logctl topic create orders -p 3 --set retention.ms=7d
+  logctl topic describe orders"
+    )]
+    Topic(TopicCommand),
+    /// Write records from files or stdin, one record per line unless a format says otherwise
+    Produce(ProduceArgs),
+    /// Read records and follow the topic
+    Consume(ConsumeArgs),
+    /// Remember brokers under a name
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl context add prod --server http://b1:9480 --read-only
+  logctl context use prod
+  logctl context ls"
+    )]
+    Context(ContextCommand),
+    /// Look into a stopped broker's data directory
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl log ls brokerd-data
+  logctl log verify brokerd-data
+  logctl log stats brokerd-data"
+    )]
+    Log(LogCommand),
+    /// Explain an error code, a log event or a topic config
+    #[command(before_long_help = "\
+Examples:
+  logctl explain E1203
+  logctl explain retention.ms")]
+    Explain(ExplainArgs),
+    /// Print the script that completes logctl's commands, topics and contexts in a shell
+    #[command(before_long_help = "\
+Examples:
+  logctl completions bash > ~/.local/share/bash-completion/completions/logctl
+  logctl completions fish > ~/.config/fish/completions/logctl.fish")]
+    Completions(CompletionsArgs),
+    /// Print the version
+    #[command(before_long_help = "\
+Examples:
+  logctl version
+  logctl version -o json")]
+    Version,
+}
+
+/// What `logctl status` takes.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+/// What `logctl explain` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// An error code (E1203, TOPIC_NOT_FOUND, C0007), a log event (B0101) or a topic config (retention.ms)
+    #[arg(value_name = "CODE|CONFIG_KEY")]
+    pub(crate) what: String,
+}
+
+/// What `logctl completions` takes.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+    pub(crate) shell: String,
+}

@@ -1,0 +1,64 @@
+//! What a shell may offer: contexts from the file, topics from the broker within a short budget.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write,
+};
+
+use clap::CommandFactory as _;
+use clap_complete::{
+    engine::{ArgValueCompleter, CompletionCandidate},
+    env::{CompleteEnv, Shells},
+};
+
+use corduroy_types::CONFIG_KEYS;
+
+use crate::{cli::Cli, context::Store, env::COMPLETE, error::CliError};
+
+/// Answers the shell's completion function and ends the process, if that is who started it.
+pub(crate) fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command).var(COMPLETE).complete();
+}
+
+/// Writes the script that makes a shell ask.
+///
+/// # Errors
+/// A usage error for a shell that is not supported, or a failed write.
+pub(crate) fn write_script(shell: &str, out: &mut dyn Write) -> Result<(), crate::error::Stop> {
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(shell) else {
+        return Err(CliError::usage(format!("no completions for the shell {shell:?}"))
+            .with_nearest(shell, shells.names())
+            .into());
+    };
+    let mut script = Vec::new();
+    completer.write_registration(COMPLETE, "logctl", "logctl", "logctl", &mut script)?;
+    out.write_all(&script)?;
+    Ok(())
+}
+
+fn matching(words: impl IntoIterator<Item = String>, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    words
+        .into_iter()
+        .filter(|word| word.starts_with(&*typed))
+        .map(|word| CompletionCandidate::new(OsString::from(word)))
+        .collect()
+}
+
+/// Names of contexts.
+pub(crate) fn contexts() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        matching(Store::load().map(|store| store.names()).unwrap_or_default(), typed)
+    })
+}
+
+/// Names of topics.
+pub(crate) fn topics() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(Vec::new(), typed))
+}
+
+/// Keys of topic configs.
+pub(crate) fn config_keys() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(CONFIG_KEYS.iter().map(|key| (*key).to_owned()), typed))
+}

@@ -1,0 +1,172 @@
+//! Places in a partition as people write them: `start`, `end`, `42`, `-10`, `@2026-11-20`, `@-15m`.
+
+use std::str::FromStr;
+
+use corduroy_types::{Offset, TimestampMs, parse_duration_ms};
+use jiff::{Timestamp, civil, tz::TimeZone};
+
+/// A place in a partition. Times are resolved to offsets by the broker, once, when the command begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first record there is.
+    Start,
+    /// The high watermark when the command began.
+    End,
+    /// That very offset.
+    Offset(Offset),
+    /// That many records before the end, but not before the start.
+    BeforeEnd(u64),
+    /// The first record with that time or a later one.
+    Time(TimestampMs),
+    /// The same, that many milliseconds before the command began.
+    Ago(u64),
+}
+
+/// A text that names no place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidPlace {
+    /// None of the forms.
+    #[error(
+        "{0:?} is no place; write start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m"
+    )]
+    Form(String),
+    /// Behind the `@` is no time.
+    #[error("{0:?} is no time; write @2026-11-20, @2026-11-20T09:00:00Z or @-15m")]
+    Time(String),
+    /// A number out of range.
+    #[error("offset {0} is out of range; the greatest is {max}", max = Offset::MAX)]
+    Range(String),
+}
+
+impl Place {
+    /// The same place with a relative time made absolute.
+    pub(crate) fn at(self, now: TimestampMs) -> Self {
+        match self {
+            Self::Ago(duration_ms) => Self::Time(now.minus_ms(duration_ms)),
+            other => other,
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = InvalidPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        match text {
+            "start" => return Ok(Self::Start),
+            "end" => return Ok(Self::End),
+            _ => {}
+        }
+        if let Some(time) = text.strip_prefix('@') {
+            return parse_time(time).ok_or_else(|| InvalidPlace::Time(text.to_owned()));
+        }
+        let (before_end, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidPlace::Form(text.to_owned()));
+        }
+        let number = digits.parse::<u64>().ok().and_then(Offset::new);
+        match number {
+            None => Err(InvalidPlace::Range(text.to_owned())),
+            Some(count) if before_end => Ok(Self::BeforeEnd(count.get())),
+            Some(offset) => Ok(Self::Offset(offset)),
+        }
+    }
+}
+
+/// What follows the `@`: `-15m`, a date (midnight, local time), or a date and time with or without an offset.
+fn parse_time(text: &str) -> Option<Place> {
+    if let Some(ago) = text.strip_prefix('-') {
+        let has_unit = ago.ends_with(|c: char| c.is_ascii_alphabetic());
+        return parse_duration_ms(ago).ok().filter(|_| has_unit).map(Place::Ago);
+    }
+    let local = |time: civil::DateTime| time.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp());
+    let is_date = text.len() == "2026-11-20".len();
+    let timestamp = if is_date {
+        text.parse::<civil::Date>().ok().and_then(|date| local(date.to_datetime(civil::Time::midnight())))
+    } else {
+        let absolute = text.parse::<Timestamp>().ok();
+        absolute.or_else(|| text.parse::<civil::DateTime>().ok().and_then(local))
+    };
+    timestamp.map(|timestamp| Place::Time(TimestampMs(timestamp.as_millisecond())))
+}
+
+/// The clock of this machine.
+pub(crate) fn now() -> TimestampMs {
+    TimestampMs(Timestamp::now().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offset(value: u64) -> Offset {
+        Offset::new(value).unwrap()
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        let cases = [
+            ("start", Place::Start),
+            ("end", Place::End),
+            ("0", Place::Offset(Offset::ZERO)),
+            ("9223372036854775807", Place::Offset(Offset::MAX)),
+            ("-10", Place::BeforeEnd(10)),
+            ("@-15m", Place::Ago(900_000)),
+            ("@2026-11-20T09:00:00Z", Place::Time(TimestampMs(1_795_165_200_000))),
+            ("@2026-11-20T09:00Z", Place::Time(TimestampMs(1_795_165_200_000))),
+            ("@2026-11-20T09:00:00.5+01:00", Place::Time(TimestampMs(1_795_161_600_500))),
+        ];
+        for (text, place) in cases {
+            assert_eq!(text.parse(), Ok(place), "{text}");
+        }
+        assert!(matches!("@2026-11-20".parse(), Ok(Place::Time(_))));
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_the_forms() {
+        for text in [
+            "",
+            "-",
+            "begin",
+            "earliest",
+            "+5",
+            "1.5",
+            "-1x",
+            "0x10",
+            "@",
+            "@-15",
+            "@-",
+            "@yesterday",
+            "@2026-13-01",
+        ] {
+            let error = text.parse::<Place>().unwrap_err().to_string();
+            assert!(error.contains("@-15m"), "{text}: {error}");
+        }
+        assert!(matches!("9223372036854775808".parse::<Place>(), Err(InvalidPlace::Range(_))));
+    }
+
+    #[test]
+    fn relative_times_count_from_now() {
+        assert_eq!(Place::Ago(1_000).at(TimestampMs(5_000)), Place::Time(TimestampMs(4_000)));
+        assert_eq!(Place::Start.at(TimestampMs(5_000)), Place::Start);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<Place>();
+            let _ = format!("@{text}").parse::<Place>();
+        }
+
+        #[test]
+        fn offsets_read_back(value in 0..=i64::MAX as u64) {
+            prop_assert_eq!(value.to_string().parse(), Ok(Place::Offset(offset(value))));
+            prop_assert_eq!(format!("-{value}").parse(), Ok(Place::BeforeEnd(value)));
+        }
+    }
+}
