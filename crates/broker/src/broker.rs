@@ -93,7 +93,7 @@ impl Broker {
             clean: data_dir.was_clean(),
         };
         let (engine, recovered) = Engine::open(context).await?;
-        sampling::install(&metrics, &engine);
+        sampling::install(&metrics, &engine, &shared.limits);
         shared.set_start_facts(StartFacts {
             started_at_ms: engine.clock().now().0,
             recovery: recovered.took,
@@ -165,6 +165,11 @@ impl RunningBroker {
         self.recovery
     }
 
+    /// Connections of clients that are open now.
+    pub fn connection_count(&self) -> usize {
+        usize::try_from(self.shared.metrics.connections.open.get()).unwrap_or(0)
+    }
+
     /// Stops cleanly: refuses new work, lets requests end (at most `node.drain_timeout`), writes what is left,
     /// closes the logs and leaves the mark that says so. Returns whether all of that succeeded.
     pub async fn shutdown(self) -> bool {
@@ -176,6 +181,7 @@ impl RunningBroker {
         if tokio::time::timeout(self.config.node.drain_timeout, &mut grpc_task).await.is_err() {
             grpc_task.abort();
         }
+        self.shared.limits.close_all();
         let engine = Arc::clone(&self.engine);
         let closed = tokio::task::spawn_blocking(move || engine.close()).await.unwrap_or(false);
         self.http_task.abort();
@@ -187,6 +193,7 @@ impl RunningBroker {
     pub fn crash(self) {
         self.shared.begin_stop();
         self.grpc_task.abort();
+        self.shared.limits.close_all();
         self.http_task.abort();
         self.engine.abandon();
     }

@@ -8,6 +8,7 @@ pub mod data_dir;
 mod engine;
 pub mod health;
 pub mod http;
+mod limits;
 pub mod metrics;
 mod sampling;
 mod server;

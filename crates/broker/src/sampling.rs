@@ -5,16 +5,20 @@ use std::sync::{Arc, Weak};
 use crate::{
     config::PartitionLevel,
     engine::Engine,
+    limits::Limits,
     metrics::{DiskSample, DiskState, Metrics, PartitionSample, ScrapeSample, TopicSample},
 };
 
 /// Lets each scrape ask the engine.
-pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>) {
-    let engine: Weak<Engine> = Arc::downgrade(engine);
-    metrics.set_sampler(move || engine.upgrade().map(|engine| sample(&engine)).unwrap_or_default());
+pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>, limits: &Arc<Limits>) {
+    let (engine, limits): (Weak<Engine>, Weak<Limits>) = (Arc::downgrade(engine), Arc::downgrade(limits));
+    metrics.set_sampler(move || match (engine.upgrade(), limits.upgrade()) {
+        (Some(engine), Some(limits)) => sample(&engine, &limits),
+        _ => ScrapeSample::default(),
+    });
 }
 
-fn sample(engine: &Engine) -> ScrapeSample {
+fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
     let topics = engine.topics();
     let each_partition = engine.config().metrics.partition_level == PartitionLevel::All;
     let mut sample = ScrapeSample::default();
@@ -40,6 +44,8 @@ fn sample(engine: &Engine) -> ScrapeSample {
         sample.topics.push(TopicSample { name: topic.name().clone(), bytes });
     }
     sample.memory.push(("tail_cache", tail_bytes));
+    sample.memory.push(("receive", limits.receiving_bytes()));
+    sample.memory.push(("fetch", limits.answering_bytes()));
     if let Some(space) = engine.space_now() {
         let state = match (engine.check_writable().is_err(), engine.disk_is_low()) {
             (true, _) => DiskState::Blocked,

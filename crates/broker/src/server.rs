@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use corduroy_api::v1;
 use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
 use crate::services::{AdminService, ClusterService, FetchService, ProduceService, Shared};
@@ -13,9 +13,11 @@ use crate::services::{AdminService, ClusterService, FetchService, ProduceService
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 /// HTTP/2 flow control: what a client may send before the broker has taken it.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const FRAME_BYTES_MAX: u32 = 1024 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a client opened and reset before they were looked at, and streams that it broke the rules on.
+const RESET_STREAMS_MAX: usize = 64;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -45,10 +47,13 @@ pub(crate) async fn serve(
     let cluster = v1::cluster_server::ClusterServer::new(ClusterService::new(Arc::clone(&shared)))
         .max_decoding_message_size(CONTROL_BYTES_MAX);
     let mut router = Server::builder()
+        .layer(shared.limits.layer())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .http2_max_local_error_reset_streams(Some(RESET_STREAMS_MAX))
         .max_concurrent_streams(shared.config.limits.streams_per_connection)
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
@@ -61,7 +66,7 @@ pub(crate) async fn serve(
         Ok(reflection) => router = router.add_service(reflection),
         Err(error) => tracing::error!(%error, "no gRPC reflection"),
     }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = shared.limits.incoming(listener);
     router.serve_with_incoming_shutdown(incoming, stop).await
 }
 

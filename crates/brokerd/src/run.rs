@@ -136,6 +136,7 @@ async fn stop(running: RunningBroker, name: &str, signals: &mut Signals) -> Exit
     let since = Instant::now();
     notify("STOPPING=1");
     tracing::debug!(event = "B0003", signal = name, "draining");
+    let clients = running.connection_count();
     print("brokerd: draining.. ");
     let flushed = tokio::select! {
         flushed = running.shutdown() => flushed,
@@ -147,7 +148,11 @@ async fn stop(running: RunningBroker, name: &str, signals: &mut Signals) -> Exit
     };
     if flushed {
         tracing::debug!(event = "B0002", "stopped");
-        print(&format!("flushed, bye ({} ms)\n", since.elapsed().as_millis()))
+        let plural = if clients == 1 { "" } else { "s" };
+        print(&format!(
+            "flushed, closed {clients} client{plural}, bye ({} ms)\n",
+            since.elapsed().as_millis()
+        ))
     } else {
         print("\n");
         failed(&"not everything could be written (see the log above); the next start checks the logs")

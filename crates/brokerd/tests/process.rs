@@ -1,5 +1,7 @@
 //! `brokerd` as a process: start, stop, and everything that keeps it from starting.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
@@ -30,17 +32,15 @@ impl Running {
     /// Starts and waits for the line that says it is ready.
     fn start(dir: &Path, more: &[&str]) -> Self {
         let mut child = brokerd(dir, &[&FREE_PORTS, more].concat()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut report = Vec::new();
-        loop {
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Self { child, out, report: Vec::new() };
+        while !running.report.last().is_some_and(|line| line.starts_with("ready in ")) {
             let mut line = String::new();
-            assert_ne!(out.read_line(&mut line).unwrap(), 0, "it ended before it was ready: {report:?}");
-            let ready = line.starts_with("ready in ");
-            report.push(line);
-            if ready {
-                return Self { child, out, report };
-            }
+            let bytes = running.out.read_line(&mut line).unwrap();
+            assert_ne!(bytes, 0, "it ended before it was ready: {:?}", running.report);
+            running.report.push(line);
         }
+        running
     }
 
     fn address(&self, name: &str) -> String {
@@ -87,7 +87,7 @@ fn it_starts_says_so_and_stops_cleanly() {
         running.signal(signal);
         let (status, rest) = running.end();
         assert_eq!(status, Some(0));
-        assert!(rest.contains("brokerd: draining.. flushed, "), "{rest}");
+        assert!(rest.contains("brokerd: draining.. flushed, closed 0 clients, bye ("), "{rest}");
         assert!(dir.path().join("brokerd-data/clean-shutdown").exists());
         let health = brokerd(dir.path(), &["health", "--set", &http]).output().unwrap();
         assert_eq!(health.status.code(), Some(1));

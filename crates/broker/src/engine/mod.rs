@@ -130,6 +130,11 @@ impl Engine {
         topics.iter().map(of).sum()
     }
 
+    /// The largest `max.message.bytes` of any topic, kept up to date.
+    pub(crate) fn max_message_bytes(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.max_message_bytes)
+    }
+
     /// Changes the set of topics.
     fn change_topics(&self, change: impl FnOnce(&mut Topics)) {
         let mut topics = Topics::clone(&self.topics.load());

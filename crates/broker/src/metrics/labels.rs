@@ -172,3 +172,19 @@ label_words! {
         Miss = "miss",
     }
 }
+
+impl Api {
+    /// The rpc with this path, as in `/corduroy.v1.Fetch/ListOffsets`.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (_service, method) = path.strip_prefix("/corduroy.v1.")?.split_once('/')?;
+        let is_method = |api: &Self| {
+            let name = api.word().split('_').flat_map(|word| {
+                word.bytes()
+                    .enumerate()
+                    .map(|(at, letter)| if at == 0 { letter.to_ascii_uppercase() } else { letter })
+            });
+            name.eq(method.bytes())
+        };
+        Self::ALL.iter().copied().find(is_method)
+    }
+}

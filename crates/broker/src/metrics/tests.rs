@@ -65,6 +65,17 @@ fn requests_are_counted_timed_and_followed() {
 }
 
 #[test]
+fn paths_name_their_rpc() {
+    assert_eq!(Api::of_path("/corduroy.v1.Produce/Produce"), Some(Api::Produce));
+    assert_eq!(Api::of_path("/corduroy.v1.Admin/AlterTopicConfigs"), Some(Api::AlterTopicConfigs));
+    for other in
+        ["", "/", "/corduroy.v1.Produce/", "/grpc.health.v1.Health/Check", "/corduroy.v1.Fetch/fetch"]
+    {
+        assert_eq!(Api::of_path(other), None, "{other}");
+    }
+}
+
+#[test]
 fn states_are_sampled_at_each_scrape() {
     let text = busy().encode();
     for line in [

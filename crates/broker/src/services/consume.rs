@@ -12,7 +12,10 @@ use super::{
     fetch::{self, Changes},
     lookup, offsets,
 };
-use crate::engine::{Engine, ReadHint, Replica};
+use crate::{
+    engine::{Engine, ReadHint, Replica},
+    limits::{Connection, Permit},
+};
 
 const PARTITIONS_MAX: usize = 10_000;
 const MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
@@ -20,7 +23,9 @@ const MESSAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Messages read ahead of the client. With one being sent, one is ready and one is being read.
 pub(super) const READ_AHEAD: usize = 1;
 
-type Answer = Result<v1::ConsumeResponse, Status>;
+pub(super) type Answer = Result<v1::ConsumeResponse, Status>;
+/// An answer on its way, with the permit for its memory.
+type Permitted = (Answer, Option<Permit>);
 
 /// One partition of the stream and how far it has been pushed.
 struct Source {
@@ -36,6 +41,7 @@ struct Source {
 /// A stream that is about to begin.
 pub(super) struct Session {
     shared: Arc<Shared>,
+    caller: Option<Arc<Connection>>,
     engine: Arc<Engine>,
     sources: Vec<Source>,
     /// What the stream says first: where each partition begins, or why it cannot.
@@ -52,7 +58,11 @@ impl Session {
     ///
     /// # Errors
     /// What concerns the whole request; a partition's trouble is a message of the stream.
-    pub(super) async fn open(shared: &Arc<Shared>, request: v1::ConsumeRequest) -> Result<Self, Refusal> {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        caller: Option<Arc<Connection>>,
+        request: v1::ConsumeRequest,
+    ) -> Result<Self, Refusal> {
         let engine = shared.engine()?;
         let v1::ConsumeRequest { partitions, form, max_message_bytes } = request;
         if partitions.is_empty() || partitions.len() > PARTITIONS_MAX {
@@ -65,6 +75,7 @@ impl Session {
         }
         let mut session = Self {
             shared: Arc::clone(shared),
+            caller,
             engine,
             sources: Vec::new(),
             opening: Vec::new(),
@@ -104,14 +115,14 @@ impl Session {
     }
 
     /// Pushes until every partition is finished, the client is gone, or the broker stops.
-    pub(super) async fn run(mut self, answers: mpsc::Sender<Answer>) {
+    pub(super) async fn run(mut self, answers: mpsc::Sender<Permitted>) {
         // Nobody is left to tell when the client is gone.
         let _client_gone = self.push_all(&answers).await;
     }
 
-    async fn push_all(&mut self, answers: &mpsc::Sender<Answer>) -> Result<(), ClientGone> {
+    async fn push_all(&mut self, answers: &mpsc::Sender<Permitted>) -> Result<(), ClientGone> {
         for opening in std::mem::take(&mut self.opening) {
-            answers.send(Ok(opening)).await.map_err(|_| ClientGone)?;
+            answers.send((Ok(opening), None)).await.map_err(|_| ClientGone)?;
         }
         loop {
             let changes = Changes::watching(self.sources.iter().map(|source| &source.replica));
@@ -131,14 +142,18 @@ impl Session {
                 () = answers.closed() => return Err(ClientGone),
                 () = self.shared.stopping() => {
                     let refusal = Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping");
-                    return answers.send(Err(refusal.into_status())).await.map_err(|_| ClientGone);
+                    return answers.send((Err(refusal.into_status()), None)).await.map_err(|_| ClientGone);
                 }
             }
         }
     }
 
     /// Pushes one message of one partition, if it has any. Returns whether it did.
-    async fn push_one(&mut self, index: usize, answers: &mpsc::Sender<Answer>) -> Result<bool, ClientGone> {
+    async fn push_one(
+        &mut self,
+        index: usize,
+        answers: &mpsc::Sender<Permitted>,
+    ) -> Result<bool, ClientGone> {
         // The place is taken before the read, so that reading never runs ahead of what the client takes.
         let place = answers.reserve().await.map_err(|_| ClientGone)?;
         let Some(source) = self.sources.get_mut(index) else { return Ok(false) };
@@ -154,10 +169,12 @@ impl Session {
                 next_offset: from.get(),
                 ..Default::default()
             };
-            place.send(Ok(message(end, true)));
+            place.send((Ok(message(end, true)), None));
             return Ok(true);
         }
-        let read = self.engine.read(&source.replica, from, self.max_message_bytes, false, source.hint.take());
+        let max_bytes = self.max_message_bytes;
+        let permit = self.shared.limits.answer_permit(self.caller.as_ref(), max_bytes.into()).await;
+        let read = self.engine.read(&source.replica, from, max_bytes, false, source.hint.take());
         let answer = match read.await {
             Ok(fetched) if fetched.bytes.is_empty() => {
                 source.hint = fetched.hint;
@@ -175,7 +192,8 @@ impl Session {
             source.finished = true;
             fetch::failed(&source.topic, source.partition, refusal)
         });
-        place.send(Ok(message(answer, source.finished)));
+        let (answer, permit) = fetch::with_permit(message(answer, source.finished), permit);
+        place.send((Ok(answer), permit));
         Ok(true)
     }
 }

@@ -9,7 +9,10 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 use super::{Shared, lookup, plain};
-use crate::engine::{Engine, Fetched, Replica};
+use crate::{
+    engine::{Engine, Fetched, Replica},
+    limits::{Connection, Permit},
+};
 
 const PARTITIONS_MAX: usize = 10_000;
 const PARTITION_BYTES_DEFAULT: u32 = 1024 * 1024;
@@ -28,14 +31,15 @@ struct Place {
     max_bytes: u32,
 }
 
-/// Answers a `Fetch`.
+/// Answers a `Fetch` of `caller`, with the permit for the answer's memory.
 ///
 /// # Errors
 /// Only what concerns the whole request; a partition's trouble stands beside the others' records.
 pub(super) async fn fetch(
     shared: &Arc<Shared>,
+    caller: Option<Arc<Connection>>,
     request: v1::FetchRequest,
-) -> Result<v1::FetchResponse, Refusal> {
+) -> Result<(v1::FetchResponse, Option<Permit>), Refusal> {
     let engine = shared.engine()?;
     let v1::FetchRequest { partitions, min_bytes, max_wait_ms, max_bytes, form } = request;
     if partitions.is_empty() || partitions.len() > PARTITIONS_MAX {
@@ -51,19 +55,38 @@ pub(super) async fn fetch(
     let max_bytes = if max_bytes == 0 { limit } else { max_bytes.min(limit) };
     let wanted: Vec<_> = partitions.into_iter().map(|partition| find(&engine, partition)).collect();
     let deadline = Instant::now() + Duration::from_millis(max_wait_ms.into());
+    let wanted_bytes = largest_answer(&wanted, max_bytes);
     loop {
         let changes = Changes::of(&wanted);
+        // Taken anew for each read: nobody holds memory while there is nothing to read.
+        let permit = shared.limits.answer_permit(caller.as_ref(), wanted_bytes).await;
         let (partitions, bytes) = read_all(&engine, &wanted, max_bytes, plain).await?;
         let failed = partitions.iter().any(|partition| partition.error.is_some());
+        let answer = v1::FetchResponse { partitions };
         if bytes >= min_bytes.max(1) as usize || failed || Instant::now() >= deadline {
-            return Ok(v1::FetchResponse { partitions });
+            return Ok(with_permit(answer, permit));
         }
+        drop(permit);
         tokio::select! {
             () = changes.any() => {}
             () = tokio::time::sleep_until(deadline) => {}
-            () = shared.stopping() => return Ok(v1::FetchResponse { partitions }),
+            () = shared.stopping() => return Ok((answer, None)),
         }
     }
+}
+
+/// The most bytes of records that an answer holds, but for a first batch that is larger.
+fn largest_answer(wanted: &[Wanted], max_bytes: u32) -> u64 {
+    let of_partitions = wanted.iter().filter_map(|wanted| wanted.found.as_ref().ok());
+    of_partitions.map(|place| u64::from(place.max_bytes)).sum::<u64>().min(max_bytes.into())
+}
+
+/// Makes the permit as small as the answer.
+pub(super) fn with_permit<M: prost::Message>(answer: M, mut permit: Option<Permit>) -> (M, Option<Permit>) {
+    if let Some(permit) = &mut permit {
+        permit.shrink_to(u64::try_from(answer.encoded_len()).unwrap_or(u64::MAX));
+    }
+    (answer, permit)
 }
 
 /// Reads a `form` field.

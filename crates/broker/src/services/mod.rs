@@ -23,7 +23,7 @@ pub(crate) use cluster::{ClusterService, StartFacts};
 pub(crate) use fetch_service::FetchService;
 pub(crate) use produce::ProduceService;
 
-use crate::{config::BrokerConfig, engine::Engine, health::Health, metrics::Metrics};
+use crate::{config::BrokerConfig, engine::Engine, health::Health, limits::Limits, metrics::Metrics};
 
 /// Memory permits are counted in this many bytes, because a semaphore's counter is smaller than memory.
 const PERMIT_BYTES: usize = 1024;
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+    pub(crate) limits: Arc<Limits>,
     engine: OnceLock<Arc<Engine>>,
     start_facts: OnceLock<StartFacts>,
     produce_memory: Arc<Semaphore>,
@@ -44,10 +45,12 @@ impl Shared {
     pub(crate) fn new(config: Arc<BrokerConfig>, metrics: Arc<Metrics>, health: Arc<Health>) -> Arc<Self> {
         let bytes = usize::try_from(config.limits.inflight_produce_bytes).unwrap_or(usize::MAX);
         let produce_permits = (bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let limits = Limits::new(&config, Arc::clone(&metrics));
         Arc::new(Self {
             config,
             metrics,
             health,
+            limits,
             engine: OnceLock::new(),
             start_facts: OnceLock::new(),
             produce_memory: Arc::new(Semaphore::new(produce_permits)),
@@ -58,6 +61,7 @@ impl Shared {
 
     /// Opens the services. Called once, when the engine is ready.
     pub(crate) fn set_engine(&self, engine: Arc<Engine>) {
+        self.limits.follow_largest_message(engine.max_message_bytes());
         let _set_once = self.engine.set(engine);
     }
 

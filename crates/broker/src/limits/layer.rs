@@ -1,0 +1,79 @@
+//! The tower layer that puts both guards around every request.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::{
+    Limits, Rpc,
+    answer::{AnswerBody, AnswerPermits},
+    registry::Connection,
+    request::RequestBody,
+};
+
+/// Makes [`Guarded`] services.
+#[derive(Clone, Debug)]
+pub(crate) struct GuardLayer(Arc<Limits>);
+
+impl GuardLayer {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        Self(limits)
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, limits: Arc::clone(&self.0) }
+    }
+}
+
+/// A service whose requests and answers are charged to their connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Guarded<S> {
+    inner: S,
+    limits: Arc<Limits>,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let rpc = Rpc::of_path(path);
+        let (received, sent) = self.limits.byte_counters(path).unzip();
+        // Every connection of our listener is in the extensions; a request from elsewhere has nothing to charge.
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let request = match connection {
+            Some(connection) => {
+                let limits = Arc::clone(&self.limits);
+                request.map(|body| Body::new(RequestBody::new(body, rpc, connection, limits, received)))
+            }
+            None => request,
+        };
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            let permits = answer.extensions_mut().remove::<AnswerPermits>();
+            Ok(answer.map(|body| Body::new(AnswerBody::new(body, permits, sent))))
+        })
+    }
+}
