@@ -11,7 +11,7 @@ use crate::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestI
 
 #[derive(Clone, Debug)]
 enum Op {
-    Lead { raise: i64, log_end: u64, log_start: u64, known: bool },
+    Lead { raise: i64, log_end: u64, log_start: u64, uncounted: u64, known: bool },
     Append { records: u64, acks: Acks, wait_ms: u64, epochs_ago: u32, misplaced: bool },
     Count { part: u64, durable_part: u64, epochs_ago: u32, too_far: bool },
     RaiseStart { part: u64, too_far: bool },
@@ -26,10 +26,14 @@ fn op() -> impl Strategy<Value = Op> {
     let acks = prop::sample::select(vec![Acks::One, Acks::Quorum, Acks::All]);
     let reason = prop::sample::select(vec![NotLeading::ShuttingDown, NotLeading::TopicDeleted]);
     prop_oneof![
-        2 => (-1_i64..3, 0_u64..40, 0_u64..10, any::<bool>())
-            .prop_map(|(raise, log_end, log_start, known)| Op::Lead { raise, log_end, log_start, known }),
+        2 => (-1_i64..3, 0_u64..40, 0_u64..10, 0_u64..4, any::<bool>())
+            .prop_map(|(raise, log_end, log_start, uncounted, known)| {
+                Op::Lead { raise, log_end, log_start, uncounted, known }
+            }),
         20 => (0_u64..6, acks, 0_u64..30, ago(), rarely()).prop_map(
-            |(records, acks, wait_ms, epochs_ago, misplaced)| Op::Append { records, acks, wait_ms, epochs_ago, misplaced }
+            |(records, acks, wait_ms, epochs_ago, misplaced)| {
+                Op::Append { records, acks, wait_ms, epochs_ago, misplaced }
+            }
         ),
         12 => (0_u64..=100, 0_u64..=100, ago(), rarely()).prop_map(
             |(part, durable_part, epochs_ago, too_far)| Op::Count { part, durable_part, epochs_ago, too_far }
@@ -93,7 +97,7 @@ impl Model {
         let past = |ago: u32| epoch(self.last_epoch.unwrap_or(1).saturating_sub(ago));
         let part = |from: u64, to: u64, part: u64| from + (to.saturating_sub(from)) * part / 100;
         match *op {
-            Op::Lead { raise, log_end, log_start, known } => {
+            Op::Lead { raise, log_end, log_start, uncounted, known } => {
                 let number = i64::from(self.last_epoch.unwrap_or(0)) + raise;
                 let (log_start, log_end) =
                     if known { (self.log_start, self.log_end) } else { (log_start, log_end) };
@@ -103,8 +107,8 @@ impl Model {
                     log: LogEnds {
                         log_start: at(log_start),
                         log_end: at(log_end),
-                        counted_end: at(log_end),
-                        durable_end: at(log_end),
+                        counted_end: at(log_end.saturating_sub(uncounted)),
+                        durable_end: at(log_end.saturating_sub(uncounted)),
                     },
                 }
             }
@@ -149,8 +153,9 @@ impl Model {
                 if log.log_start <= log.log_end {
                     self.leading = Some(epoch.get());
                     (self.log_start, self.log_end) = (log.log_start.get(), log.log_end.get());
-                    (self.counted, self.durable) = (self.log_end, self.log_end);
-                    self.high_watermark = self.log_end;
+                    (self.counted, self.durable) = (log.counted_end.get(), log.durable_end.get());
+                    self.high_watermark =
+                        self.high_watermark.min(self.log_end).max(self.log_start).max(self.counted);
                 }
             }
             Event::Appended { request, epoch, base, end, deadline, .. } => {
@@ -206,7 +211,7 @@ impl Model {
         }
         self.counted = self.counted.max(counted);
         self.durable = self.durable.max(durable);
-        self.high_watermark = self.counted;
+        self.high_watermark = self.high_watermark.max(self.counted);
         let durable = self.durable;
         for (request, one) in self.waiting.extract_if(.., |_, one| one.end <= counted) {
             let end = (one.epoch, one.base, one.end, u32::from(one.end <= durable));
