@@ -1,5 +1,5 @@
 //! Real processes on loopback: started on free ports, killed when dropped.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub mod ledger;
 pub mod stub;

@@ -1,6 +1,6 @@
 //! The `Produce` stream: ordered, pipelined, one answer to each request.
 
-use std::{sync::Arc, time::Instant};
+use std::{pin::pin, sync::Arc, time::Instant};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_types::Outcome;
@@ -60,11 +60,14 @@ async fn serve(
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), ClientGone> {
     let mut waiting = FuturesUnordered::new();
+    let mut stopping = pin!(shared.stopping());
     let mut open = true;
     while open || !waiting.is_empty() {
         tokio::select! {
             biased;
             Some(answer) = waiting.next(), if !waiting.is_empty() => send(&answers, answer).await?,
+            // What was accepted is still answered; what was not read yet never entered the log.
+            () = &mut stopping, if open => open = false,
             request = requests.message(), if open && waiting.len() < IN_FLIGHT_MAX => match request {
                 Ok(Some(request)) => {
                     let (began, correlation_id) = (Instant::now(), request.correlation_id);
