@@ -15,8 +15,28 @@ pub enum ExitClass {
     Conflict,
     /// 6: not reachable, not ready, or too slow.
     Unavailable,
+    /// 7: some items failed.
+    Partial,
     /// 8: an answer is needed, and nobody can be asked.
     InputNeeded,
+    /// 9: a check has findings.
+    Findings,
+}
+
+impl ExitClass {
+    /// The exit status.
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Conflict => 4,
+            Self::Unavailable => 6,
+            Self::Partial => 7,
+            Self::InputNeeded => 8,
+            Self::Findings => 9,
+        }
+    }
 }
 
 macro_rules! codes {
@@ -193,13 +213,13 @@ codes! {
     ReadOnlyContext = 1906, "READ_ONLY_CONTEXT", false, Conflict,
         "The context was added with `--read-only`, so it refuses changes.",
         "Use another context.";
-    PartlyFailed = 1907, "PARTLY_FAILED", false, Failed,
+    PartlyFailed = 1907, "PARTLY_FAILED", false, Partial,
         "Some items succeeded and some failed.",
         "The list on stderr says which; run it again for those.";
     DirectoryInUse = 1908, "DIRECTORY_IN_USE", false, Conflict,
         "Another process holds the data directory's lock.",
         "Stop the broker first: offline commands need the directory for themselves.";
-    HasFindings = 1909, "HAS_FINDINGS", false, Failed,
+    HasFindings = 1909, "HAS_FINDINGS", false, Findings,
         "The check ran to its end and found something wrong.",
         "Read the findings it printed.";
 }

@@ -117,6 +117,34 @@ pub fn error_text(code: ErrorCode) -> String {
     )
 }
 
+/// The whole of `docs/errors.md`.
+pub fn errors_page() -> String {
+    let mut page = String::from(
+        "# Errors\n\nGenerated from the registry of codes; `logctl explain CODE` prints the same. *Retry*: the same request \
+         may succeed later without\nanybody changing it. For a produce the answer also says whether the records were \
+         *not written* or whether that is *unknown*.\n\n## Requests\n\n\
+         | code | name | retry | exit | means | what to do |\n|---|---|---|---|---|---|\n",
+    );
+    for code in ErrorCode::ALL {
+        let retry = if code.is_retryable() { "yes" } else { "no" };
+        page += &format!(
+            "| {code} | {} | {retry} | {} | {} | {} |\n",
+            code.name(),
+            code.exit_class().status(),
+            code.summary(),
+            code.action()
+        );
+    }
+    page += "\nThe *exit* column is the status with which `logctl` ends.\n";
+    for (title, texts) in [("Configuration", CONFIG_CODES), ("Events in the broker's log", EVENT_CODES)] {
+        page += &format!("\n## {title}\n\n| code | means | what to do |\n|---|---|---|\n");
+        for text in texts {
+            page += &format!("| {} | {} | {} |\n", text.code, text.summary, text.action);
+        }
+    }
+    page
+}
+
 /// Explains any documented code: `E1203`, `TOPIC_NOT_FOUND`, `C0007`, `B0101`; case is ignored.
 ///
 /// Returns `None` for a code that this build does not know.
@@ -134,6 +162,16 @@ pub fn explain(code: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_is_up_to_date() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&file, errors_page()).unwrap();
+        }
+        let stored = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(stored == errors_page(), "run: UPDATE_DOCS=1 cargo test -p corduroy-types");
+    }
 
     #[test]
     fn every_code_is_explained_once() {

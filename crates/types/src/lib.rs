@@ -14,7 +14,7 @@ mod units;
 pub use acks::{Acks, Durability, Outcome, UnknownWord};
 pub use cursor::{LeaderEpoch, Offset, OutOfRange, TimestampMs};
 pub use error_code::{ErrorCode, ExitClass};
-pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, explain};
+pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_page, explain};
 pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use topic::{InvalidTopicName, TopicName};
 pub use topic_config::{

@@ -118,7 +118,9 @@ impl CliError {
                 ExitClass::NotFound => Exit::NotFound,
                 ExitClass::Conflict => Exit::Conflict,
                 ExitClass::Unavailable => Exit::Unavailable,
+                ExitClass::Partial => Exit::Partial,
                 ExitClass::InputNeeded => Exit::InputNeeded,
+                ExitClass::Findings => Exit::Findings,
             },
         }
     }
