@@ -8,8 +8,8 @@ use crate::Assignment;
 
 /// Assigns `count` new partitions round robin over `brokers`, starting at position `start`.
 ///
-/// Each partition's replicas are neighbours in the ring and its first replica leads, so that leaders and replicas
-/// spread evenly. `replication` is at most the number of brokers.
+/// Each partition's replicas are neighbours in the ring and its first replica leads, so that leaders and
+/// replicas spread evenly. `replication` is at most the number of brokers.
 pub(crate) fn assign(brokers: &[BrokerId], replication: usize, count: u32, start: usize) -> Vec<Assignment> {
     let ring = |at: usize| brokers.iter().copied().cycle().skip(at % brokers.len().max(1)).take(replication);
     (start..)

@@ -140,8 +140,8 @@ pub struct ConfigChange {
 
 /// Gives a partition a new leadership after its leader resigned. Answers the new leader epoch.
 ///
-/// A leader whose log was reopened after a failed write or sync never appends again in its epoch; with one replica
-/// the same broker leads again, in the next.
+/// A leader whose log was reopened after a failed write or sync never appends again in its epoch; with one
+/// replica the same broker leads again, in the next.
 #[derive(Clone, Debug)]
 pub struct ElectLeader {
     /// The partition's topic.

@@ -192,7 +192,8 @@ fn hint(suggestion: Option<&TopicName>) -> String {
 
 /// A record that cannot follow the records before it: the metadata log is damaged or was mixed up.
 ///
-/// The image is unchanged. The broker must not go on: whatever it decided next would be built on a wrong image.
+/// The image is unchanged. The broker must not go on: whatever it decided next would be built on a wrong
+/// image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a \"{kind}\" record cannot follow what came before: {reason}")]
 pub struct ApplyError {

@@ -59,7 +59,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Checks a command against this image. Changes nothing: apply the decision's records once they are durable.
+    /// Checks a command against this image. Changes nothing: apply the decision's records once they are
+    /// durable.
     ///
     /// # Errors
     /// [`MetadataError`]: the command is refused, and why.

@@ -1,13 +1,13 @@
 //! The cluster's metadata as a pure state machine: brokers, topics, partitions, leaders and topic configs.
 //!
-//! A [`Command`] is decided against an [`Image`] ([`Image::decide`]): everything is checked, nothing is changed, and
-//! what is to happen comes back as [`Record`]s. Once those are durable in the metadata log, each is applied
-//! ([`Image::apply`]) and yields the [`Delta`]s that the broker acts on. Replaying the log from its beginning gives
-//! the same image, bit for bit: records say what happened, never what to do. To validate only, decide and drop the
-//! records.
+//! A [`Command`] is decided against an [`Image`] ([`Image::decide`]): everything is checked, nothing is
+//! changed, and what is to happen comes back as [`Record`]s. Once those are durable in the metadata log, each
+//! is applied ([`Image::apply`]) and yields the [`Delta`]s that the broker acts on. Replaying the log from
+//! its beginning gives the same image, bit for bit: records say what happened, never what to do. To validate
+//! only, decide and drop the records.
 //!
-//! Time, ids and everything else that is not in the image come in with the command. Never: clock, file, socket,
-//! await.
+//! Time, ids and everything else that is not in the image come in with the command. Never: clock, file,
+//! socket, await.
 //!
 //! ```
 //! use corduroy_metadata::{CreateTopic, Image, RegisterBroker, RegistrationId};

@@ -1,7 +1,7 @@
 //! Metadata records as bytes: protobuf, versioned by its field tags.
 //!
-//! A tag's meaning never changes and a tag is never used again. A later version adds kinds of records and fields;
-//! bytes that use one are refused by this version rather than half understood.
+//! A tag's meaning never changes and a tag is never used again. A later version adds kinds of records and
+//! fields; bytes that use one are refused by this version rather than half understood.
 
 use std::sync::Arc;
 

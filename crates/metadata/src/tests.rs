@@ -332,6 +332,44 @@ fn configs_are_set_and_unset_all_or_none() {
 }
 
 #[test]
+fn impossible_records_are_refused() {
+    let mut image = started();
+    let (created, _) = run(&mut image, &create("t", 1, 2)).unwrap();
+    let (topic_id, partition) = (created.topic.id(), PartitionIndex(0));
+    let assigned = |leader, replicas: &[u32]| Assignment {
+        leader: BrokerId(leader),
+        replicas: replicas.iter().copied().map(BrokerId).collect(),
+    };
+    let added = |first, assignment| Record::PartitionsAdded {
+        topic_id,
+        first: PartitionIndex(first),
+        partitions: vec![assignment],
+    };
+    let elected = |leader, number| Record::LeaderElected {
+        topic_id,
+        partition,
+        leader: BrokerId(leader),
+        leader_epoch: LeaderEpoch::new(number).unwrap(),
+    };
+    for (record, reason) in [
+        (added(1, assigned(1, &[1])), "cannot follow the 2"),
+        (added(3, assigned(1, &[1])), "cannot follow the 2"),
+        (added(2, assigned(1, &[])), "holds no replica"),
+        (added(2, assigned(1, &[1, 1])), "twice"),
+        (added(2, assigned(1, &[1, 9])), "has not registered"),
+        (elected(1, 1), "does not follow epoch 1"),
+        (elected(2, 2), "holds no replica"),
+    ] {
+        let before = image.clone();
+        let error = image.apply(&record).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(image, before);
+    }
+    assert!(image.apply(&added(2, assigned(1, &[1]))).is_ok());
+    assert!(image.apply(&elected(1, 2)).is_ok());
+}
+
+#[test]
 fn a_cluster_keeps_its_identity() {
     let mut image = Image::default();
     let name = |id: &str, name: &str| NameCluster { cluster_id: id.into(), name: name.into() };

@@ -14,8 +14,8 @@ pub struct MonotonicMs(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// The cursors of the partition's own log at one moment: `log_start`, `counted_end` and `durable_end` are all at
-/// most `log_end`.
+/// The cursors of the partition's own log at one moment: `log_start`, `counted_end` and `durable_end` are all
+/// at most `log_end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnds {
     /// The first offset that can be read.
@@ -99,15 +99,16 @@ pub enum Action {
         /// Acknowledged, or why it is not known whether the records will stay.
         result: Result<Acknowledged, UnknownReason>,
     },
-    /// The leadership ended: waiting fetches end too, and somebody else, or this broker in a later epoch, leads next.
+    /// The leadership ended: waiting fetches end too, and somebody else, or this broker in a later epoch,
+    /// leads next.
     LeadershipEnded {
         /// The leadership's number.
         epoch: LeaderEpoch,
         /// Why.
         reason: NotLeading,
     },
-    /// Records that could be seen are gone: the log came back shorter than the high watermark. With durability
-    /// `sync` that means a disk that lost what it had confirmed.
+    /// Records that could be seen are gone: the log came back shorter than the high watermark. With
+    /// durability `sync` that means a disk that lost what it had confirmed.
     VisibleRecordsLost {
         /// The first offset lost: the log end now.
         from: Offset,

@@ -1,16 +1,17 @@
-//! Replication of one partition as a pure state machine: its leadership, its high watermark, and the appends that
-//! wait for their acknowledgement.
+//! Replication of one partition as a pure state machine: its leadership, its high watermark, and the appends
+//! that wait for their acknowledgement.
 //!
-//! The broker tells a [`Partition`] what happened ([`Event`]) and when, and performs what comes back ([`Action`]).
-//! The log decides where records go; this crate decides when they count, who is told, and what. Today the replica
-//! set has one member, but every rule is the general one: replication adds events, never a second path.
+//! The broker tells a [`Partition`] what happened ([`Event`]) and when, and performs what comes back
+//! ([`Action`]). The log decides where records go; this crate decides when they count, who is told, and what.
+//! Today the replica set has one member, but every rule is the general one: replication adds events, never a
+//! second path.
 //!
-//! - An append is answered exactly once: acknowledged, or *unknown* with a reason. *Not written* exists only before
-//!   the append ([`Partition::check_produce`]).
-//! - An acknowledgement is given only while the partition is still led in the epoch of the append (replication rule
-//!   R13); the end of a leadership ends every waiting append as unknown.
-//! - The high watermark is the Q-th greatest counted end among the replicas that hold the epoch's entry, Q being the
-//!   majority of the replica set.
+//! - An append is answered exactly once: acknowledged, or *unknown* with a reason. *Not written* exists only
+//!   before the append ([`Partition::check_produce`]).
+//! - An acknowledgement is given only while the partition is still led in the epoch of the append
+//!   (replication rule R13); the end of a leadership ends every waiting append as unknown.
+//! - The high watermark is the Q-th greatest counted end among the replicas that hold the epoch's entry, Q
+//!   being the majority of the replica set.
 //!
 //! Never: clock, file, socket, await.
 //!
@@ -29,7 +30,8 @@
 //! let epoch = partition.check_produce(None)?;
 //! let deadline = MonotonicMs(30_000);
 //! let request = RequestId(9);
-//! partition.step(now, Event::Appended { request, epoch, base: start, end, acks: Acks::Quorum, deadline }, &mut actions);
+//! let appended = Event::Appended { request, epoch, base: start, end, acks: Acks::Quorum, deadline };
+//! partition.step(now, appended, &mut actions);
 //! assert!(actions.is_empty(), "nothing counts before its round ended");
 //!
 //! partition.step(now, Event::Counted { epoch, counted_end: end, durable_end: end }, &mut actions);

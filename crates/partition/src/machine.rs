@@ -40,9 +40,9 @@ impl Partition {
 
     /// Takes in what happened at `now` and adds what is to be done to `out`.
     ///
-    /// Every [`Event::Appended`] is answered exactly once, by this step or a later one. Waits that are over at `now`
-    /// end in every step, after what the event itself acknowledges. An event that cannot be, such as a log end that
-    /// goes back, ends the leadership with [`NotLeading::Contradiction`].
+    /// Every [`Event::Appended`] is answered exactly once, by this step or a later one. Waits that are over
+    /// at `now` end in every step, after what the event itself acknowledges. An event that cannot be, such as
+    /// a log end that goes back, ends the leadership with [`NotLeading::Contradiction`].
     pub fn step(&mut self, now: MonotonicMs, event: Event, out: &mut Vec<Action>) {
         if self.handle(event, out).is_err() {
             self.end(NotLeading::Contradiction, out);
@@ -52,8 +52,8 @@ impl Partition {
         }
     }
 
-    /// Whether a produce may be appended now; `named` is the leader epoch that the request names, if any. Returns the
-    /// epoch to stamp and to append in.
+    /// Whether a produce may be appended now; `named` is the leader epoch that the request names, if any.
+    /// Returns the epoch to stamp and to append in.
     ///
     /// # Errors
     /// [`Refusal`]: nothing may be appended, so the outcome is *not written*.
@@ -90,8 +90,8 @@ impl Partition {
         }
     }
 
-    /// When a step is due at the latest, for an append's deadline; `None` while nothing waits. May be too early, never
-    /// too late.
+    /// When a step is due at the latest, for an append's deadline; `None` while nothing waits. May be too
+    /// early, never too late.
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
         match &self.role {
             Role::Leading(leader) => leader.next_deadline(),

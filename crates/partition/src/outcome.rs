@@ -13,8 +13,8 @@ pub struct Acknowledged {
     pub end: Offset,
     /// The epoch it was appended in.
     pub epoch: LeaderEpoch,
-    /// How many replicas hold it on stable storage, as far as the leader knows now; 0 is possible with durability
-    /// `background`.
+    /// How many replicas hold it on stable storage, as far as the leader knows now; 0 is possible with
+    /// durability `background`.
     pub durable_replicas: u32,
 }
 

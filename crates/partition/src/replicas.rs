@@ -26,8 +26,8 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    /// The set at the beginning of an epoch whose entry the leader alone holds; `None` when `own` is not in it, or
-    /// somebody is in it twice.
+    /// The set at the beginning of an epoch whose entry the leader alone holds; `None` when `own` is not in
+    /// it, or somebody is in it twice.
     pub(crate) fn new(own: BrokerId, ids: &[BrokerId], counted: Offset, durable: Offset) -> Option<Self> {
         let progress: Vec<_> = ids
             .iter()

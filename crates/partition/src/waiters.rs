@@ -15,8 +15,8 @@ pub(crate) struct Waiter {
     deadline: MonotonicMs,
 }
 
-/// The waiting appends of one epoch. Within a level they wait in the order of their offsets, so those that are
-/// acknowledged are always at the front.
+/// The waiting appends of one epoch. Within a level they wait in the order of their offsets, so those that
+/// are acknowledged are always at the front.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     one: VecDeque<Waiter>,

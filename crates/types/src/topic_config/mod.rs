@@ -1,8 +1,9 @@
 //! Topic configs: what can be chosen per topic, under Kafka's dotted names and in human units.
 //!
-//! One table ([`TOPIC_CONFIGS`]) holds every key with its form, range, default and meaning; parsing, describing,
-//! completion and documentation all read it. A key exists here once the feature behind it does. Left out on
-//! purpose: `compression.type`, because its only meaning here would be `producer`, which is what always happens.
+//! One table ([`TOPIC_CONFIGS`]) holds every key with its form, range, default and meaning; parsing,
+//! describing, completion and documentation all read it. A key exists here once the feature behind it does.
+//! Left out on purpose: `compression.type`, because its only meaning here would be `producer`, which is what
+//! always happens.
 
 mod error;
 mod form;
@@ -24,8 +25,9 @@ pub const UNLIMITED: &str = "unlimited";
 
 /// The configs of one topic, every key with its value in force.
 ///
-/// Sizes are in bytes, durations in milliseconds; `None` is "unlimited". Every value is within its key's range.
-/// A value taken by [`TopicConfig::set`] alone may contradict another one until [`TopicConfig::check`] agreed.
+/// Sizes are in bytes, durations in milliseconds; `None` is "unlimited". Every value is within its key's
+/// range. A value taken by [`TopicConfig::set`] alone may contradict another one until [`TopicConfig::check`]
+/// agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicConfig {
