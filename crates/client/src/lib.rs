@@ -49,8 +49,8 @@ pub use corduroy_types::{
 pub use error::ClientError;
 pub use event::{ConnectionRole, Event};
 pub use producer::{
-    Delivery, FlushError, Partitioner, Producer, ProducerBuilder, RecordMeta, SendError, SendErrorKind,
-    Undelivered,
+    BatchReport, Delivery, FlushError, Partitioner, Producer, ProducerBuilder, RecordMeta, SendError,
+    SendErrorKind, Undelivered,
 };
 pub use record::{Record, RecordRef};
 pub use urls::BrokerUrls;

@@ -24,6 +24,7 @@ use super::{
     options::Options,
     queue::PartitionQueue,
     queues::QueueList,
+    report::BatchReport,
     topic::TopicQueues,
 };
 use crate::{
@@ -235,15 +236,11 @@ impl Core {
     }
 
     /// Ends a batch: its room is free again, and whoever waits for it is told.
-    pub(crate) fn finish(
-        &self,
-        queue: &PartitionQueue,
-        ticket: &Arc<Ticket>,
-        held_bytes: u32,
-        end: BatchEnd,
-    ) {
+    pub(crate) fn finish(&self, queue: &PartitionQueue, batch: &Ended<'_>, end: BatchEnd) {
+        let Ended { ticket, record_count, held_bytes } = *batch;
         queue.finished(ticket);
         self.release(held_bytes);
+        self.options.on_batch.tell(BatchReport { ticket, record_count, end: &end });
         ticket.finish(end);
     }
 
@@ -286,6 +283,13 @@ impl Core {
     pub(crate) fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
     }
+}
+
+/// What is needed of a batch to end it.
+pub(crate) struct Ended<'a> {
+    pub(crate) ticket: &'a Arc<Ticket>,
+    pub(crate) record_count: u32,
+    pub(crate) held_bytes: u32,
 }
 
 /// Room in the buffer that a record will take; given back when it is not taken after all.

@@ -63,7 +63,7 @@ impl Failed {
     }
 
     /// The batch's records, decoded when first asked for.
-    fn records(&self, ticket: &Ticket) -> &[Record] {
+    pub(crate) fn records(&self, ticket: &Ticket) -> &[Record] {
         self.records.get_or_init(|| decode(&self.bytes, &ticket.topic, ticket.partition).unwrap_or_default())
     }
 }

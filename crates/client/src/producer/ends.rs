@@ -46,7 +46,7 @@ impl Pump {
             Ok(acked) => {
                 lane.written(sealed.sequence);
                 let queue = Arc::clone(&lane.queue);
-                self.core.finish(&queue, &sealed.ticket, sealed.held_bytes, BatchEnd::Acked(acked));
+                self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
             Err(refusal) => {
                 let outcome = refusal.outcome.unwrap_or(Outcome::Unknown);
@@ -179,9 +179,9 @@ impl Pump {
             topic = %lane.queue.topic.name, partition = lane.queue.partition.0, records = sealed.record_count,
             %outcome, error = %refusal, "a batch was not delivered"
         );
-        let failed = Failed::new(reason.kind, outcome, refusal, sealed.bytes);
+        let failed = Failed::new(reason.kind, outcome, refusal, sealed.bytes.clone());
         self.core.count_failure(&failed, sealed.record_count);
-        self.core.finish(&lane.queue, &sealed.ticket, sealed.held_bytes, BatchEnd::Failed(failed));
+        self.core.finish(&lane.queue, &sealed.ended(), BatchEnd::Failed(failed));
     }
 
     /// Ends everything: what was sent is unknown, the rest was not written.

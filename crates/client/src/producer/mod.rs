@@ -10,6 +10,7 @@ mod partitioner;
 mod pump;
 mod queue;
 mod queues;
+mod report;
 mod seal;
 mod stream;
 mod topic;
@@ -23,6 +24,7 @@ pub use delivery::{Delivery, RecordMeta};
 pub use error::{FlushError, SendError, SendErrorKind, Undelivered};
 pub use options::ProducerBuilder;
 pub use partitioner::Partitioner;
+pub use report::BatchReport;
 
 use self::core::{Core, Offer};
 use crate::{Record, RecordRef, record::Source};

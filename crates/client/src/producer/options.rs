@@ -5,7 +5,12 @@ use std::time::Duration;
 use corduroy_batch::Compression;
 use corduroy_types::{Acks, ErrorCode, KIB, MIB};
 
-use super::{Producer, core::Core, partitioner::Partitioner};
+use super::{
+    Producer,
+    core::Core,
+    partitioner::Partitioner,
+    report::{BatchReport, ReportSink},
+};
 use crate::{Client, ClientError};
 
 /// Options of a producer, checked.
@@ -20,6 +25,7 @@ pub(crate) struct Options {
     pub(crate) max_in_flight: usize,
     pub(crate) partitioner: Partitioner,
     pub(crate) retry_unknown: bool,
+    pub(crate) on_batch: ReportSink,
 }
 
 /// Options of a [`Producer`]; made by [`Client::producer`].
@@ -46,6 +52,7 @@ impl ProducerBuilder {
                 max_in_flight: 5,
                 partitioner: Partitioner::murmur2_sticky(),
                 retry_unknown: false,
+                on_batch: ReportSink::default(),
             },
             batch_bytes: 256 * KIB,
             buffer_bytes: 32 * MIB,
@@ -115,6 +122,13 @@ impl ProducerBuilder {
     /// while the broker comes back in time, and records may be there twice.
     pub fn retry_unknown(mut self, retry: bool) -> Self {
         self.options.retry_unknown = retry;
+        self
+    }
+
+    /// Called with the result of every batch, before its deliveries resolve: for programs that count what was
+    /// delivered instead of awaiting each record. It runs in the background task: it must not block.
+    pub fn on_batch(mut self, listener: impl Fn(BatchReport<'_>) + Send + Sync + 'static) -> Self {
+        self.options.on_batch = ReportSink::new(listener);
         self
     }
 

@@ -8,7 +8,7 @@ use corduroy_batch::Compression;
 use corduroy_types::{ErrorCode, Outcome};
 use tokio::time::Instant;
 
-use super::{delivery::Ticket, queue::Unsent};
+use super::{core::Ended, delivery::Ticket, queue::Unsent};
 
 /// Batches from this size on are compressed off the network's threads.
 const COMPRESS_INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +25,13 @@ pub(crate) struct Sealed {
     pub(crate) sequence: u64,
     /// What earlier attempts left behind.
     pub(crate) outcome: Outcome,
+}
+
+impl Sealed {
+    /// What is needed of it to end it.
+    pub(crate) fn ended(&self) -> Ended<'_> {
+        Ended { ticket: &self.ticket, record_count: self.record_count, held_bytes: self.held_bytes }
+    }
 }
 
 /// A batch that could not be built, and why. It has no bytes.
