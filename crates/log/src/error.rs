@@ -120,6 +120,12 @@ pub enum LogError {
         /// The newest one known.
         known: u16,
     },
+    /// A file whose name is not that of a segment.
+    #[error("{} is not a segment: its name should be a base offset in 20 digits and .log", path.display())]
+    NotASegment {
+        /// The file.
+        path: PathBuf,
+    },
     /// The report is not of the round in flight. A mistake in the caller: each round is reported once.
     #[error("round {got} was reported, but the round in flight is {in_flight:?}")]
     WrongRound {

@@ -15,6 +15,7 @@
 //! | `recovery`, `reopen`, `close` | from files to a log and back |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
 //! | `state_file` | the log start, durable |
+//! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
 //!
 //! Never: threads, a clock, tokio, the network. Time is an argument; retries and waiting belong to the caller.
 
@@ -26,6 +27,7 @@ pub mod disk;
 mod error;
 mod index;
 mod log;
+pub mod offline;
 mod read;
 mod read_disk;
 mod recovery;

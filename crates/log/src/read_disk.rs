@@ -86,7 +86,7 @@ impl DiskRead {
         let start = match &self.place {
             Place::Active(start) => *start,
             Place::Sealed(sealed) => {
-                sealed_indexes(shared, sealed, &*file)?.scan_start(sealed.base(), self.from)
+                sealed_indexes(shared, sealed, &file)?.scan_start(sealed.base(), self.from)
             }
         };
         match self.read_from(&*file, start) {
@@ -108,7 +108,7 @@ impl DiskRead {
     fn next_good(&self, shared: &Shared, damage: &Damage) -> Option<Offset> {
         let Place::Sealed(sealed) = &self.place else { return None };
         let file = self.file.open(&*shared.disk).ok()?;
-        let indexes = sealed_indexes(shared, sealed, &*file).ok()?;
+        let indexes = sealed_indexes(shared, sealed, &file).ok()?;
         let beyond = indexes.scan_starts(sealed.base()).filter(|start| start.position > damage.position);
         let found = beyond.filter(|start| start.expect.offset() > self.from).find_map(|start| {
             let mut search = Search::new(self, &*file, start);
@@ -121,7 +121,11 @@ impl DiskRead {
 }
 
 /// The indexes of a sealed segment: as they are in memory, mapped, or built anew when the files are doubtful.
-pub(crate) fn sealed_indexes(shared: &Shared, sealed: &Sealed, file: &dyn DiskFile) -> io::Result<Indexes> {
+pub(crate) fn sealed_indexes(
+    shared: &Shared,
+    sealed: &Sealed,
+    file: &Arc<dyn DiskFile>,
+) -> io::Result<Indexes> {
     let mut slot = sealed.indexes.lock();
     if let Some(indexes) = &*slot {
         return Ok(indexes.clone());

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use corduroy_batch::{BatchError, BatchHeader, HEADER_BYTES, crc32c};
 use corduroy_types::Offset;
@@ -114,8 +115,8 @@ pub(crate) enum WalkError {
 }
 
 /// A walk through one segment file.
-pub(crate) struct Walk<'a> {
-    file: &'a dyn DiskFile,
+pub(crate) struct Walk {
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
     depth: Depth,
     limit: u64,
@@ -127,11 +128,11 @@ pub(crate) struct Walk<'a> {
     read_bytes: u64,
 }
 
-impl<'a> Walk<'a> {
+impl Walk {
     /// From `start` to `limit`, the end of the file or what counts as such. All offsets have to follow one
     /// another: nothing makes gaps in what is walked through here.
     pub(crate) fn new(
-        file: &'a dyn DiskFile,
+        file: &Arc<dyn DiskFile>,
         path: PathBuf,
         depth: Depth,
         start: ScanStart,
@@ -139,6 +140,7 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let ScanStart { position, expect } = start;
         let (buffer, buffer_at, batch_at, read_bytes) = (Vec::new(), 0, position, 0);
+        let file = Arc::clone(file);
         Self { file, path, depth, limit, position, expect, buffer, buffer_at, batch_at, read_bytes }
     }
 
@@ -204,6 +206,13 @@ impl<'a> Walk<'a> {
     /// Where the batch returned last begins.
     pub(crate) fn batch_at(&self) -> u64 {
         self.batch_at
+    }
+
+    /// The bytes of the batch returned last: all of it in a walk that looks at checksums.
+    pub(crate) fn batch_bytes(&self) -> &[u8] {
+        let from = self.batch_at.checked_sub(self.buffer_at).and_then(|n| usize::try_from(n).ok());
+        let to = self.position.checked_sub(self.buffer_at).and_then(|n| usize::try_from(n).ok());
+        from.zip(to).and_then(|(from, to)| self.buffer.get(from..to)).unwrap_or_default()
     }
 
     /// The offset after the batch returned last.

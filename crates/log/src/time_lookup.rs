@@ -113,7 +113,7 @@ impl TimeLookupPlan {
         if self.active_limit > 0 && search.may_hold(self.active_max) {
             let path = self.active.path();
             let file = self.active.open(&*self.shared.disk).map_err(at(&path))?;
-            if search.walk(&*file, &path, self.active_start, self.active_limit)? {
+            if search.walk(&file, &path, self.active_start, self.active_limit)? {
                 return Ok(search.best);
             }
         }
@@ -179,7 +179,7 @@ impl Search<'_> {
             return Ok(false); // no round has made its file yet
         }
         let file = sealed.file.open(&*shared.disk).map_err(at(path))?;
-        let indexes = sealed_indexes(shared, sealed, &*file).map_err(at(path))?;
+        let indexes = sealed_indexes(shared, sealed, &file).map_err(at(path))?;
         let base = sealed.base();
         let below = match self.plan.wanted {
             Wanted::AtOrAfter(timestamp) => Some(indexes.offset_before(base, timestamp)),
@@ -189,13 +189,13 @@ impl Search<'_> {
                 .map(|(timestamp, _)| indexes.offset_before(base, timestamp)),
         };
         let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
-        self.walk(&*file, path, start, limit)
+        self.walk(&file, path, start, limit)
     }
 
     /// Goes through headers, and into those batches that may hold a better record.
     fn walk(
         &mut self,
-        file: &dyn DiskFile,
+        file: &Arc<dyn DiskFile>,
         path: &Path,
         start: ScanStart,
         limit: u64,
@@ -213,7 +213,7 @@ impl Search<'_> {
             }
             let passed = header.next_offset() <= self.plan.log_start;
             if !passed && self.may_hold(Some(header.max_timestamp)) {
-                let bytes = read_batch(file, &header, walk.batch_at()).map_err(at(path))?;
+                let bytes = read_batch(&**file, &header, walk.batch_at()).map_err(at(path))?;
                 let place = damage_at(path, walk.batch_at(), &header);
                 if self.batch(bytes, place)? {
                     return Ok(true);

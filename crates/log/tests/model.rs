@@ -1,6 +1,14 @@
 //! The log against a naive model on the simulated disk: appends, rounds performed in part or whole, reads,
 //! look-ups by time, retention, deletion, crashes, clean restarts and failing disks, in any order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test may stop, and its numbers are small"
+)]
 mod common;
 
 use common::{Model, NOW, at, batch, compare, new_disk, open, small_config};

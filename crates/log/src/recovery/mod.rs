@@ -8,6 +8,8 @@
 
 mod files;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

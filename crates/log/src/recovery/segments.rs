@@ -19,7 +19,7 @@ use crate::segment::{Active, Sealed, SegmentFile};
 pub(crate) fn index_segment(
     interval_bytes: u32,
     path: PathBuf,
-    file: &dyn DiskFile,
+    file: &Arc<dyn DiskFile>,
     base: Offset,
     end: Option<Offset>,
     bytes: u64,
@@ -70,7 +70,7 @@ impl Opening<'_> {
         let path = sealed.file.path();
         let file = sealed.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
         let start = indexes.last_scan_start(sealed.base());
-        let mut walk = Walk::new(&*file, path.clone(), Depth::Headers, start, sealed.bytes);
+        let mut walk = Walk::new(&file, path.clone(), Depth::Headers, start, sealed.bytes);
         let ends = loop {
             match walk.next() {
                 Ok(Some(_)) => {}
@@ -94,7 +94,7 @@ impl Opening<'_> {
         let file = sealed.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
         let interval = self.config.index_interval_bytes;
         let built =
-            index_segment(interval, path.clone(), &*file, sealed.base(), Some(sealed.end), sealed.bytes);
+            index_segment(interval, path.clone(), &file, sealed.base(), Some(sealed.end), sealed.bytes);
         let (index, damage, read_bytes) = built.map_err(LogError::io("read", path))?;
         self.report.scanned_bytes += read_bytes;
         let max = index.max_timestamp().filter(|_| damage.is_none());
@@ -132,7 +132,7 @@ impl Opening<'_> {
         active.index = IndexBuilder::resume(base, self.config.index_interval_bytes, &indexes);
         active.bytes = bytes;
         let start = indexes.last_scan_start(base);
-        let mut walk = Walk::new(&*file, path.clone(), Depth::Headers, start, bytes);
+        let mut walk = Walk::new(&file, path.clone(), Depth::Headers, start, bytes);
         loop {
             match walk.next() {
                 Ok(Some(header)) => active.index.note(&header, walk.batch_at()),
@@ -155,7 +155,7 @@ impl Opening<'_> {
         let path = active.file.path();
         let file = active.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
         let start = ScanStart::of_segment(base);
-        let mut walk = Walk::new(&*file, path.clone(), Depth::Checksums, start, bytes);
+        let mut walk = Walk::new(&file, path.clone(), Depth::Checksums, start, bytes);
         let damage = loop {
             match walk.next() {
                 Ok(Some(header)) => active.note(&header, self.now),

@@ -1,5 +1,14 @@
 //! What the tests of the log share: batches, a small config, and a naive model to compare with.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test may stop, and its numbers are small"
+)]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -7,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corduroy_batch::{Batch, BatchBuilder, Compression};
+use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
 use corduroy_log::{Appended, Disk, Log, LogConfig, ReadCursor, ReadError, RecoveryReport, SimDisk};
 use corduroy_types::{Durability, LeaderEpoch, Offset, TimestampMs};
 
@@ -42,7 +51,8 @@ pub fn batch(timestamps: &[i64], value_bytes: usize, seed: u64) -> Batch {
     for (index, timestamp) in timestamps.iter().enumerate() {
         let mut value = format!("{seed}/{index}/").into_bytes();
         value.resize(value.len().max(value_bytes), b'a' + (seed % 26) as u8);
-        builder.push(TimestampMs(*timestamp), None, Some(&value), std::iter::empty()).unwrap();
+        let pushed = builder.push(TimestampMs(*timestamp), None, Some(&value), std::iter::empty());
+        assert_eq!(pushed, Ok(PushOutcome::Added));
     }
     Batch::parse(builder.build().unwrap()).unwrap()
 }
