@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 /// Why connecting, an admin call or a lookup failed.
 ///
-/// [`code`](Self::code) is from the closed set of codes; [`is_retryable`](Self::is_retryable) tells whether the
+/// [`code`](Self::code) is from the closed set of codes; [`is_retriable`](Self::is_retriable) tells whether the
 /// same call may succeed later without anybody changing it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{refusal}")]
@@ -57,8 +57,8 @@ impl ClientError {
 
     /// Whether the same call may succeed later without anybody changing it.
     #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        self.code().is_retryable()
+    pub fn is_retriable(&self) -> bool {
+        self.code().is_retriable()
     }
 }
 

@@ -128,7 +128,7 @@ async fn wrong_records_are_refused_before_anything_is_sent() {
         assert_eq!(error.code(), code, "{error}");
         assert_eq!(error.outcome(), Outcome::NotWritten);
         assert_eq!(error.record(), Some(&record));
-        assert!(!error.is_retryable());
+        assert!(!error.is_retriable());
     }
     let error = producer.prepare("ordres").await.unwrap_err();
     assert!(error.hint().contains("did you mean \"orders\"?"), "{}", error.hint());

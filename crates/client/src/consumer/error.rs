@@ -57,8 +57,8 @@ impl ConsumeError {
     /// Whether reading the same place again may succeed without anybody changing anything. Such errors are retried
     /// by the consumer itself and not told, so this is false unless the broker says otherwise.
     #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        self.code().is_retryable()
+    pub fn is_retriable(&self) -> bool {
+        self.code().is_retriable()
     }
 
     /// The first offset that can be read, where the broker told.

@@ -207,7 +207,7 @@ impl Fetcher {
     fn failed(&mut self, status: &Status, channel: usize) {
         let refusal = self.client.data.failed(channel, status);
         self.wait();
-        if !refusal.code.is_retryable() {
+        if !refusal.code.is_retriable() {
             let all: Vec<_> = self.wanted.keys().copied().collect();
             for index in all {
                 self.give_up(index, refusal.clone());
@@ -236,7 +236,7 @@ impl Fetcher {
         match fetched.error {
             Some(error) => {
                 let refusal = Refusal::from(error);
-                if refusal.code.is_retryable() && refusal.code != ErrorCode::TopicIdMismatch {
+                if refusal.code.is_retriable() && refusal.code != ErrorCode::TopicIdMismatch {
                     tracing::debug!(error = %refusal, partition = fetched.partition, "partition is read again later");
                     let again = Instant::now() + self.backoff.next();
                     self.reopen_at.get_or_insert(again);

@@ -155,7 +155,7 @@ impl Core {
                 }
                 Err(error) => {
                     let retry_at = Instant::now() + backoff.next();
-                    if !error.is_retryable() || retry_at >= deadline {
+                    if !error.is_retriable() || retry_at >= deadline {
                         return Err(SendError::lookup(&error));
                     }
                     tokio::time::sleep_until(retry_at).await;

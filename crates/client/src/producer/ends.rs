@@ -70,7 +70,7 @@ impl Pump {
             self.core.refresh_topic(&lane.queue);
         }
         let curable = match reason.outcome {
-            Outcome::NotWritten => reason.refusal.code.is_retryable(),
+            Outcome::NotWritten => reason.refusal.code.is_retriable(),
             Outcome::Unknown => self.core.options.retry_unknown,
         };
         let deadline = sealed.created + self.core.options.delivery_timeout;
@@ -115,7 +115,7 @@ impl Pump {
                 let never_left = flight.correlation_id > last_sent;
                 let outcome = if never_left { Outcome::NotWritten } else { Outcome::Unknown };
                 let refusal = refusal.clone().with_outcome(outcome);
-                let refusal = if never_left && !refusal.code.is_retryable() {
+                let refusal = if never_left && !refusal.code.is_retriable() {
                     // What ended the stream was about another request.
                     Refusal { code: ErrorCode::Unavailable, ..refusal }
                 } else {

@@ -125,9 +125,9 @@ impl SendError {
     /// Whether sending the same record again may succeed without anybody changing anything. Look at
     /// [`outcome`](Self::outcome) first: after *unknown* the record may then be there twice.
     #[must_use]
-    pub fn is_retryable(&self) -> bool {
+    pub fn is_retriable(&self) -> bool {
         match self.inner.kind {
-            SendErrorKind::Refused => self.code().is_retryable(),
+            SendErrorKind::Refused => self.code().is_retriable(),
             SendErrorKind::Closed => false,
             _ => true,
         }
