@@ -151,7 +151,7 @@ impl From<Refusal> for v1::Error {
             code: i32::from(code.number()),
             message,
             hint,
-            retryable: code.is_retryable(),
+            retriable: code.is_retriable(),
             outcome: match outcome {
                 None => v1::Outcome::Unspecified,
                 Some(Outcome::NotWritten) => v1::Outcome::NotWritten,

@@ -90,7 +90,7 @@ impl Partition {
         }
     }
 
-    /// When a step is due at the latest, for an append's deadline; `None` while nothing waits. May be too
+    /// By when a step is due, for an append's deadline; `None` while nothing waits. May be too
     /// early, never too late.
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
         match &self.role {

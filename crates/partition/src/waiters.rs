@@ -50,7 +50,7 @@ impl Waiters {
         if queue.front()?.end <= end { queue.pop_front() } else { None }
     }
 
-    /// Takes out every append whose deadline is not after `now`. Costs nothing before the earliest deadline.
+    /// Takes out every append whose deadline is not after `now`. Costs nothing before the first deadline.
     pub(crate) fn expire(&mut self, now: MonotonicMs, mut each: impl FnMut(Waiter)) {
         if self.next_deadline.is_none_or(|next| now < next) {
             return;

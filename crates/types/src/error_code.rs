@@ -40,7 +40,7 @@ impl ExitClass {
 }
 
 macro_rules! codes {
-    ($($variant:ident = $number:literal, $name:literal, $retryable:literal, $class:ident,
+    ($($variant:ident = $number:literal, $name:literal, $retriable:literal, $class:ident,
         $summary:literal, $action:literal;)+) => {
         /// Why a request was refused or failed.
         ///
@@ -67,8 +67,8 @@ macro_rules! codes {
             }
 
             /// Whether the same request may succeed later without anybody changing it.
-            pub const fn is_retryable(self) -> bool {
-                match self { $(Self::$variant => $retryable),+ }
+            pub const fn is_retriable(self) -> bool {
+                match self { $(Self::$variant => $retriable),+ }
             }
 
             /// What a script should make of it.

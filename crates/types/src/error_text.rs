@@ -113,7 +113,7 @@ pub fn error_text(code: ErrorCode) -> String {
         code.name(),
         code.summary(),
         code.action(),
-        if code.is_retryable() { "yes" } else { "no" },
+        if code.is_retriable() { "yes" } else { "no" },
     )
 }
 
@@ -126,7 +126,7 @@ pub fn errors_page() -> String {
          | code | name | retry | exit | means | what to do |\n|---|---|---|---|---|---|\n",
     );
     for code in ErrorCode::ALL {
-        let retry = if code.is_retryable() { "yes" } else { "no" };
+        let retry = if code.is_retriable() { "yes" } else { "no" };
         page += &format!(
             "| {code} | {} | {retry} | {} | {} | {} |\n",
             code.name(),

@@ -147,7 +147,7 @@ fn cluster_security_storage() -> Vec<Key> {
         key!(
             storage.disk_block_watermark,
             watermark(),
-            "Less free space than this refuses produce requests with a retryable error, while reads, retention and \
+            "Less free space than this refuses produce requests with a retriable error, while reads, retention and \
              deletes go on. One per cent counts for at most 2 GiB."
         ),
         key!(

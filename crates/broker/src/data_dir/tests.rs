@@ -78,8 +78,8 @@ fn other_owners_foreign_files_and_newer_formats_are_refused() {
         "a refusal changes nothing"
     );
 
-    write(&*disk, "/home/notes.txt", "mine");
-    let foreign = DataDir::open(Arc::clone(&disk), &config("/home")).unwrap_err();
+    write(&*disk, "/other/notes.txt", "mine");
+    let foreign = DataDir::open(Arc::clone(&disk), &config("/other")).unwrap_err();
     assert!(matches!(foreign, DataDirError::Foreign { ref entry, .. } if entry == "notes.txt"), "{foreign}");
 
     write(&*disk, "/newer/directory.toml", "format_version = 2\nshape = \"unknown\"\n");

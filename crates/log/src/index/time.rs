@@ -95,7 +95,7 @@ mod tests {
         let index = index(&[(10, 2), (20, 5)]);
         let base = Offset::new(100).unwrap();
         let offset = |target| offset_before(&index, base, TimestampMs(target)).get();
-        // 10 is reached at 102 at the latest, perhaps in an earlier record of that batch.
+        // 10 is reached at 102 or before, perhaps in an earlier record of that batch.
         assert_eq!([offset(5), offset(10), offset(11), offset(20), offset(21)], [100, 100, 102, 102, 105]);
     }
 

@@ -289,9 +289,9 @@ proptest! {
             prop_assert_eq!(partition.epoch().map(|epoch| epoch.get()), model.leading);
             prop_assert_eq!(partition.waiting(), model.waiting.len());
             prop_assert!(partition.waiting() == 0 || partition.epoch().is_some());
-            let earliest = model.waiting.values().map(|one| one.deadline).min();
-            prop_assert_eq!(partition.next_deadline().is_some(), earliest.is_some());
-            prop_assert!(partition.next_deadline().map(|next| next.0) <= earliest, "too late");
+            let soonest = model.waiting.values().map(|one| one.deadline).min();
+            prop_assert_eq!(partition.next_deadline().is_some(), soonest.is_some());
+            prop_assert!(partition.next_deadline().map(|next| next.0) <= soonest, "too late");
             let cursors = partition.cursors();
             prop_assert_eq!(cursors.high_watermark().get(), seen.watermark);
             prop_assert_eq!(
