@@ -147,6 +147,7 @@ impl Engine {
             clean: true,
             tail_bytes,
             own: self.config.node.id,
+            metrics: Arc::clone(&self.metrics),
         };
         let (commits, clock, topic) = (self.commits.clone(), self.clock, Arc::clone(topic));
         let opened = self.off_network(move || {

@@ -4,6 +4,7 @@ mod clock;
 mod commit;
 mod controller;
 mod housekeeping;
+mod identity;
 mod opening;
 mod partition_dirs;
 mod reads;

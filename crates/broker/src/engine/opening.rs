@@ -21,8 +21,8 @@ use super::{
     Clock, Controller, Engine, EngineContext, OFF_NETWORK_MAX, Replica, Topic, Topics,
     commit::{self, CommitQueue},
     housekeeping,
+    identity::ReplicaIdentity,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
-    replica::ReplicaIdentity,
 };
 use crate::{
     config::{Advertise, BrokerConfig},
@@ -73,6 +73,7 @@ pub(super) struct Place {
     pub(super) tail_bytes: u64,
     /// This broker.
     pub(super) own: BrokerId,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Opens the log of one partition, and leads it.
@@ -91,6 +92,7 @@ pub(super) fn open_replica(
         index,
         own: place.own,
         replicas: partition.map_or_else(|| [place.own].into(), |partition| Arc::clone(&partition.replicas)),
+        metrics: Some(place.metrics.data.topic(topic.name())),
     };
     let epoch = partition.map_or(LeaderEpoch::ZERO, |partition| partition.leader_epoch);
     let (log, report) = open_log(place, &identity, config, clock)?;
@@ -124,6 +126,7 @@ impl Engine {
             clean,
             tail_bytes: 0,
             own: config.node.id,
+            metrics: Arc::clone(&metrics),
         };
         let commits = CommitQueue::new();
         let commit_thread = commit::spawn(commits.clone(), Arc::clone(&disk), clock, Arc::clone(&metrics))
@@ -203,6 +206,7 @@ fn metadata_identity(own: BrokerId) -> ReplicaIdentity {
         index: PartitionIndex(0),
         own,
         replicas: [own].into(),
+        metrics: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_api::Refusal;
+use corduroy_batch::BatchHeader;
 use corduroy_log::ReadCursor;
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
 
@@ -78,9 +79,13 @@ impl Engine {
             self.metrics.storage.tail_cache(CacheResult::Hit).inc();
             plan.perform()
         };
-        let batches = batches.map_err(|error| refusals::read(replica, &error, cursors))?;
+        let batches = batches.map_err(|error| refusals::read(replica.identity(), &error, cursors))?;
         if strict && batches.bytes.len() > max_bytes as usize {
             return Ok(fetched);
+        }
+        if let Some(metrics) = replica.metrics() {
+            metrics.bytes_out.inc_by(batches.bytes.len() as u64);
+            metrics.records_out.inc_by(record_count(&batches.bytes));
         }
         fetched.next_offset = batches.next_offset;
         fetched.hint = Some(batches.next);
@@ -100,7 +105,7 @@ impl Engine {
         let plan = replica.with_log(|log, high_watermark| log.plan_time_lookup(time, high_watermark));
         let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
         let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| refusals::read(replica, &error, replica.cursors()))?;
+        let found = found.map_err(|error| refusals::read(replica.identity(), &error, replica.cursors()))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
     }
 
@@ -115,7 +120,18 @@ impl Engine {
         let plan = replica.with_log(|log, high_watermark| log.plan_max_timestamp_lookup(high_watermark));
         let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
         let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| refusals::read(replica, &error, replica.cursors()))?;
+        let found = found.map_err(|error| refusals::read(replica.identity(), &error, replica.cursors()))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
     }
+}
+
+/// Records in whole batches, by their headers.
+fn record_count(mut batches: &[u8]) -> u64 {
+    let mut records = 0;
+    while let Ok(header) = BatchHeader::parse(batches) {
+        records += u64::from(header.record_count);
+        let bytes = usize::try_from(header.total_bytes()).unwrap_or(usize::MAX);
+        batches = batches.get(bytes..).unwrap_or_default();
+    }
+    records
 }

@@ -5,7 +5,7 @@ use corduroy_log::{AppendError, ReadError};
 use corduroy_partition::UnknownReason;
 use corduroy_types::{ErrorCode, Outcome, TopicName};
 
-use super::{Replica, replica::ReplicaCursors};
+use super::identity::{ReplicaCursors, ReplicaIdentity};
 
 pub(super) fn stopping() -> Refusal {
     Refusal::new(ErrorCode::ShuttingDown, "the broker stopped before the append was acknowledged")
@@ -16,13 +16,13 @@ pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
     Refusal::new(ErrorCode::TopicNotFound, format!("topic {topic} was deleted"))
 }
 
-pub(super) fn not_leading(replica: &Replica, refusal: &corduroy_partition::Refusal) -> Refusal {
-    let text = format!("{}/{}: {refusal}", replica.topic(), replica.index());
+pub(super) fn not_leading(of: &ReplicaIdentity, refusal: &corduroy_partition::Refusal) -> Refusal {
+    let text = format!("{of}: {refusal}");
     Refusal::new(refusal.code(), text).with_outcome(Outcome::NotWritten)
 }
 
-pub(super) fn unknown(replica: &Replica, reason: &UnknownReason) -> Refusal {
-    let text = format!("{}/{}: {reason}", replica.topic(), replica.index());
+pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
+    let text = format!("{of}: {reason}");
     Refusal::new(reason.code(), text).with_outcome(Outcome::Unknown)
 }
 
@@ -35,14 +35,14 @@ pub(super) fn append(error: &AppendError) -> Refusal {
     Refusal::new(code, error.to_string()).with_outcome(Outcome::NotWritten)
 }
 
-pub(super) fn read(replica: &Replica, error: &ReadError, cursors: ReplicaCursors) -> Refusal {
+pub(super) fn read(of: &ReplicaIdentity, error: &ReadError, cursors: ReplicaCursors) -> Refusal {
     match error {
         ReadError::BelowStart { from, .. } | ReadError::AboveEnd { from, .. } => {
             let ReplicaCursors { log_start, high_watermark, .. } = cursors;
-            out_of_range(replica, *from, log_start, high_watermark)
+            out_of_range(of, *from, log_start, high_watermark)
         }
         ReadError::Corrupt { next_good, .. } => {
-            tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %error, "damaged bytes");
+            tracing::error!(event = "B0206", topic = %of.topic, partition = %of.index, %error, "damaged bytes");
             let mut refusal = Refusal::new(ErrorCode::Corrupt, error.to_string());
             refusal.next_good_offset = *next_good;
             refusal
@@ -53,15 +53,12 @@ pub(super) fn read(replica: &Replica, error: &ReadError, cursors: ReplicaCursors
 
 /// `OFFSET_OUT_OF_RANGE` with the range there is.
 pub(crate) fn out_of_range(
-    replica: &Replica,
+    of: &ReplicaIdentity,
     offset: corduroy_types::Offset,
     start: corduroy_types::Offset,
     end: corduroy_types::Offset,
 ) -> Refusal {
-    let text = format!(
-        "offset {offset} of {}/{} is out of range: records {start} to {end} (exclusive) can be read",
-        replica.topic(),
-        replica.index()
-    );
+    let text =
+        format!("offset {offset} of {of} is out of range: records {start} to {end} (exclusive) can be read");
     Refusal::new(ErrorCode::OffsetOutOfRange, text).with_range(start, end)
 }

@@ -18,19 +18,17 @@ use corduroy_log::{
     Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
-use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use super::{clock::Clock, commit::CommitQueue, refusals};
-
-/// Where a partition begins and ends, as one look at it under its lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReplicaCursors {
-    pub(crate) log_start: Offset,
-    pub(crate) high_watermark: Offset,
-    pub(crate) log_end: Offset,
-}
+use super::{
+    clock::Clock,
+    commit::CommitQueue,
+    identity::{ReplicaCursors, ReplicaIdentity},
+    refusals,
+};
+use crate::metrics::TopicMetrics;
 
 /// What an acknowledgement says.
 #[derive(Debug, Clone, Copy)]
@@ -57,17 +55,6 @@ impl PendingAck {
     pub(crate) async fn acknowledged(self) -> Result<Ack, Refusal> {
         self.answer.await.unwrap_or_else(|_| Err(refusals::stopping()))
     }
-}
-
-/// What a replica is made with.
-pub(crate) struct ReplicaIdentity {
-    pub(crate) topic: TopicName,
-    pub(crate) topic_id: TopicId,
-    pub(crate) index: PartitionIndex,
-    /// This broker.
-    pub(crate) own: BrokerId,
-    /// The replica set; this broker is in it.
-    pub(crate) replicas: Arc<[BrokerId]>,
 }
 
 /// One partition on this broker.
@@ -125,6 +112,14 @@ impl Replica {
         &self.identity.topic
     }
 
+    pub(crate) fn metrics(&self) -> Option<&TopicMetrics> {
+        self.identity.metrics.as_deref()
+    }
+
+    pub(crate) fn identity(&self) -> &ReplicaIdentity {
+        &self.identity
+    }
+
     pub(crate) fn topic_id(&self) -> TopicId {
         self.identity.topic_id
     }
@@ -165,7 +160,8 @@ impl Replica {
     ) -> Result<PendingAck, Refusal> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let epoch = state.partition.check_produce(None).map_err(|e| refusals::not_leading(self, &e))?;
+        let epoch =
+            state.partition.check_produce(None).map_err(|e| refusals::not_leading(&self.identity, &e))?;
         let log = state.log.as_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
         let appended = log.append(batch, epoch, clock.now()).map_err(|e| refusals::append(&e))?;
         let counted_end = log.cursors().counted_end();
@@ -243,7 +239,7 @@ impl Replica {
                                 durable_replicas: ack.durable_replicas,
                                 leader_epoch: ack.epoch,
                             })
-                            .map_err(|reason| refusals::unknown(self, &reason));
+                            .map_err(|reason| refusals::unknown(&self.identity, &reason));
                         // Whoever asked may have gone: the append stands all the same.
                         let _asker_gone = waiting.send(answer);
                     }
@@ -301,7 +297,7 @@ impl Replica {
         };
         let plan = log
             .plan_read_at(at, max_bytes, high_watermark)
-            .map_err(|error| refusals::read(self, &error, cursors))?;
+            .map_err(|error| refusals::read(&self.identity, &error, cursors))?;
         Ok((plan, cursors))
     }
 

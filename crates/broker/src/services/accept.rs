@@ -2,26 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use corduroy_api::{Refusal, acks_from_wire, v1};
-use corduroy_batch::{AppendRules, Batch, TimestampType, ValidBatch, validate_for_append};
+use corduroy_batch::TimestampType;
 use corduroy_types::{Acks, ErrorCode, Outcome, TimestampMs};
 use tokio::sync::OwnedSemaphorePermit;
 use v1::produce_request::Payload;
 
-use super::{Shared, lookup, plain};
-use crate::engine::{Engine, PendingAck, Replica, Topic};
+use super::{
+    Shared,
+    check::{self, Checked},
+    lookup, plain,
+};
+use crate::engine::{Engine, PendingAck, Topic};
 
 const TIMEOUT_MS_DEFAULT: u32 = 30_000;
 const TIMEOUT_MS_MAX: u32 = 3_600_000;
-
-/// One batch, checked, on its way into one partition.
-pub(super) struct Checked {
-    pub(super) replica: Arc<Replica>,
-    pub(super) batch: Batch,
-    /// Which records of a plain request these are; empty for all.
-    pub(super) record_indexes: Vec<u32>,
-}
 
 /// A request whose batches are in the log's memory, waiting for their acknowledgements.
 pub(super) struct Accepted {
@@ -49,19 +44,30 @@ pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) ->
     let acks = acks_from_wire(acks)?;
     let timeout = timeout(timeout_ms)?;
     let topic = lookup::topic(&engine, &topic, &topic_id)?;
+    let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
+    let (bytes, checked) = check(&engine, &topic, partition, payload).await.inspect_err(refused)?;
+    let memory = shared.produce_memory(bytes).await?;
+    append_all(&engine, &topic, checked, acks, timeout, memory).inspect_err(refused)
+}
+
+/// Checks what is to be appended; returns its bytes and its parts.
+async fn check(
+    engine: &Arc<Engine>,
+    topic: &Arc<Topic>,
+    partition: Option<u32>,
+    payload: Option<Payload>,
+) -> Result<(usize, Vec<Checked>), Refusal> {
     engine.check_writable()?;
-    let (bytes, checked) = match payload {
+    match payload {
         Some(Payload::Batch(batch)) => {
             let partition = partition
                 .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "partition: required with a batch"))?;
-            let replica = lookup::replica(&topic, partition)?;
-            (batch.len(), vec![check_batch(&engine, &topic, replica, batch).await?])
+            let replica = lookup::replica(topic, partition)?;
+            Ok((batch.len(), vec![check::raw_batch(engine, topic, replica, batch).await?]))
         }
-        Some(Payload::Records(records)) => plain::check_records(&engine, &topic, partition, records)?,
-        None => return Err(Refusal::new(ErrorCode::InvalidRequest, "payload: neither batch nor records")),
-    };
-    let memory = shared.produce_memory(bytes).await?;
-    append_all(&engine, &topic, checked, acks, timeout, memory)
+        Some(Payload::Records(records)) => plain::check_records(engine, topic, partition, records),
+        None => Err(Refusal::new(ErrorCode::InvalidRequest, "payload: neither batch nor records")),
+    }
 }
 
 fn timeout(timeout_ms: u32) -> Result<Duration, Refusal> {
@@ -73,34 +79,6 @@ fn timeout(timeout_ms: u32) -> Result<Duration, Refusal> {
             format!("timeout_ms: {timeout_ms} is above {TIMEOUT_MS_MAX}"),
         )),
     }
-}
-
-/// Parses and checks a raw batch, off the network threads where it has to be decompressed.
-async fn check_batch(
-    engine: &Arc<Engine>,
-    topic: &Arc<Topic>,
-    replica: Arc<Replica>,
-    bytes: Bytes,
-) -> Result<Checked, Refusal> {
-    let now = engine.clock().now();
-    let rules = topic.append_rules();
-    let batch = Batch::parse(bytes).map_err(refuse_batch)?;
-    let compressed = batch.header().compression() != corduroy_batch::Compression::None;
-    let batch = if compressed && rules.validate_compressed {
-        engine.off_network(move || validate(&batch, &rules, now)).await??
-    } else {
-        validate(&batch, &rules, now)?
-    };
-    Ok(Checked { replica, batch, record_indexes: Vec::new() })
-}
-
-/// The leader's checks; where the topic has LogAppendTime, the batch that comes back carries the broker's time.
-pub(super) fn validate(batch: &Batch, rules: &AppendRules, now: TimestampMs) -> Result<Batch, Refusal> {
-    validate_for_append(batch, rules, now).map(ValidBatch::into_batch).map_err(refuse_batch)
-}
-
-pub(super) fn refuse_batch(error: corduroy_batch::BatchError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
 }
 
 /// Appends every part. From the first append on, a failure leaves the whole request unknown.

@@ -181,17 +181,23 @@ impl Session {
                 return Ok(false);
             }
             Ok(mut fetched) => {
-                source.next = fetched.next_offset;
                 source.hint = fetched.hint.take();
                 let (topic, partition) = (source.topic.as_str(), source.partition);
-                fetch::fetched_partition(&self.engine, topic, partition, from, fetched, self.plain).await
+                let range = from..source.until.unwrap_or(Offset::MAX).min(fetched.high_watermark);
+                fetch::fetched_partition(&self.engine, topic, partition, range, fetched, self.plain).await
             }
             Err(refusal) => Err(refusal),
         };
-        let answer = answer.unwrap_or_else(|refusal| {
-            source.finished = true;
-            fetch::failed(&source.topic, source.partition, refusal)
-        });
+        let answer = match answer {
+            Ok(answer) => {
+                source.next = Offset::new(answer.next_offset).unwrap_or(from);
+                answer
+            }
+            Err(refusal) => {
+                source.finished = true;
+                fetch::failed(&source.topic, source.partition, refusal)
+            }
+        };
         let (answer, permit) = fetch::with_permit(message(answer, source.finished), permit);
         place.send((Ok(answer), permit));
         Ok(true)

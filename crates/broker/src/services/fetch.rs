@@ -1,7 +1,8 @@
 //! `Fetch`: one answer from some partitions, waiting for bytes if there are none yet.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use corduroy_api::{Refusal, offset_from_wire, v1};
 use corduroy_batch::DecompressLimits;
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset};
@@ -149,7 +150,9 @@ async fn read_all(
             Ok(fetched) => {
                 total += fetched.bytes.len();
                 left = left.saturating_sub(fetched.bytes.len());
-                answers.push(fetched_partition(engine, topic, *partition, place.from, fetched, plain).await?);
+                let range = place.from..fetched.high_watermark;
+                let answer = fetched_partition(engine, topic, *partition, range, fetched, plain).await;
+                answers.push(answer.unwrap_or_else(|refusal| failed(topic, *partition, refusal)));
             }
             Err(refusal) => answers.push(failed(topic, *partition, refusal)),
         }
@@ -168,21 +171,22 @@ pub(super) fn failed(topic: &str, partition: u32, refusal: Refusal) -> v1::Fetch
     }
 }
 
-/// Puts what was read into an answer, as batches or as plain records.
+/// Puts what was read into an answer, as whole batches or as the plain records of `range`.
 pub(super) async fn fetched_partition(
     engine: &Arc<Engine>,
     topic: &str,
     partition: u32,
-    from: Offset,
+    range: Range<Offset>,
     fetched: Fetched,
     plain: bool,
 ) -> Result<v1::FetchedPartition, Refusal> {
     let Fetched { bytes, next_offset, log_start, high_watermark, leader_epoch, .. } = fetched;
-    let (batches, records) = if plain && !bytes.is_empty() {
-        let convert = move || plain::to_records(bytes, from, high_watermark, DecompressLimits::default());
-        (bytes::Bytes::new(), engine.off_network(convert).await??)
+    let (batches, records, next_offset) = if plain && !bytes.is_empty() {
+        let convert = move || plain::to_records(bytes, range.start, range.end, DecompressLimits::default());
+        let (records, next_offset) = engine.off_network(convert).await??;
+        (Bytes::new(), records, next_offset)
     } else {
-        (bytes, Vec::new())
+        (bytes, Vec::new(), next_offset)
     };
     Ok(v1::FetchedPartition {
         topic: topic.to_owned(),

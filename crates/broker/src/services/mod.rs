@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod check;
 mod cluster;
 mod configs;
 mod consume;

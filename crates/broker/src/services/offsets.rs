@@ -61,7 +61,7 @@ pub(super) async fn resolve(
         Spec::Offset(offset) => {
             let offset = offset_from_wire("offset", offset)?;
             if offset < start || offset > cursors.log_end {
-                return Err(out_of_range(replica, offset, start, end));
+                return Err(out_of_range(replica.identity(), offset, start, end));
             }
             return Ok(Resolved { offset, timestamp: None });
         }

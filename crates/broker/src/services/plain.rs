@@ -9,8 +9,14 @@ use corduroy_batch::{
 };
 use corduroy_types::{ErrorCode, Offset, TimestampMs};
 
-use super::{accept::Checked, accept::refuse_batch, accept::validate, lookup};
+use super::{
+    check::{Checked, refuse_batch, validate},
+    lookup,
+};
 use crate::engine::{Engine, Topic};
+
+/// About the most bytes of decompressed records in one answer; one batch may alone be more.
+const PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Groups records by partition and builds a batch for each, checking everything before anything is appended.
 ///
@@ -106,23 +112,37 @@ fn too_large(record: &v1::Record, index: u32, max_bytes: u32) -> Refusal {
     }
 }
 
-/// Turns stored batches into plain records, from `from` on and below `upper`.
+/// Turns stored batches into plain records, from `from` on and below `upper`; returns them with the offset at which
+/// to go on.
+///
+/// Stops after the batch with which the records exceed [`PLAIN_BYTES_MAX`], because a little that was read may be
+/// much when it is decompressed.
 ///
 /// # Errors
-/// `CORRUPT` or a decompression error names the batch; nothing before it is lost to the caller, who can read up to
-/// it with smaller bounds.
+/// A batch that cannot be decompressed within `limits`, where it is the first one.
 pub(super) fn to_records(
     mut batches: Bytes,
     from: Offset,
     upper: Offset,
     limits: DecompressLimits,
-) -> Result<Vec<v1::Record>, Refusal> {
+) -> Result<(Vec<v1::Record>, Offset), Refusal> {
     let mut out = Vec::new();
-    while let Some(batch) = Batch::parse_prefix(&mut batches).map_err(refuse_batch)? {
+    let mut next = from;
+    let mut plain_bytes = 0;
+    while plain_bytes <= PLAIN_BYTES_MAX
+        && let Some(batch) = Batch::parse_prefix(&mut batches).map_err(refuse_batch)?
+    {
+        let batch_end = batch.header().next_offset().min(upper).max(next);
         if batch.header().attributes.is_control() {
+            next = batch_end;
             continue;
         }
-        let records = batch.records(limits).map_err(refuse_batch)?;
+        let records = match batch.records(limits) {
+            Ok(records) => records,
+            Err(_) if next > from => return Ok((out, next)),
+            Err(error) => return Err(refuse_batch(error)),
+        };
+        plain_bytes += records.buffer().len();
         for record in records.iter() {
             let record = record.map_err(refuse_batch)?;
             if record.offset < from || record.offset >= upper {
@@ -137,8 +157,9 @@ pub(super) fn to_records(
                 offset: record.offset.get(),
             });
         }
+        next = batch_end;
     }
-    Ok(out)
+    Ok((out, next))
 }
 
 fn plain_headers(records: &corduroy_batch::Records, headers: corduroy_batch::Headers<'_>) -> Vec<v1::Header> {

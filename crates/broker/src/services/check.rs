@@ -1,0 +1,46 @@
+//! What the leader checks of a batch before it is appended.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corduroy_api::Refusal;
+use corduroy_batch::{AppendRules, Batch, Compression, ValidBatch, validate_for_append};
+use corduroy_types::TimestampMs;
+
+use crate::engine::{Engine, Replica, Topic};
+
+/// One batch, checked, on its way into one partition.
+pub(super) struct Checked {
+    pub(super) replica: Arc<Replica>,
+    pub(super) batch: Batch,
+    /// Which records of a plain request these are; empty for all.
+    pub(super) record_indexes: Vec<u32>,
+}
+
+/// Parses and checks a raw batch, off the network threads where it has to be decompressed.
+pub(super) async fn raw_batch(
+    engine: &Arc<Engine>,
+    topic: &Arc<Topic>,
+    replica: Arc<Replica>,
+    bytes: Bytes,
+) -> Result<Checked, Refusal> {
+    let now = engine.clock().now();
+    let rules = topic.append_rules();
+    let batch = Batch::parse(bytes).map_err(refuse_batch)?;
+    let compressed = batch.header().compression() != Compression::None;
+    let batch = if compressed && rules.validate_compressed {
+        engine.off_network(move || validate(&batch, &rules, now)).await??
+    } else {
+        validate(&batch, &rules, now)?
+    };
+    Ok(Checked { replica, batch, record_indexes: Vec::new() })
+}
+
+/// The leader's checks; where the topic has LogAppendTime, the batch that comes back carries the broker's time.
+pub(super) fn validate(batch: &Batch, rules: &AppendRules, now: TimestampMs) -> Result<Batch, Refusal> {
+    validate_for_append(batch, rules, now).map(ValidBatch::into_batch).map_err(refuse_batch)
+}
+
+pub(super) fn refuse_batch(error: corduroy_batch::BatchError) -> Refusal {
+    Refusal::new(error.code(), error.to_string())
+}
