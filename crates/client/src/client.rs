@@ -15,16 +15,21 @@ use crate::{
 /// Cheap to clone; clones share two connections (one for records, one for everything else), which are made anew
 /// whenever they break.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
 /// use corduroy_client::{Client, NewTopic, Record};
 ///
-/// let client = Client::builder("http://127.0.0.1:9480").connect().await?;
+/// # let url = broker.url();
+/// // `url` is "http://127.0.0.1:9480", say.
+/// let client = Client::builder(url).connect().await?;
 /// client.admin().create_topic(NewTopic::named("orders").partitions(3)).if_not_exists().await?;
 ///
 /// let producer = client.producer().build().await?;
 /// let meta = producer.send(Record::to("orders").key("alice").value("1 book")).await?;
 /// println!("partition {} offset {}", meta.partition, meta.offset);
+/// # assert_eq!(meta.offset.get(), 0);
 /// # Ok(())
 /// # }
 /// ```

@@ -86,7 +86,7 @@ impl BrokerUrl {
             _ => return Err(invalid(format!("{shown} has a scheme other than http"))),
         }
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
-            return Err(invalid(format!("{shown} has no port")).with_hint(
+            return Err(invalid(format!("{shown} has no port from 1 to 65535")).with_hint(
                 "Write it as http://HOST:PORT; a broker listens on port 9480 unless it was told otherwise.",
             ));
         };
@@ -125,7 +125,7 @@ mod tests {
             ("http://x:1/path", "path"),
             ("http://x:1,", "empty"),
             ("http://me@x:1", "user name"),
-            ("http://x:99999", "URL"),
+            ("http://x:99999", "no port"),
         ] {
             let error = BrokerUrls::from(bad).parse().unwrap_err();
             assert!(error.to_string().contains(says), "{bad}: {error}");

@@ -1,4 +1,5 @@
 //! The client against the real engine, in this process and in memory.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::{collections::HashMap, time::Duration};
 

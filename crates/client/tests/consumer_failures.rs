@@ -1,4 +1,5 @@
 //! What a consumer makes of broken streams, errors and damage.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What a producer makes of refusals, broken streams, silence and full buffers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod support;
 
@@ -70,6 +71,26 @@ async fn records_gather_while_a_batch_is_in_flight() {
     request.ack(1);
     for (n, delivery) in rest.into_iter().enumerate() {
         assert_eq!(delivery.await.unwrap().offset.get(), n as u64 + 1);
+    }
+}
+
+#[tokio::test]
+async fn with_linger_a_batch_leaves_when_it_is_old_enough_or_full() {
+    let mut fake = FakeBroker::start(1).await;
+    let builder = fake.client().producer().batch_bytes(1024);
+    let old = builder.clone().linger(Duration::from_millis(20)).build().await.unwrap();
+    let _delivery = old.enqueue(Record::to("t").value("1")).await.unwrap();
+    let _second = old.enqueue(Record::to("t").value("2")).await.unwrap();
+    assert_eq!(fake.request().await.values()[0], "1");
+    let full = builder.linger(Duration::from_secs(3600)).build().await.unwrap();
+    let _first = full.enqueue(large(0)).await.unwrap();
+    let _second = full.enqueue(large(1)).await.unwrap();
+    loop {
+        let values = fake.request().await.values();
+        if values[0].len() > 1 {
+            assert_eq!(number(&values[0]), 0);
+            break;
+        }
     }
 }
 
@@ -273,7 +294,7 @@ async fn a_full_buffer_pushes_back_and_loses_nothing() {
     drop(dropped);
     let waiting = tokio::spawn({
         let (producer, last) = (producer.clone(), record(accepted));
-        async move { producer.enqueue(last).await.unwrap() }
+        async move { producer.enqueue(last).await.unwrap().await.unwrap() }
     });
     let mut got = Vec::new();
     while got.len() <= accepted {
@@ -282,7 +303,7 @@ async fn a_full_buffer_pushes_back_and_loses_nothing() {
         request.ack(got.len() as u64);
         got.extend(values.iter().map(|value| number(value)));
     }
-    let last = waiting.await.unwrap().await.unwrap();
+    let last = waiting.await.unwrap();
     assert_eq!(last.offset.get(), accepted as u64);
     assert_eq!(got, (0..=accepted).collect::<Vec<_>>());
     producer.flush().await.unwrap();

@@ -25,6 +25,25 @@ use crate::{Client, ClientError};
 /// Reads are sent again when their connection broke; changes are not, because they may have taken effect. A change
 /// is a builder that is awaited: `admin.delete_topics(["a"]).validate_only().await`. With `validate_only` the broker
 /// checks everything and changes nothing.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
+/// # let client = broker.client();
+/// use corduroy_client::{ErrorCode, NewTopic};
+///
+/// let admin = client.admin();
+/// admin.create_topic(NewTopic::named("orders").partitions(3).config("retention.ms", "7d")).await?;
+/// for topic in admin.list_topics().await? {
+///     println!("{} has {} partitions", topic.name, topic.partition_count);
+/// }
+/// let error = admin.describe_topic("ordres").await.unwrap_err();
+/// assert_eq!(error.code(), ErrorCode::TopicNotFound);
+/// println!("{}: {}", error.message(), error.hint());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
     client: Client,

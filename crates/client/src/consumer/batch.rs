@@ -36,8 +36,13 @@ pub(crate) fn damaged(error: &BatchError) -> Refusal {
 ///
 /// Holds the bytes of one batch; iterating borrows from it and allocates nothing.
 ///
-/// ```no_run
-/// # async fn example(mut consumer: corduroy_client::Consumer) -> Result<(), corduroy_client::ConsumeError> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
+/// # broker.topic("orders", 1).await?;
+/// # let consumer = broker.client().consumer().topics(["orders"]);
+/// # let mut consumer = consumer.until(corduroy_client::OffsetSpec::End).build().await?;
 /// while let Some(batch) = consumer.next_records().await.transpose()? {
 ///     for record in &batch {
 ///         let record = record?;

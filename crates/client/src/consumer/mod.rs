@@ -42,8 +42,12 @@ use crate::{ClientError, OffsetSpec, client::Shared};
 /// error. A lost connection is no error: reading goes on from the position, nothing is skipped and nothing comes
 /// twice. Dropping any of its futures loses no record.
 ///
-/// ```no_run
-/// # async fn example(client: corduroy_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
+/// # broker.topic("orders", 3).await?;
+/// # let client = broker.client();
 /// use corduroy_client::OffsetSpec;
 ///
 /// let mut consumer = client.consumer().topics(["orders"]).until(OffsetSpec::End).build().await?;

@@ -40,8 +40,12 @@ use crate::{Record, RecordRef, record::Source};
 /// Dropping the last clone does not wait: what was accepted is still being sent, as long as the runtime lives.
 /// [`close`](Self::close) waits, and hands back what was not delivered.
 ///
-/// ```no_run
-/// # async fn example(client: corduroy_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
+/// # broker.topic("lines", 1).await?;
+/// # let client = broker.client();
 /// use corduroy_client::Record;
 ///
 /// let producer = client.producer().build().await?;
@@ -51,6 +55,7 @@ use crate::{Record, RecordRef, record::Source};
 /// }
 /// producer.flush().await?;
 /// producer.close(std::time::Duration::from_secs(5)).await?;
+/// # assert_eq!(broker.records("lines").await?.len(), 3);
 /// # Ok(())
 /// # }
 /// ```

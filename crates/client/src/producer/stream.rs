@@ -220,3 +220,27 @@ impl ProduceStream {
         StreamEvent::Broken { refusal, last_sent }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_not_left_when_the_stream_breaks_never_will() {
+        let (requests, receiver) = mpsc::channel(4);
+        let gate = Arc::new(Gate::default());
+        let mut outgoing = Outgoing { requests: receiver, gate: Arc::clone(&gate) };
+        for correlation_id in 1..=3 {
+            requests
+                .send(v1::ProduceRequest { correlation_id, ..v1::ProduceRequest::default() })
+                .await
+                .unwrap();
+        }
+        assert_eq!(outgoing.next().await.unwrap().correlation_id, 1);
+        assert_eq!(outgoing.next().await.unwrap().correlation_id, 2);
+        assert_eq!(gate.close(), 2);
+        assert_eq!(outgoing.next().await, None);
+    }
+}
