@@ -1,10 +1,14 @@
 //! The `Produce` stream: ordered, pipelined, one answer to each request.
 
-use std::{pin::pin, sync::Arc, time::Instant};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Instant};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_types::Outcome;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -54,44 +58,61 @@ impl v1::produce_server::Produce for ProduceService {
 /// The receiving half of the answers is gone: the client left or its connection broke.
 struct ClientGone;
 
+/// Three things go on at once, so that none can hold up another: one request is being accepted (it may wait for memory
+/// that those before it give back), accepted ones wait for their acknowledgement, and answers wait for the client.
 async fn serve(
     shared: Arc<Shared>,
     mut requests: Streaming<v1::ProduceRequest>,
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), ClientGone> {
+    let mut accepting = pin!(Fuse::terminated());
     let mut waiting = FuturesUnordered::new();
+    // Answers hold no records: a client that does not read them costs little.
+    let mut ready = VecDeque::new();
     let mut stopping = pin!(shared.stopping());
     let mut open = true;
-    while open || !waiting.is_empty() {
+    let mut end = Ok(());
+    while open || !accepting.is_terminated() || !waiting.is_empty() || !ready.is_empty() {
+        let has_room = waiting.len() + ready.len() < IN_FLIGHT_MAX;
         tokio::select! {
             biased;
-            Some(answer) = waiting.next(), if !waiting.is_empty() => send(&answers, answer).await?,
+            place = answers.reserve(), if !ready.is_empty() => {
+                let place = place.map_err(|_| ClientGone)?;
+                if let Some(answer) = ready.pop_front() {
+                    place.send(Ok(answer));
+                }
+            }
+            Some(answer) = waiting.next(), if !waiting.is_empty() => ready.push_back(answer),
+            Begun { since, correlation_id, result } = &mut accepting, if !accepting.is_terminated() => match result {
+                Ok(accepted) => waiting.push(acknowledge(&shared, since, correlation_id, accepted)),
+                Err(refusal) => ready.push_back(refused(&shared, correlation_id, refusal)),
+            },
             // What was accepted is still answered; what was not read yet never entered the log.
             () = &mut stopping, if open => open = false,
-            request = requests.message(), if open && waiting.len() < IN_FLIGHT_MAX => match request {
-                Ok(Some(request)) => {
-                    let (began, correlation_id) = (Instant::now(), request.correlation_id);
-                    match accept(&shared, request).await {
-                        Ok(accepted) => waiting.push(acknowledge(&shared, began, correlation_id, accepted)),
-                        Err(refusal) => send(&answers, refused(&shared, correlation_id, refusal)).await?,
-                    }
-                }
+            request = requests.message(), if open && has_room && accepting.is_terminated() => match request {
+                Ok(Some(request)) => accepting.set(begin(&shared, request).fuse()),
                 Ok(None) => open = false,
-                Err(status) => {
-                    // What was accepted before still gets its answer; then the stream ends with the reason.
-                    while let Some(answer) = waiting.next().await {
-                        send(&answers, answer).await?;
-                    }
-                    return answers.send(Err(status)).await.map_err(|_| ClientGone);
-                }
+                Err(status) => (open, end) = (false, Err(status)),
             },
         }
     }
-    Ok(())
+    match end {
+        Ok(()) => Ok(()),
+        // What was accepted before has its answer; then the stream ends with the reason.
+        Err(status) => answers.send(Err(status)).await.map_err(|_| ClientGone),
+    }
 }
 
-async fn send(answers: &mpsc::Sender<Answer>, answer: v1::ProduceResponse) -> Result<(), ClientGone> {
-    answers.send(Ok(answer)).await.map_err(|_| ClientGone)
+/// A request that was accepted or refused.
+struct Begun {
+    since: Instant,
+    correlation_id: u64,
+    result: Result<Accepted, Refusal>,
+}
+
+async fn begin(shared: &Arc<Shared>, request: v1::ProduceRequest) -> Begun {
+    let (since, correlation_id) = (Instant::now(), request.correlation_id);
+    Begun { since, correlation_id, result: accept(shared, request).await }
 }
 
 /// Waits for a request's acknowledgement, and counts how it ended.
