@@ -108,8 +108,11 @@ impl Log {
         let removable = self.sealed.iter().map(|sealed| sealed.end).take_while(|sealed_end| {
             *sealed_end <= end && *sealed_end <= high_watermark && *sealed_end <= self.settled_end
         });
-        let log_start = removable.last().filter(|end| *end > self.cursors.log_start())?;
-        Some(self.removal(log_start))
+        let present = self.cursors.log_start();
+        let log_start = removable.last().map_or(present, |end| end.max(present));
+        // A segment may already lie below the log start, deleted before a round had sealed it.
+        let left = self.sealed.first().is_some_and(|sealed| sealed.end <= log_start.min(self.settled_end));
+        (log_start > present || left).then(|| self.removal(log_start))
     }
 
     /// Where the segments end whose newest record is too old, counted from the front.

@@ -1,7 +1,7 @@
 //! A crash between any two disk calls of a workload: what was acknowledged is there afterwards, what is there
 //! was appended, and opening twice gives what opening once gives.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod common;
 

@@ -268,3 +268,40 @@ fn a_segment_of_old_records_is_rolled_and_then_deleted() {
     let (log, _) = open(&disk, small_config(), false);
     assert_eq!((log.cursors().log_start(), log.cursors().log_end()), (end, end));
 }
+
+#[test]
+fn deletion_leaves_alone_what_a_round_has_still_to_seal() {
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, LogConfig { retention_ms: Some(1_000), ..small_config() }, false);
+    append(&mut log, 3);
+    commit(&mut log, &disk);
+    let end = log.cursors().counted_end();
+    assert!(
+        log.plan_retention(TimestampMs(5_000), end).is_none(),
+        "rolled, and to be sealed by the next round"
+    );
+    let removal = log.plan_delete_records(end, end).unwrap().unwrap();
+    removal.persist(&disk).unwrap();
+    let obsolete = log.apply_removal(&removal).unwrap();
+    assert_eq!(obsolete.segments(), 0);
+    obsolete.remove(&disk).unwrap();
+    log.release_idle();
+    commit(&mut log, &disk);
+    assert_eq!(log.cursors().log_start(), end);
+    let removal = log.plan_retention(TimestampMs(5_000), end).unwrap();
+    removal.persist(&disk).unwrap();
+    assert_eq!(log.apply_removal(&removal).unwrap().segments(), 1, "the next retention takes it away");
+}
+
+#[test]
+fn a_clean_close_makes_the_indexes_durable() {
+    let disk = new_disk();
+    let (log, bases) = filled(&disk);
+    log.close().unwrap();
+    let last = *bases.last().unwrap();
+    let contents = |suffix| (*disk.map(&segment_path(last, suffix)).unwrap()).as_ref().to_vec();
+    let before = (contents("index"), contents("timeindex"));
+    assert!(!before.0.is_empty() && !before.1.is_empty());
+    disk.crash();
+    assert_eq!((contents("index"), contents("timeindex")), before);
+}
