@@ -144,7 +144,7 @@ impl Active {
         self.first.get_or_insert(First { timestamp: header.max_timestamp, appended_at: now });
     }
 
-    /// Whether a batch that ends at `last_offset` has to go to a new segment (`log-format.md` §5).
+    /// Whether a batch that ends at `last_offset` has to go to a new segment (Kafka's rules, evaluated on append only).
     pub(crate) fn must_roll(
         &self,
         incoming: &BatchHeader,

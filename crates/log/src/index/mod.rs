@@ -1,9 +1,8 @@
 //! The two indexes of a segment, in Kafka's formats. They are caches: rebuilt from the log when in doubt.
 //!
 //! The same bytes serve in memory (active segment) and in a file (sealed one), so there is one way to read.
-//! Design page and Kafka agree that nothing may depend on them; still, both files are synced once, when their
-//! segment is sealed: a time index cut short by a power loss would look sound and make retention believe that
-//! a segment is older than it is.
+//! Nothing may depend on them; still, both files are synced once, when their segment is sealed: a time index
+//! cut short by a power loss would look sound and make retention believe that a segment is older than it is.
 
 mod build;
 pub(crate) mod offset;

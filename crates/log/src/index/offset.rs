@@ -1,6 +1,6 @@
 //! `.index`: offset → position. Eight bytes an entry, big-endian: relative offset u31, position u31.
 //!
-//! An entry maps the last offset of a batch to the position of that batch (`log-format.md` §3).
+//! An entry maps the last offset of a batch to the position of that batch (Kafka's segment index).
 
 /// Bytes of one entry.
 pub(crate) const ENTRY_BYTES: usize = 8;

@@ -1,7 +1,7 @@
 //! `.timeindex`: timestamp → offset. Twelve bytes an entry, big-endian: timestamp i64, relative offset u31.
 //!
 //! An entry says "the greatest timestamp so far, and the last offset of the batch that has it"; timestamps
-//! strictly increase, and the last entry of a sealed segment holds its greatest (`log-format.md` §3).
+//! strictly increase, and the last entry of a sealed segment holds its greatest (Kafka's time index).
 
 use corduroy_types::{Offset, TimestampMs};
 
