@@ -14,7 +14,8 @@ const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 /// HTTP/2 flow control: what a client may send before the broker has taken it.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// A body that waits for its charge holds one frame back, so frames are small beside messages.
+const FRAME_BYTES_MAX: u32 = 64 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client opened and reset before they were looked at, and streams that it broke the rules on.
 const RESET_STREAMS_MAX: usize = 64;

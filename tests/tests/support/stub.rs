@@ -74,6 +74,33 @@ pub async fn produce_until_broken(
     }
 }
 
+/// Produces unique values one request after the other until `count` more are acknowledged.
+pub async fn produce_some(
+    url: &str,
+    topic: &str,
+    partition_count: u32,
+    random: &mut Random,
+    ledger: &mut Ledger,
+    count: usize,
+) {
+    let mut client = v1::produce_client::ProduceClient::new(connect(url).await);
+    let (requests, stream) = mpsc::channel::<v1::ProduceRequest>(1);
+    let mut answers = client.produce(ReceiverStream::new(stream)).await.expect("the stream opens").into_inner();
+    let target = ledger.acknowledged() + count;
+    let mut in_flight = BTreeMap::new();
+    for correlation_id in 1.. {
+        let (request, values) = request(topic, partition_count, correlation_id, random);
+        values.iter().for_each(|value| ledger.send(value.clone()));
+        in_flight.insert(correlation_id, values);
+        requests.send(request).await.expect("the stream is open");
+        let answer = answers.message().await.expect("the stream goes on").expect("an answer");
+        settle(&mut in_flight, ledger, answer);
+        if ledger.acknowledged() >= target {
+            return;
+        }
+    }
+}
+
 fn request(
     topic: &str,
     partition_count: u32,
