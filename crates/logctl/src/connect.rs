@@ -1,14 +1,51 @@
-//! From the chosen brokers to a client.
+//! From the chosen brokers to a client, and from the client's errors to ours.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    io::{self, Write as _},
+};
 
-use corduroy_client::{Client, ClientError};
-use corduroy_types::ErrorCode;
+use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal};
+use corduroy_types::{ErrorCode, Outcome};
 use tokio::runtime::Runtime;
 
-use crate::{context::Target, error::CliError, settings::Settings};
+use crate::{
+    context::{ChosenBy, Target},
+    error::CliError,
+    exit::Exit,
+    settings::Settings,
+    ui::Ui,
+};
 
-/// The runtime that carries the client: one thread for the network beside the one that runs the command.
+/// A client and who chose its brokers.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) target: Target,
+}
+
+impl Session {
+    /// One of our errors for one of the client's, naming the brokers.
+    pub(crate) fn error(&self, error: &ClientError) -> CliError {
+        from_client(error).in_context(&self.target.describe())
+    }
+
+    /// The same about a topic: one that does not exist can be created.
+    pub(crate) fn topic_error(&self, topic: &str, error: &ClientError) -> CliError {
+        about_topic(self.error(error), topic)
+    }
+}
+
+/// The same error; where the topic does not exist, with the command that creates it.
+pub(crate) fn about_topic(mut error: CliError, topic: &str) -> CliError {
+    if error.code == ErrorCode::TopicNotFound {
+        error.hints = vec![format!("logctl topic create {topic}")];
+        error = error.with_detail("topic", topic);
+    }
+    error
+}
+
+/// The runtime that carries the client.
 ///
 /// # Errors
 /// `INTERNAL` where the system gives no thread.
@@ -20,24 +57,6 @@ pub(crate) fn runtime() -> Result<Runtime, CliError> {
         .map_err(|error| CliError::new(ErrorCode::Internal, format!("no thread can be started: {error}")))
 }
 
-/// Refuses addresses that can never be dialled.
-///
-/// # Errors
-/// `INVALID_ADDRESS`.
-pub(crate) fn check_urls(servers: &[String]) -> Result<(), CliError> {
-    let runtime = runtime()?;
-    let _entered = runtime.enter();
-    Client::builder(servers).connect_lazy().map(drop).map_err(|error| from_client(&error))
-}
-
-/// Connects once and goes away again.
-///
-/// # Errors
-/// Why no broker answered.
-pub(crate) fn try_brokers(settings: &Settings, target: &Target) -> Result<(), CliError> {
-    wait(connect(settings, target))?.map(drop)
-}
-
 /// Runs one future to its end on a runtime of its own.
 ///
 /// # Errors
@@ -46,26 +65,107 @@ pub(crate) fn wait<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(runtime()?.block_on(future))
 }
 
-/// A client of the chosen brokers that has reached one of them.
+/// The same, for a command that may leave a thread waiting for input: it goes with the process.
 ///
 /// # Errors
-/// Why none could be reached, naming who chose them.
-pub(crate) async fn connect(settings: &Settings, target: &Target) -> Result<Client, CliError> {
-    let connecting = Client::builder(target.servers.as_slice())
-        .client_id("logctl")
-        .request_timeout(settings.timeout)
-        .connect();
-    connecting.await.map_err(|error| from_client(&error).in_context(&target.describe()))
+/// As [`runtime`].
+pub(crate) fn wait_detached<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let runtime = runtime()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// Refuses addresses that can never be dialled.
+///
+/// # Errors
+/// `INVALID_ADDRESS`.
+pub(crate) fn check_urls(servers: &[String]) -> Result<(), CliError> {
+    wait(async { Client::builder(servers).connect_lazy().map(drop) })?.map_err(|error| from_client(&error))
+}
+
+/// Connects once and goes away again.
+///
+/// # Errors
+/// Why no broker answered.
+pub(crate) fn try_brokers(settings: &Settings, target: &Target) -> Result<(), CliError> {
+    wait(async { builder(settings, target).connect().await.map(drop) })?.map_err(|error| from_client(&error))
+}
+
+/// A builder for the chosen brokers.
+pub(crate) fn builder(settings: &Settings, target: &Target) -> ClientBuilder {
+    Client::builder(target.servers.as_slice()).client_id("logctl").request_timeout(settings.timeout)
+}
+
+/// A client of the chosen brokers. It connects with the first call.
+///
+/// # Errors
+/// No brokers are chosen, or their address is none.
+pub(crate) fn open(ui: &mut Ui<'_>) -> Result<Session, CliError> {
+    open_as(ui, |builder| builder)
+}
+
+fn open_as(
+    ui: &mut Ui<'_>,
+    change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Session, CliError> {
+    let target = ui.settings.target()?;
+    if target.chosen_by == ChosenBy::Nobody && ui.settings.verbosity > 0 {
+        announce_dev_broker(ui, &target);
+    }
+    let client = change(builder(ui.settings, &target)).connect_lazy();
+    let client = client.map_err(|error| from_client(&error).in_context(&target.describe()))?;
+    Ok(Session { client, target })
+}
+
+/// Says that nobody chose the broker.
+pub(crate) fn announce_dev_broker(ui: &mut Ui<'_>, target: &Target) {
+    ui.note(format!("no context set: using the broker found at {}", target.servers.join(",")));
+}
+
+/// As [`open`], for a command that changes something unless it is a dry run.
+///
+/// # Errors
+/// `READ_ONLY_CONTEXT` too.
+pub(crate) fn open_to_change(ui: &mut Ui<'_>, dry_run: bool) -> Result<Session, CliError> {
+    open_with(ui, dry_run, |builder| builder)
+}
+
+/// As [`open_to_change`], with more options of the client.
+///
+/// # Errors
+/// As [`open_to_change`].
+pub(crate) fn open_with(
+    ui: &mut Ui<'_>,
+    dry_run: bool,
+    change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Session, CliError> {
+    let session = open_as(ui, change)?;
+    match &session.target.context {
+        Some(name) if session.target.read_only && !dry_run => {
+            Err(CliError::new(ErrorCode::ReadOnlyContext, format!("context {name:?} is read-only"))
+                .in_context(&session.target.describe())
+                .with_hint("logctl context ls"))
+        }
+        _ => Ok(session),
+    }
 }
 
 /// One of our errors for one of the client's.
 pub(crate) fn from_client(error: &ClientError) -> CliError {
-    let refusal = error.refusal();
-    let mut ours = CliError::new(error.code(), error.message().to_owned()).caused_by(error);
-    if !error.hint().is_empty() {
-        ours = ours.with_hint(error.hint());
+    from_refusal(error.refusal()).caused_by(error)
+}
+
+/// One of our errors for a refusal.
+pub(crate) fn from_refusal(refusal: &Refusal) -> CliError {
+    let mut ours = CliError::new(refusal.code, refusal.message.clone());
+    if !refusal.hint.is_empty() {
+        ours = ours.with_hint(&refusal.hint);
     }
-    ours.outcome = refusal.outcome;
+    ours = tidied(ours);
+    // For a change that was refused it goes without saying.
+    let said = |outcome: &Outcome| *outcome == Outcome::Unknown || ours.exit() == Exit::Unavailable;
+    ours.outcome = refusal.outcome.filter(said);
     let offsets = [
         ("log_start", refusal.log_start),
         ("high_watermark", refusal.high_watermark),
@@ -77,4 +177,79 @@ pub(crate) fn from_client(error: &ClientError) -> CliError {
         }
     }
     ours
+}
+
+/// The same error with a suggestion at the beginning of its hint where suggestions belong.
+pub(crate) fn tidied(mut error: CliError) -> CliError {
+    if let Some((message, word)) = error.message.split_once("; did you mean \"")
+        && let Some(word) = word.strip_suffix("\"?")
+    {
+        error.did_you_mean = Some(word.to_owned());
+        error.message = message.to_owned();
+    }
+    let Some(first) = error.hints.first().cloned() else { return error };
+    let (nearest, hint) = split_hint(&first);
+    if let Some(nearest) = nearest {
+        error.did_you_mean = Some(nearest.to_owned());
+        error.hints = Some(hint.to_owned()).filter(|hint| !hint.is_empty()).into_iter().collect();
+    }
+    error
+}
+
+/// What is said of the connection while records flow: one line when it is lost, one when it works again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionNotes {
+    quiet: bool,
+}
+
+impl ConnectionNotes {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { quiet: settings.quiet || settings.json_errors() }
+    }
+
+    /// The builder of a client that tells.
+    pub(crate) fn listen(self, builder: ClientBuilder) -> ClientBuilder {
+        builder.on_event(move |event| {
+            if let Some(line) = connection_line(&event).filter(|_| !self.quiet) {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+        })
+    }
+}
+
+fn connection_line(event: &Event) -> Option<String> {
+    match event {
+        Event::Disconnected { role: ConnectionRole::Data, url, reason } => {
+            Some(format!("connection to {url} lost ({reason}); reconnecting"))
+        }
+        Event::Reconnected { role: ConnectionRole::Data, after, .. } => {
+            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            Some(format!("reconnected after {}.{}s", after_ms / 1000, after_ms % 1000 / 100))
+        }
+        _ => None,
+    }
+}
+
+/// Takes `did you mean "X"? ` off the front of a hint.
+fn split_hint(hint: &str) -> (Option<&str>, &str) {
+    let quoted = hint.strip_prefix("did you mean \"").and_then(|rest| rest.split_once("\"?"));
+    match quoted {
+        Some((word, rest)) => (Some(word), rest.trim_start()),
+        None => (None, hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggestion_in_a_hint_becomes_one() {
+        let refusal = Refusal::new(ErrorCode::TopicNotFound, "topic \"ordres\" does not exist")
+            .with_hint("did you mean \"orders\"? Create it.");
+        let error = about_topic(from_refusal(&refusal), "ordres");
+        assert_eq!(error.did_you_mean.as_deref(), Some("orders"));
+        assert_eq!(error.hints, ["logctl topic create ordres"]);
+        assert_eq!(split_hint("Retry."), (None, "Retry."));
+    }
 }

@@ -10,6 +10,11 @@
 //!
 //! Never: its own wire code; anything but data on stdout.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "an error ends the command, so it is made once and never moved in a loop"
+)]
+
 mod cli;
 mod commands;
 mod complete;
@@ -19,12 +24,16 @@ mod env;
 mod error;
 mod exit;
 mod format;
+mod input;
 mod output;
+mod progress;
 mod prompt;
 mod range;
 mod settings;
+mod signals;
 mod terminal;
 mod ui;
+mod watch;
 
 use std::{
     ffi::OsString,

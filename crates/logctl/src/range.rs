@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use corduroy_client::OffsetSpec;
 use corduroy_types::{Offset, TimestampMs, parse_duration_ms};
 use jiff::{Timestamp, civil, tz::TimeZone};
 
@@ -44,6 +45,19 @@ impl Place {
         match self {
             Self::Ago(duration_ms) => Self::Time(now.minus_ms(duration_ms)),
             other => other,
+        }
+    }
+}
+
+impl From<Place> for OffsetSpec {
+    /// A place made absolute by [`Place::at`]; a relative time that was not is the end.
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Start => Self::Start,
+            Place::End | Place::Ago(_) => Self::End,
+            Place::Offset(offset) => Self::Offset(offset),
+            Place::BeforeEnd(count) => Self::BeforeEnd(count),
+            Place::Time(time) => Self::Time(time),
         }
     }
 }
@@ -133,7 +147,7 @@ mod tests {
             "",
             "-",
             "begin",
-            "earliest",
+            "first",
             "+5",
             "1.5",
             "-1x",

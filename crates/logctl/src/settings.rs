@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) color_out: bool,
     pub(crate) color_err: bool,
     pub(crate) timeout: Duration,
+    /// The same, where somebody gave it.
+    pub(crate) given_timeout: Option<Duration>,
     pub(crate) yes: bool,
     pub(crate) can_prompt: bool,
     pub(crate) terminal: Terminal,
@@ -54,6 +56,8 @@ impl Settings {
             color_out: color(terminal.stdout_tty),
             color_err: color(terminal.stderr_tty),
             timeout: globals.timeout,
+            given_timeout: (matches.value_source("timeout") != Some(ValueSource::DefaultValue))
+                .then_some(globals.timeout),
             yes: globals.yes,
             can_prompt: terminal.can_prompt() && !globals.non_interactive,
             terminal,

@@ -12,9 +12,9 @@ pub(crate) struct Ui<'a> {
 }
 
 impl Ui<'_> {
-    /// One line on stderr, unless the user wants quiet.
+    /// One line on stderr, unless the user wants quiet, or stderr is for scripts.
     pub(crate) fn note(&mut self, text: impl AsRef<str>) {
-        if !self.settings.quiet {
+        if !self.settings.quiet && !self.settings.json_errors() {
             self.warn(text);
         }
     }

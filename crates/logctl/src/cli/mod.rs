@@ -16,7 +16,7 @@ pub(crate) use globals::{ColorChoice, GlobalArgs, MutationArgs, OutputForm, Prog
 pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs};
 pub(crate) use produce::{OnError, ProduceArgs, Report};
 pub(crate) use topic::{
-    AddPartitionsArgs, ConfigPair, CreateTopicArgs, DeleteRecordsArgs, DeleteTopicArgs, DescribeTopicArgs,
+    AddPartitionsArgs, CreateTopicArgs, DeleteRecordsArgs, DeleteTopicArgs, DescribeTopicArgs,
     ListTopicsArgs, SetConfigArgs, TopicCommand, TopicSort, UnsetConfigArgs,
 };
 pub(crate) use usage::{asked_for_json, usage_error};

@@ -1,13 +1,20 @@
 //! What commands do: one module per noun.
 
 mod completions;
+mod consume;
 mod context;
 mod explain;
+mod items;
+mod log;
+mod produce;
+mod status;
+mod topic;
 mod version;
 
 use crate::{
     cli::Command,
-    error::{CliError, Stop},
+    connect::{wait, wait_detached},
+    error::Stop,
     exit::Exit,
     ui::Ui,
 };
@@ -18,10 +25,14 @@ use crate::{
 /// Whatever stopped it.
 pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     match command {
+        Command::Status(args) => wait(status::run(&args, ui))?,
+        Command::Consume(args) => wait_detached(consume::run(&args, ui))?,
+        Command::Produce(args) => wait_detached(produce::run(&args, ui))?,
+        Command::Topic(command) => wait(topic::run(&command, ui))?,
         Command::Context(command) => context::run(&command, ui),
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Version => version::run(ui),
-        _ => Err(CliError::new(corduroy_types::ErrorCode::Unsupported, "not yet").into()),
+        Command::Log(command) => log::run(&command, ui),
     }
 }

@@ -2,7 +2,7 @@
 
 mod resolve;
 
-pub(crate) use resolve::{ChosenBy, DEV_URL, Target, resolve};
+pub(crate) use resolve::{ChosenBy, Target, resolve};
 
 use std::{
     collections::BTreeMap,
@@ -103,11 +103,6 @@ impl Store {
             fs::rename(&temporary, &self.path)
         };
         write().map_err(|error| CliError::file(&self.path, "write", &error))
-    }
-
-    /// Where the file is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// All names, in order.
@@ -229,7 +224,7 @@ mod tests {
         contexts.save().unwrap();
         let loaded = store(dir.path());
         assert_eq!(loaded.content, contexts.content);
-        let mode = fs::metadata(loaded.path()).unwrap().permissions().mode();
+        let mode = fs::metadata(&loaded.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

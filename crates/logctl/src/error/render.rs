@@ -61,7 +61,7 @@ pub(crate) fn render_json(error: &CliError) -> String {
         "kind": error.code.name(),
         "message": error.message,
         "hint": hint,
-        "retriable": error.code.is_retryable(),
+        "retriable": error.code.is_retriable(),
         "details": details,
     }});
     format!("{object}\n")

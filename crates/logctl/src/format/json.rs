@@ -25,6 +25,17 @@ pub(crate) fn write_json(record: &RecordView<'_>, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends one lossless object and a newline for a record that was not sent: its partition says where to go.
+pub(crate) fn write_unsent(record: &RecordView<'_>, out: &mut Vec<u8>) {
+    let _ =
+        write!(out, "{{\"partition\":{},\"timestamp_ms\":{},\"key\":", record.partition, record.timestamp);
+    write_bytes_value(record.key, out);
+    out.extend_from_slice(b",\"value\":");
+    write_bytes_value(record.value, out);
+    write_headers(record, out);
+    out.extend_from_slice(b"}\n");
+}
+
 fn write_object(
     record: &RecordView<'_>,
     out: &mut Vec<u8>,

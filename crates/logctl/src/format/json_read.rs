@@ -27,7 +27,7 @@ pub(crate) enum JsonStyle {
 /// What is wrong with the line.
 pub(crate) fn read_json(line: &[u8], style: JsonStyle) -> Result<ParsedRecord<'_>, String> {
     let object: Object<'_> = serde_json::from_slice(line).map_err(|error| without_line(&error))?;
-    let Object { topic: _, partition, offset, timestamp_ms, key, value, headers } = object;
+    let Object { _topic: _, partition, offset, timestamp_ms, key, value, headers } = object;
     let value = match (value, style) {
         (JsonBytes::Other(text), JsonStyle::Inlined) => Some(Cow::Owned(text.into_bytes())),
         (JsonBytes::Other(_), JsonStyle::Lossless) => {
@@ -57,8 +57,9 @@ fn without_line(error: &serde_json::Error) -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object<'a> {
-    #[serde(default, borrow)]
-    topic: Option<Cow<'a, str>>,
+    /// Checked for being a text, and not used.
+    #[serde(default, rename = "topic", borrow)]
+    _topic: Option<Cow<'a, str>>,
     #[serde(default)]
     partition: Option<u32>,
     #[serde(default)]

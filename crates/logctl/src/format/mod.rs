@@ -14,12 +14,11 @@ mod read;
 mod reader;
 mod time;
 
-pub(crate) use json::{write_json, write_jsonl};
+pub(crate) use json::{write_json, write_jsonl, write_unsent};
 pub(crate) use json_read::{JsonStyle, read_json};
-pub(crate) use parse::FormatError;
 pub(crate) use print::PrintError;
 pub(crate) use program::{HeaderView, Program, RecordView};
-pub(crate) use read::{ParsedRecord, Read, ReadError};
+pub(crate) use read::{ParsedRecord, Read};
 pub(crate) use reader::RecordReader;
 
 use corduroy_types::ErrorCode;

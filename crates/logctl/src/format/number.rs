@@ -94,7 +94,7 @@ mod tests {
                 if write_number(value, form, &mut out) && value >= 0 {
                     prop_assert_eq!(take_number(&out, form, false), Ok(Some((value, out.len()))));
                 } else {
-                    prop_assert!(value < 0 || value > 255);
+                    prop_assert!(!(0..=255).contains(&value));
                 }
             }
         }

@@ -16,6 +16,11 @@ impl Program {
         matches!(self.items.as_slice(),
             [Item::Bytes(BytesField::Value, BytesForm::Plain), Item::Text(text)] if text.as_slice() == b"\n")
     }
+
+    /// Whether each record ends with a newline.
+    pub(crate) fn ends_with_newline(&self) -> bool {
+        matches!(self.items.last(), Some(Item::Text(text)) if text.ends_with(b"\n"))
+    }
 }
 
 /// One step of a format.

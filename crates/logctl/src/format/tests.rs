@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use corduroy_types::TimestampMs;
 use proptest::prelude::*;
 
-use super::*;
+use super::{read::ReadError, *};
 
 type OwnedHeader = (String, Option<Vec<u8>>);
 

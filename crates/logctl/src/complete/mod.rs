@@ -1,5 +1,7 @@
 //! What a shell may offer: contexts from the file, topics from the broker within a short budget.
 
+mod topics;
+
 use std::{
     ffi::{OsStr, OsString},
     io::Write,
@@ -55,7 +57,7 @@ pub(crate) fn contexts() -> ArgValueCompleter {
 
 /// Names of topics.
 pub(crate) fn topics() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(Vec::new(), typed))
+    ArgValueCompleter::new(|typed: &OsStr| matching(topics::names(), typed))
 }
 
 /// Keys of topic configs.

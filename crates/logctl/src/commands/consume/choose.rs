@@ -1,0 +1,89 @@
+//! What to read: topics, partitions, and from where to where.
+
+use corduroy_client::{Consumer, OffsetSpec};
+use corduroy_types::ErrorCode;
+use regex::Regex;
+
+use crate::{
+    cli::ConsumeArgs,
+    connect::{self, Session, about_topic},
+    error::CliError,
+    range::{Place, now},
+};
+
+/// Where to begin and where to stop, as of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) from: OffsetSpec,
+    pub(super) to: Option<OffsetSpec>,
+}
+
+/// The range of the command line.
+///
+/// # Errors
+/// A usage error for an end in the future, which no broker can know.
+pub(super) fn range(args: &ConsumeArgs) -> Result<Range, CliError> {
+    let now = now();
+    let to = args.to.map(|to| to.at(now));
+    if matches!(to, Some(Place::Time(time)) if time > now) {
+        return Err(CliError::usage("--to lies in the future, and where it will be is not known yet")
+            .with_hint("leave --to out to follow the topic, or stop at --to end"));
+    }
+    Ok(Range { from: args.from.at(now).into(), to: to.map(OffsetSpec::from) })
+}
+
+/// The topics that were named, and those that match the pattern now; each once.
+///
+/// # Errors
+/// `TOPIC_NOT_FOUND` when a pattern matches none.
+pub(super) async fn topics(args: &ConsumeArgs, session: &Session) -> Result<Vec<String>, CliError> {
+    let mut topics = args.topics.clone();
+    if let Some(pattern) = &args.pattern {
+        let whole = Regex::new(&format!("^(?:{})$", pattern.as_str()))
+            .map_err(|error| CliError::usage(format!("--pattern {:?}: {error}", pattern.as_str())))?;
+        let listed = session.client.admin().list_topics().await.map_err(|error| session.error(&error))?;
+        let matching = listed.iter().map(|topic| topic.name.as_str()).filter(|name| whole.is_match(name));
+        topics.extend(matching.map(str::to_owned));
+        if topics.is_empty() {
+            let message = format!("no topic matches {:?}", pattern.as_str());
+            return Err(CliError::new(ErrorCode::TopicNotFound, message)
+                .in_context(&session.target.describe())
+                .with_hint("logctl topic ls"));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
+    Ok(topics)
+}
+
+/// A consumer of all that.
+///
+/// # Errors
+/// As [`corduroy_client::ConsumerBuilder::build`].
+pub(super) async fn consumer(
+    args: &ConsumeArgs,
+    topics: &[String],
+    range: Range,
+    session: &Session,
+) -> Result<Consumer, CliError> {
+    let mut builder = session.client.consumer();
+    builder = if args.partitions.is_empty() {
+        builder.topics(topics).start(range.from)
+    } else {
+        let partitions = &args.partitions;
+        builder.assign(topics.iter().flat_map(|topic| {
+            partitions.iter().map(move |partition| (topic.as_str(), *partition, range.from))
+        }))
+    };
+    if let Some(to) = range.to {
+        builder = builder.until(to);
+    }
+    builder.build().await.map_err(|error| {
+        let ours = connect::from_client(&error).in_context(&session.target.describe());
+        let named = topics.iter().find(|topic| ours.message.contains(&format!("{topic:?}")));
+        match named.or(topics.first()) {
+            Some(topic) => about_topic(ours, topic),
+            None => ours,
+        }
+    })
+}

@@ -1,0 +1,176 @@
+//! `logctl consume`
+
+mod choose;
+mod printer;
+
+use std::time::Duration;
+
+use corduroy_client::{ConsumeError, Consumer, RecordBatch};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use self::printer::Printer;
+use crate::{
+    cli::{ConsumeArgs, OutputForm, ProgressForm},
+    connect::{self, Session},
+    error::{CliError, Stop},
+    exit::Exit,
+    format::RecordFormat,
+    output::human_bytes,
+    progress::{Progress, Sample},
+    signals::Interrupt,
+    ui::Ui,
+};
+
+/// Nothing came for so long: somebody may wonder.
+const WAITING_NOTE_AFTER: Duration = Duration::from_secs(2);
+/// How long an interrupted consume may take to write what it has; its reader may never read on.
+const WRITE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let format = RecordFormat::parse(args.format.as_deref().unwrap_or(default_format(ui.settings.output)))?;
+    let range = choose::range(args)?;
+    let mut interrupt = Interrupt::listen(WRITE_AFTER_SIGNAL)?;
+    let events = connect::ConnectionNotes::new(ui.settings);
+    let session = connect::open_with(ui, true, |builder| events.listen(builder))?;
+    let topics = choose::topics(args, &session).await?;
+    let mut consumer = choose::consumer(args, &topics, range, &session).await?;
+    let mut printer = Printer::new(format, args, &consumer);
+    let mut flow = Flow {
+        progress: Progress::new(ui.settings, progress_form(args, ui)),
+        waiting_note: args
+            .to
+            .is_none()
+            .then(|| format!("waiting for records in {}, at end; --to end stops there", topics.join(", "))),
+        note_at: Instant::now() + WAITING_NOTE_AFTER,
+    };
+    let ended = flow.run(&mut consumer, &mut printer, &mut interrupt, &session, ui).await;
+    flow.progress.clear();
+    printer.write_out(ui)?;
+    ui.flush()?;
+    match ended {
+        Ok(()) => ui.note(format!("{}, next offsets {}", records(&printer), printer.next_offsets())),
+        Err(Stop::Signal(exit)) => {
+            let size = human_bytes(printer.bytes());
+            ui.note(format!("{}, {size}, next offsets {}", records(&printer), printer.next_offsets()));
+            return Err(Stop::Signal(exit));
+        }
+        Err(other) => return Err(other),
+    }
+    Ok(Exit::Ok)
+}
+
+fn records(printer: &Printer) -> String {
+    let count = printer.records();
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
+}
+
+fn default_format(output: OutputForm) -> &'static str {
+    match output {
+        OutputForm::Json => "json",
+        OutputForm::Jsonl => "jsonl",
+        _ => "%v\\n",
+    }
+}
+
+/// No progress where records scroll by, and no lines for a consume that has no end.
+fn progress_form(args: &ConsumeArgs, ui: &Ui<'_>) -> Option<ProgressForm> {
+    let endless = args.to.is_none() && args.count.is_none();
+    let shows_records = ui.settings.terminal.stdout_tty;
+    let silent = shows_records || (endless && !ui.settings.terminal.stderr_tty);
+    args.progress.or(silent.then_some(ProgressForm::None))
+}
+
+type Next = Option<Result<RecordBatch, ConsumeError>>;
+
+/// What goes on beside the records.
+struct Flow {
+    progress: Progress,
+    waiting_note: Option<String>,
+    note_at: Instant,
+}
+
+impl Flow {
+    /// Prints until there is no more, enough was printed, or somebody interrupts.
+    async fn run(
+        &mut self,
+        consumer: &mut Consumer,
+        printer: &mut Printer,
+        interrupt: &mut Interrupt,
+        session: &Session,
+        ui: &mut Ui<'_>,
+    ) -> Result<(), Stop> {
+        while !printer.has_enough() {
+            if let Some(exit) = interrupt.now() {
+                return Err(Stop::Signal(exit));
+            }
+            let next = match consumer.next_records().now_or_never() {
+                Some(next) => next,
+                None => {
+                    // Nothing is at hand: whoever reads gets what there is.
+                    self.write(printer, ui)?;
+                    ui.flush()?;
+                    self.wait(consumer, printer, interrupt, ui).await?
+                }
+            };
+            match next {
+                None => return Ok(()),
+                Some(Ok(batch)) => printer.add(&batch).map_err(|error| failed(error, session))?,
+                Some(Err(error)) => return Err(unreadable(&error, session).into()),
+            }
+            if printer.is_full() {
+                self.write(printer, ui)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, printer: &mut Printer, ui: &mut Ui<'_>) -> Result<(), Stop> {
+        if ui.for_people() && !printer.is_empty() {
+            self.progress.clear();
+        }
+        printer.write_out(ui)
+    }
+
+    async fn wait(
+        &mut self,
+        consumer: &mut Consumer,
+        printer: &Printer,
+        interrupt: &mut Interrupt,
+        ui: &mut Ui<'_>,
+    ) -> Result<Next, Stop> {
+        loop {
+            let note_due = printer.records() == 0 && self.waiting_note.is_some();
+            tokio::select! {
+                biased;
+                next = consumer.next_records() => return Ok(next),
+                exit = interrupt.wait() => return Err(Stop::Signal(exit)),
+                () = tokio::time::sleep_until(self.note_at), if note_due => {
+                    if let Some(note) = self.waiting_note.take() {
+                        ui.note(note);
+                    }
+                }
+                () = self.progress.due() => {
+                    let sample = Sample { bytes: printer.bytes(), total_bytes: None, records: printer.records() };
+                    self.progress.show(sample);
+                }
+            }
+        }
+    }
+}
+
+fn failed(error: CliError, session: &Session) -> Stop {
+    error.in_context(&session.target.describe()).into()
+}
+
+/// One of our errors for a partition that cannot be read on.
+fn unreadable(error: &ConsumeError, session: &Session) -> CliError {
+    let mut ours = connect::from_refusal(error.refusal());
+    ours.message = format!("topic \"{}\" partition {}: {}", error.topic, error.partition, ours.message);
+    connect::about_topic(ours, error.topic.as_str())
+        .in_context(&session.target.describe())
+        .with_detail("topic", error.topic.as_str())
+        .with_detail("partition", error.partition.0)
+        .with_detail("offset", error.position.get())
+        .caused_by(error)
+}

@@ -1,0 +1,75 @@
+//! The data directory's lock: the same file that a broker holds while it runs.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use corduroy_types::ErrorCode;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::CliError;
+
+const LOCK_FILE: &str = "LOCK";
+/// From a segment file: partition, topic, data directory.
+const LEVELS_UP: usize = 4;
+
+/// Keeps brokers out of a data directory until it is dropped. Several of these go together: they only read.
+#[derive(Debug)]
+pub(super) struct DirLock {
+    _file: Option<File>,
+}
+
+impl DirLock {
+    /// Locks the data directory that `path` is, or lies in. A copy without a lock file needs none.
+    ///
+    /// # Errors
+    /// `DIRECTORY_IN_USE` while a broker has it, `FILE_FAILED`.
+    pub(super) fn take(path: &Path) -> Result<Self, CliError> {
+        let absolute = path.canonicalize().map_err(|error| CliError::file(path, "open", &error))?;
+        let found = absolute.ancestors().take(LEVELS_UP).find(|dir| dir.join(LOCK_FILE).is_file());
+        let Some(dir) = found else { return Ok(Self { _file: None }) };
+        let lock = dir.join(LOCK_FILE);
+        let mut file = File::open(&lock).map_err(|error| CliError::file(&lock, "open", &error))?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(dir, &mut file)),
+            Err(error) => Err(CliError::file(&lock, "lock", &io::Error::from(error))),
+        }
+    }
+}
+
+fn in_use(dir: &Path, file: &mut File) -> CliError {
+    let mut pid = String::new();
+    // For the message only.
+    let _ = file.take(32).read_to_string(&mut pid);
+    let by = match pid.trim() {
+        "" => String::new(),
+        pid => format!(" (process {pid})"),
+    };
+    CliError::new(ErrorCode::DirectoryInUse, format!("{} is in use by a broker{by}", dir.display()))
+        .with_hint("stop the broker first, or work on a copy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_is_refused_from_any_place_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("topic").join("0");
+        std::fs::create_dir_all(&inner).unwrap();
+        assert!(DirLock::take(&inner).is_ok(), "a copy has no lock");
+        std::fs::write(dir.path().join(LOCK_FILE), "4711\n").unwrap();
+        let (first, second) = (DirLock::take(&inner).unwrap(), DirLock::take(dir.path()).unwrap());
+        drop((first, second));
+        let broker = File::open(dir.path().join(LOCK_FILE)).unwrap();
+        flock(&broker, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let error = DirLock::take(&inner).unwrap_err();
+        assert_eq!(error.code, ErrorCode::DirectoryInUse);
+        assert!(error.message.contains("process 4711"), "{}", error.message);
+        assert_eq!(DirLock::take(&inner.join("none")).unwrap_err().code, ErrorCode::FileFailed);
+    }
+}

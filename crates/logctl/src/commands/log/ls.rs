@@ -1,0 +1,77 @@
+//! `logctl log ls`
+
+use corduroy_log::{RealDisk, offline};
+use serde::Serialize;
+
+use super::{from_log, places::Places};
+use crate::{
+    cli::LogDirArgs,
+    error::Stop,
+    exit::Exit,
+    output::{Cell, Column, Row, column, wide, write_rows},
+    ui::Ui,
+};
+
+#[derive(Serialize)]
+struct SegmentRow {
+    topic_id: String,
+    partition: String,
+    base_offset: u64,
+    bytes: u64,
+    has_index: bool,
+    has_time_index: bool,
+    path: String,
+}
+
+impl Row for SegmentRow {
+    const COLUMNS: &'static [Column] = &[
+        column("TOPIC-ID"),
+        column("PARTITION"),
+        column("SEGMENT"),
+        column("SIZE"),
+        column("INDEX"),
+        wide("FILE"),
+    ];
+
+    fn name(&self) -> String {
+        self.path.clone()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let index = match (self.has_index, self.has_time_index) {
+            (true, true) => "yes",
+            (false, false) => "no",
+            _ => "partly",
+        };
+        vec![
+            Cell::text(&self.topic_id),
+            Cell::text(&self.partition),
+            Cell::text(format!("{:020}", self.base_offset)),
+            Cell::Bytes(self.bytes),
+            Cell::text(index),
+            Cell::text(&self.path),
+        ]
+    }
+}
+
+pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let places = Places::of(&args.dir)?;
+    let mut rows = Vec::new();
+    for place in &places.partitions {
+        let listing = offline::list(&RealDisk, &place.path).map_err(|error| from_log(&error))?;
+        rows.extend(listing.segments.into_iter().map(|segment| SegmentRow {
+            topic_id: place.topic_id.clone(),
+            partition: place.partition.clone(),
+            base_offset: segment.base_offset.get(),
+            bytes: segment.bytes,
+            has_index: segment.has_index,
+            has_time_index: segment.has_time_index,
+            path: segment.path.display().to_string(),
+        }));
+        for name in listing.unknown_files {
+            ui.note(format!("{} is not a file of the log", place.path.join(name).display()));
+        }
+    }
+    write_rows(ui, &rows)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,116 @@
+//! `logctl log verify`
+
+use corduroy_batch::DecompressLimits;
+use corduroy_log::{
+    RealDisk,
+    offline::{self, Verification},
+};
+use corduroy_types::ErrorCode;
+use serde::Serialize;
+
+use super::{
+    dump::BATCH_BYTES_MAX,
+    from_log,
+    places::{PartitionPlace, Places},
+};
+use crate::{
+    cli::{LogDirArgs, OutputForm},
+    error::{CliError, Stop},
+    exit::Exit,
+    output::{Cell, Column, Row, column, write_rows},
+    ui::Ui,
+};
+
+#[derive(Serialize)]
+struct VerifiedRow {
+    topic_id: String,
+    partition: String,
+    segments: u64,
+    batches: u64,
+    records: u64,
+    bytes: u64,
+    findings: Vec<FindingRow>,
+}
+
+#[derive(Serialize)]
+struct FindingRow {
+    /// Whether records are lost or cannot be read; the rest is repaired when the broker starts, or harmless.
+    damage: bool,
+    message: String,
+}
+
+impl Row for VerifiedRow {
+    const COLUMNS: &'static [Column] = &[
+        column("TOPIC-ID"),
+        column("PARTITION"),
+        column("SEGMENTS"),
+        column("BATCHES"),
+        column("RECORDS"),
+        column("BYTES"),
+        column("FINDINGS"),
+    ];
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.topic_id, self.partition)
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.topic_id),
+            Cell::text(&self.partition),
+            Cell::Count(self.segments),
+            Cell::Count(self.batches),
+            Cell::Count(self.records),
+            Cell::Bytes(self.bytes),
+            Cell::Count(self.findings.len() as u64),
+        ]
+    }
+}
+
+pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let places = Places::of(&args.dir)?;
+    let mut rows = Vec::new();
+    for place in &places.partitions {
+        let verified = offline::verify(&RealDisk, &place.path, DecompressLimits::new(BATCH_BYTES_MAX))
+            .map_err(|error| from_log(&error))?;
+        rows.push(row(place, verified));
+    }
+    write_rows(ui, &rows)?;
+    let all = rows.iter().flat_map(|row| &row.findings);
+    let (count, damages) =
+        all.fold((0, 0), |(count, damages), finding| (count + 1, damages + u64::from(finding.damage)));
+    if count == 0 {
+        return Ok(Exit::Ok);
+    }
+    if matches!(ui.settings.output, OutputForm::Table | OutputForm::Wide) {
+        for finding in rows.iter().flat_map(|row| &row.findings) {
+            let severity = if finding.damage { "damage" } else { "note" };
+            ui.line(format!("{severity}: {}", finding.message))?;
+        }
+    }
+    ui.flush()?;
+    let message = format!("{count} findings, {damages} of them damage");
+    Err(CliError::new(ErrorCode::HasFindings, message)
+        .with_hint(if damages > 0 {
+            "restore the segment files that are named from a copy"
+        } else {
+            "nothing is lost: what is noted is repaired when the broker starts, or harmless"
+        })
+        .with_detail("findings", count)
+        .with_detail("damages", damages)
+        .into())
+}
+
+fn row(place: &PartitionPlace, verified: Verification) -> VerifiedRow {
+    let finding =
+        |finding: &offline::Finding| FindingRow { damage: finding.is_damage(), message: finding.to_string() };
+    VerifiedRow {
+        topic_id: place.topic_id.clone(),
+        partition: place.partition.clone(),
+        segments: verified.segments,
+        batches: verified.batches,
+        records: verified.records,
+        bytes: verified.bytes,
+        findings: verified.findings.iter().map(finding).collect(),
+    }
+}

@@ -1,0 +1,236 @@
+//! `logctl produce`
+
+mod feed;
+mod outcome;
+mod plan;
+mod sinks;
+mod tally;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use corduroy_client::{Producer, TopicDescription};
+use corduroy_types::ErrorCode;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    feed::{Feed, Halt, Meter, Skipped},
+    outcome::Ended,
+    plan::Plan,
+    sinks::{DrySink, ProducerSink},
+    tally::{FailedFile, Tally, Written},
+};
+use crate::{
+    cli::{OutputForm, ProduceArgs, Report},
+    connect::{self, Session},
+    error::{CliError, Stop},
+    exit::Exit,
+    input::Source,
+    progress::{Progress, Sample},
+    signals::Signals,
+    ui::Ui,
+};
+
+/// How long records that were read may still take when somebody interrupts.
+const FLUSH_AFTER_SIGNAL: Duration = Duration::from_secs(5);
+/// How long they may take otherwise, unless `--timeout` says so.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
+
+pub(crate) async fn run(args: &ProduceArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let plan = Plan::new(args)?;
+    let sources = Source::all(&args.files);
+    let dry_run = args.mutation.dry_run;
+    let events = connect::ConnectionNotes::new(ui.settings);
+    let session = connect::open_with(ui, dry_run, |builder| events.listen(builder))?;
+    let topic = describe(&session, &args.topic).await?;
+    let plan = plan.for_topic(&topic).map_err(|error| error.in_context(&session.target.describe()))?;
+    if sources.contains(&Source::Stdin) && ui.settings.terminal.stdin_tty {
+        ui.note("reading records from the terminal; Ctrl-D ends them");
+    }
+    if dry_run {
+        return rehearse(plan, &sources, &topic, ui);
+    }
+    send(args, plan, sources, &session, ui).await
+}
+
+async fn describe(session: &Session, topic: &str) -> Result<TopicDescription, CliError> {
+    session.client.admin().describe_topic(topic).await.map_err(|error| session.topic_error(topic, &error))
+}
+
+fn rehearse(plan: Plan, sources: &[Source], topic: &TopicDescription, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let meter = Arc::new(Meter::default());
+    let partition_count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let mut sink = DrySink { limit_bytes: plan.limit_bytes, partition_count, meter: Arc::clone(&meter) };
+    let mut feed = Feed::new(&plan, &mut sink, Arc::clone(&meter));
+    let fed = feed.run(sources);
+    let skipped = std::mem::take(&mut feed.skipped);
+    if let Err(Halt::Error(error)) = fed {
+        return Err((*error).into());
+    }
+    let records = meter.records.load(Ordering::Relaxed);
+    ui.note(format!("would send {records} records to {} (dry run)", plan.topic));
+    outcome::skipped_only(ui, records, &skipped)
+}
+
+/// What the feeding thread ends with.
+type Fed = (Result<(), Halt>, Skipped);
+
+async fn send(
+    args: &ProduceArgs,
+    plan: Plan,
+    sources: Vec<Source>,
+    session: &Session,
+    ui: &mut Ui<'_>,
+) -> Result<Exit, Stop> {
+    let mut signals = Signals::new()?;
+    let (stop, stopped) = watch::channel(false);
+    let (each, mut written) = mpsc::unbounded_channel();
+    let failed = args.failed.as_deref().map(FailedFile::create).transpose()?;
+    let each = (args.report == Report::Each).then_some(each);
+    let tally = Arc::new(Tally::new(args.on_error, failed, each, stop.clone()));
+    let delivery_timeout = ui.settings.given_timeout.unwrap_or(DELIVERY_TIMEOUT);
+    let producer = producer(args, session, &tally, delivery_timeout).await?;
+    producer
+        .prepare(&args.topic)
+        .await
+        .map_err(|error| sinks::from_send(&error).in_context(&session.target.describe()))?;
+    let meter = Arc::new(Meter::default());
+    let total_bytes = sources.iter().map(Source::size_bytes).sum::<Option<u64>>();
+    let mut progress = Progress::new(ui.settings, args.progress);
+    let mut fed = feed_on_thread(plan, sources, producer.clone(), stopped.clone(), Arc::clone(&meter))?;
+    let mut stopped = stopped;
+    let mut end = Ended { fed: None, signal: None, elapsed: Duration::ZERO };
+    loop {
+        tokio::select! {
+            result = &mut fed => {
+                end.fed = Some(result.map_err(|_| CliError::new(ErrorCode::Internal, "the thread that reads the input ended"))?);
+                break;
+            }
+            _ = stopped.wait_for(|stop| *stop) => break,
+            exit = signals.next() => {
+                end.signal = Some(exit);
+                break;
+            }
+            Some(one) = written.recv() => print_written(ui, one, written.is_empty())?,
+            () = progress.due() => progress.show(sample(&meter, total_bytes)),
+        }
+    }
+    stop.send_replace(true);
+    progress.clear();
+    close(producer, signals, delivery_timeout, &mut end, |one| print_written(ui, one, true), &mut written)
+        .await?;
+    if end.fed.is_none() {
+        // Whoever feeds may hang in a read for ever; what it knows is here only if it has ended.
+        end.fed = fed.try_recv().ok();
+    }
+    end.elapsed = progress.elapsed();
+    outcome::conclude(args, session, &tally, &meter, end, ui)
+}
+
+async fn producer(
+    args: &ProduceArgs,
+    session: &Session,
+    tally: &Arc<Tally>,
+    delivery_timeout: Duration,
+) -> Result<Producer, CliError> {
+    let tally = Arc::clone(tally);
+    let building = session
+        .client
+        .producer()
+        .acks(args.acks)
+        .compression(args.compression)
+        .delivery_timeout(delivery_timeout)
+        .on_batch(move |report| tally.add(report))
+        .build();
+    building.await.map_err(|error| session.error(&error))
+}
+
+fn feed_on_thread(
+    plan: Plan,
+    sources: Vec<Source>,
+    producer: Producer,
+    stop: watch::Receiver<bool>,
+    meter: Arc<Meter>,
+) -> Result<oneshot::Receiver<Fed>, CliError> {
+    let (done, fed) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let feeding = move || {
+        let entered = runtime.clone();
+        // The producer may begin a lookup of its own.
+        let _entered = entered.enter();
+        let mut sink = ProducerSink { producer, runtime, stop, meter: Arc::clone(&meter) };
+        let mut feed = Feed::new(&plan, &mut sink, meter);
+        let result = feed.run(&sources);
+        let skipped = std::mem::take(&mut feed.skipped);
+        // Nobody waits any more only when the command is over.
+        let _ = done.send((result, skipped));
+    };
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(feeding)
+        .map_err(|error| CliError::new(ErrorCode::Internal, format!("no thread can be started: {error}")))?;
+    Ok(fed)
+}
+
+/// Waits for everything that was accepted; after a signal only a short while.
+async fn close(
+    producer: Producer,
+    mut signals: Signals,
+    delivery_timeout: Duration,
+    end: &mut Ended,
+    mut print: impl FnMut(Written) -> Result<(), Stop>,
+    written: &mut mpsc::UnboundedReceiver<Written>,
+) -> Result<(), Stop> {
+    if end.signal.is_none() {
+        // Every record ends by itself within its delivery time-out; the second is for the answer to arrive.
+        let closing = producer.clone().close(delivery_timeout + Duration::from_secs(1));
+        tokio::pin!(closing);
+        let ended = loop {
+            tokio::select! {
+                _ = &mut closing => break true,
+                exit = signals.next() => {
+                    end.signal = Some(exit);
+                    break false;
+                }
+                Some(one) = written.recv() => print(one)?,
+            }
+        };
+        if ended {
+            while let Ok(one) = written.try_recv() {
+                print(one)?;
+            }
+            return Ok(());
+        }
+    }
+    signals.end_at_next();
+    // What was not delivered is in the tally.
+    let _ = producer.close(FLUSH_AFTER_SIGNAL).await;
+    while let Ok(one) = written.try_recv() {
+        print(one)?;
+    }
+    Ok(())
+}
+
+fn sample(meter: &Meter, total_bytes: Option<u64>) -> Sample {
+    Sample {
+        bytes: meter.bytes.load(Ordering::Relaxed),
+        records: meter.records.load(Ordering::Relaxed),
+        total_bytes,
+    }
+}
+
+/// Partition and offset of each record of a batch; for scripts as objects.
+fn print_written(ui: &mut Ui<'_>, written: Written, flush: bool) -> Result<(), Stop> {
+    let Written { partition, base_offset, record_count } = written;
+    let json = matches!(ui.settings.output, OutputForm::Json | OutputForm::Jsonl);
+    for offset in (base_offset..).take(record_count as usize) {
+        if json {
+            writeln!(ui.out, "{{\"partition\":{partition},\"offset\":{offset}}}")?;
+        } else {
+            writeln!(ui.out, "{partition} {offset}")?;
+        }
+    }
+    if flush { ui.flush() } else { Ok(()) }
+}

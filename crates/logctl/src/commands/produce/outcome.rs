@@ -1,0 +1,162 @@
+//! What to say at the end of a produce, and with which status to end.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use corduroy_types::{ErrorCode, Outcome};
+use serde_json::json;
+
+use super::{
+    Fed,
+    feed::{Halt, Meter, Skipped},
+    sinks::from_send,
+    tally::{Counts, Tally},
+};
+use crate::{
+    cli::{OnError, ProduceArgs, Report},
+    connect::{Session, about_topic},
+    error::{CliError, Stop},
+    exit::Exit,
+    output::{human_bytes, human_duration},
+    progress::per_second,
+    ui::Ui,
+};
+
+/// How a produce ended.
+pub(super) struct Ended {
+    /// What feeding ended with; `None` while it still hangs in a read.
+    pub(super) fed: Option<Fed>,
+    pub(super) signal: Option<Exit>,
+    pub(super) elapsed: Duration,
+}
+
+/// Says what became of the records.
+///
+/// # Errors
+/// Records that were not acknowledged, input that cannot be sent, or a signal.
+pub(super) fn conclude(
+    args: &ProduceArgs,
+    session: &Session,
+    tally: &Tally,
+    meter: &Meter,
+    end: Ended,
+    ui: &mut Ui<'_>,
+) -> Result<Exit, Stop> {
+    let kept = tally.finish_failed();
+    let counts = tally.counts();
+    let read = meter.records.load(Ordering::Relaxed);
+    let unsent = read.saturating_sub(counts.acked + counts.unknown);
+    if let Some(exit) = end.signal {
+        if args.report != Report::None {
+            let Counts { acked, unknown, .. } = counts;
+            ui.note(format!("interrupted: {acked} records acknowledged, {unknown} unknown, {unsent} unsent"));
+        }
+        return Err(Stop::Signal(exit));
+    }
+    kept?;
+    let (fed, skipped) = end.fed.unwrap_or((Ok(()), Skipped::default()));
+    let failed = counts.unknown + unsent;
+    if failed == 0 && args.report == Report::Summary {
+        ui.note(summary(
+            counts.acked,
+            tally.partition_count(),
+            meter.bytes.load(Ordering::Relaxed),
+            end.elapsed,
+        ));
+    }
+    let error = match fed {
+        Err(Halt::Error(error)) => Some(*error),
+        Ok(()) | Err(Halt::Stopped) => None,
+    };
+    if failed == 0 {
+        return match error {
+            Some(error) => {
+                Err(described(error, counts, unsent).in_context(&session.target.describe()).into())
+            }
+            None => skipped_only(ui, counts.acked, &skipped),
+        };
+    }
+    list_skipped(ui, &skipped);
+    let error = error.unwrap_or_else(|| undelivered(args, tally, counts, unsent, &skipped));
+    let error = about_topic(error, &args.topic).in_context(&session.target.describe());
+    Err(described(error, counts, unsent).into())
+}
+
+/// Records that the producer did not get through.
+fn undelivered(
+    args: &ProduceArgs,
+    tally: &Tally,
+    counts: Counts,
+    unsent: u64,
+    skipped: &Skipped,
+) -> CliError {
+    let failed = counts.unknown + unsent;
+    let total = counts.acked + failed;
+    let first = tally.first_error().map_or_else(
+        || CliError::new(ErrorCode::Closed, "the producer was closed before they were acknowledged"),
+        |error| from_send(&error),
+    );
+    let message = format!("{failed} of {total} records were not acknowledged: {}", first.message);
+    let code = match args.on_error {
+        OnError::Skip if counts.acked > 0 => ErrorCode::PartlyFailed,
+        _ => first.code,
+    };
+    let outcome = if counts.unknown > 0 { Outcome::Unknown } else { Outcome::NotWritten };
+    let error = CliError { code, message, ..first }.with_outcome(outcome);
+    if skipped.count > 0 { error.with_detail("skipped", skipped.count) } else { error }
+}
+
+fn described(error: CliError, counts: Counts, unsent: u64) -> CliError {
+    error
+        .with_detail("acked", counts.acked)
+        .with_detail("unknown", counts.unknown)
+        .with_detail("unsent", unsent)
+}
+
+/// Everything that was sent is acknowledged; some input was perhaps left out.
+///
+/// # Errors
+/// `PARTLY_FAILED` when any was.
+pub(super) fn skipped_only(ui: &mut Ui<'_>, sent: u64, skipped: &Skipped) -> Result<Exit, Stop> {
+    if skipped.count == 0 {
+        return Ok(Exit::Ok);
+    }
+    ui.flush()?;
+    list_skipped(ui, skipped);
+    let items: Vec<_> = skipped
+        .errors
+        .iter()
+        .map(|error| json!({"code": error.code.to_string(), "message": error.message}))
+        .collect();
+    let total = sent.saturating_add(skipped.count);
+    Err(CliError::new(ErrorCode::PartlyFailed, format!("{} of {total} records were left out", skipped.count))
+        .with_outcome(Outcome::NotWritten)
+        .with_detail("skipped", skipped.count)
+        .with_detail("items", items)
+        .into())
+}
+
+fn list_skipped(ui: &mut Ui<'_>, skipped: &Skipped) {
+    if ui.settings.json_errors() {
+        return;
+    }
+    for error in &skipped.errors {
+        ui.warn(format!("error[{}]: {}", error.code, error.message));
+    }
+    let more = skipped.count.saturating_sub(skipped.errors.len() as u64);
+    if more > 0 {
+        ui.warn(format!("and {more} more"));
+    }
+}
+
+fn summary(acked: u64, partitions: usize, bytes: u64, elapsed: Duration) -> String {
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let noun = if acked == 1 { "record" } else { "records" };
+    let partitions =
+        if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+    let mut text = format!("{acked} {noun} acknowledged in {} ({partitions})", human_duration(elapsed_ms));
+    if elapsed >= Duration::from_secs(1) {
+        let rate = human_bytes(per_second(bytes, elapsed));
+        text.push_str(&format!(", {rate}/s, {} records/s", per_second(acked, elapsed)));
+    }
+    text
+}

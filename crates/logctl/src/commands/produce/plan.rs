@@ -1,0 +1,145 @@
+//! What a produce command means: how input becomes records, and what every record gets.
+
+use corduroy_client::TopicDescription;
+use corduroy_types::{ErrorCode, format_byte_size, parse_byte_size};
+
+use crate::{
+    cli::{OnError, ProduceArgs},
+    error::CliError,
+    format::{JsonStyle, RecordFormat, RecordReader},
+};
+
+/// How input becomes records.
+#[derive(Clone, Debug)]
+pub(crate) enum Mode {
+    /// Each line is a value.
+    Lines,
+    /// By a format string.
+    Text {
+        reader: RecordReader,
+        /// A record ends with a newline, so that one can be skipped.
+        by_line: bool,
+    },
+    /// One object per line.
+    Json(JsonStyle),
+    /// Each source is a value.
+    Raw,
+}
+
+/// Everything the feeding of records needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) topic: String,
+    pub(crate) mode: Mode,
+    pub(crate) partition: Option<u32>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) tombstone_empty: bool,
+    pub(crate) on_error: OnError,
+    /// The topic's max.message.bytes.
+    pub(crate) limit_bytes: usize,
+}
+
+impl Plan {
+    /// Everything that can be told from the command line alone.
+    ///
+    /// # Errors
+    /// A usage error for a format that cannot be parsed.
+    pub(crate) fn new(args: &ProduceArgs) -> Result<Self, CliError> {
+        let format = RecordFormat::parse(&args.format)?;
+        let mode = match &format {
+            _ if format.is_value_line() => Mode::Lines,
+            RecordFormat::Text(program) => {
+                Mode::Text { reader: RecordReader::new(program)?, by_line: program.ends_with_newline() }
+            }
+            RecordFormat::Json => Mode::Json(JsonStyle::Inlined),
+            RecordFormat::Jsonl => Mode::Json(JsonStyle::Lossless),
+            RecordFormat::Raw => Mode::Raw,
+        };
+        Ok(Self {
+            topic: args.topic.clone(),
+            mode,
+            partition: args.partition,
+            key: args.key.as_ref().map(|key| key.clone().into_bytes()),
+            headers: args
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+                .collect(),
+            tombstone_empty: args.tombstone_empty,
+            on_error: args.on_error,
+            limit_bytes: usize::MAX,
+        })
+    }
+
+    /// Takes over what the topic is.
+    ///
+    /// # Errors
+    /// `PARTITION_NOT_FOUND` for a partition it does not have; the broker answered no limit.
+    pub(crate) fn for_topic(mut self, topic: &TopicDescription) -> Result<Self, CliError> {
+        let count = topic.partitions.len();
+        if let Some(partition) = self.partition
+            && partition as usize >= count
+        {
+            return Err(CliError::new(
+                ErrorCode::PartitionNotFound,
+                format!(
+                    "topic {:?} has {count} partitions, counted from 0; there is no partition {partition}",
+                    self.topic
+                ),
+            )
+            .with_hint(format!("logctl topic describe {}", self.topic)));
+        }
+        let limit = topic.configs.iter().find(|config| config.key == "max.message.bytes");
+        let limit = limit
+            .and_then(|config| parse_byte_size(&config.value).ok())
+            .and_then(|b| usize::try_from(b).ok());
+        self.limit_bytes = limit.ok_or_else(|| {
+            CliError::new(
+                ErrorCode::UnexpectedAnswer,
+                "the broker did not tell the topic's max.message.bytes",
+            )
+        })?;
+        Ok(self)
+    }
+
+    /// The most input bytes that one record may take.
+    pub(crate) fn input_bytes_max(&self) -> usize {
+        // A byte takes up to six in JSON (\u0000), and two in hexadecimal.
+        const WIDEST: usize = 6;
+        const NAMES: usize = 64 * 1024;
+        match self.mode {
+            Mode::Lines | Mode::Raw => self.limit_bytes.saturating_add(1),
+            Mode::Text { .. } | Mode::Json(_) => {
+                self.limit_bytes.saturating_mul(WIDEST).saturating_add(NAMES)
+            }
+        }
+    }
+
+    /// A record over the limit.
+    pub(crate) fn too_large(&self, place: &str) -> CliError {
+        let limit = self.limit_bytes as u64;
+        CliError::new(
+            ErrorCode::RecordTooLarge,
+            format!(
+                "{place}: the record is larger than topic {:?} takes: {} (max.message.bytes)",
+                self.topic,
+                format_byte_size(limit)
+            ),
+        )
+        .with_hint(format!(
+            "logctl topic set {} max.message.bytes={}",
+            self.topic,
+            format_byte_size(limit.saturating_mul(2))
+        ))
+        .with_detail("place", place)
+        .with_detail("limit_bytes", limit)
+    }
+
+    /// Input that is not as the format says.
+    pub(crate) fn mismatch(&self, place: &str, message: &str) -> CliError {
+        CliError::new(ErrorCode::InvalidInput, format!("{place}: {message}"))
+            .with_hint("correct the input, or choose the format that it has with --format")
+            .with_detail("place", place)
+    }
+}

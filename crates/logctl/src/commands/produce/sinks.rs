@@ -1,0 +1,105 @@
+//! Where records go: to the producer, or with `--dry-run` nowhere.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use corduroy_batch::{HEADER_BYTES, record_encoded_bytes};
+use corduroy_client::{Producer, RecordRef, SendError, SendErrorKind};
+use corduroy_types::ErrorCode;
+use tokio::{runtime::Handle, sync::watch};
+
+use super::feed::{Meter, Refused, Sink};
+use crate::{connect, error::CliError};
+
+/// Sends records.
+pub(crate) struct ProducerSink {
+    pub(crate) producer: Producer,
+    pub(crate) runtime: Handle,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl Sink for ProducerSink {
+    #[inline]
+    fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        match self.producer.try_enqueue_ref(record) {
+            // The tally hears of its batch.
+            Ok(delivery) => drop(delivery),
+            Err(error)
+                if matches!(error.kind(), SendErrorKind::BufferFull | SendErrorKind::TopicNotReady) =>
+            {
+                self.wait(record)?;
+            }
+            Err(error) => return Err(refused(&error)),
+        }
+        self.meter.records.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+impl ProducerSink {
+    /// Waits for room in the producer's buffer, unless somebody says stop.
+    #[cold]
+    fn wait(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        let Self { producer, runtime, stop, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                accepted = producer.enqueue_ref(record) => accepted.map(drop).map_err(|error| refused(&error)),
+                _ = stop.wait_for(|stop| *stop) => Err(Refused::Stopped),
+            }
+        })
+    }
+}
+
+#[cold]
+fn refused(error: &SendError) -> Refused {
+    match error.code() {
+        ErrorCode::RecordTooLarge | ErrorCode::BatchTooLarge => Refused::TooLarge,
+        ErrorCode::Closed => Refused::Stopped,
+        _ => Refused::Record(Box::new(from_send(error))),
+    }
+}
+
+/// One of our errors for one of the producer's.
+pub(crate) fn from_send(error: &SendError) -> CliError {
+    let mut ours = CliError::new(error.code(), error.message().to_owned())
+        .with_outcome(error.outcome())
+        .caused_by(error);
+    if !error.hint().is_empty() {
+        ours = ours.with_hint(error.hint());
+    }
+    connect::tidied(ours)
+}
+
+/// Counts records, and checks what can be checked without sending them.
+pub(crate) struct DrySink {
+    pub(crate) limit_bytes: usize,
+    pub(crate) partition_count: u32,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl Sink for DrySink {
+    fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        let bytes = record_encoded_bytes(record.key, record.value, record.headers.iter().copied());
+        if bytes.saturating_add(HEADER_BYTES) > self.limit_bytes {
+            return Err(Refused::TooLarge);
+        }
+        if let Some(partition) = record.partition.filter(|partition| partition.0 >= self.partition_count) {
+            let count = self.partition_count;
+            let message = format!(
+                "the topic has {count} partitions, counted from 0; there is no partition {partition}"
+            );
+            return Err(Refused::Record(Box::new(CliError::new(ErrorCode::PartitionNotFound, message))));
+        }
+        self.meter.records.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}

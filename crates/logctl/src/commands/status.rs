@@ -1,0 +1,188 @@
+//! `logctl status`
+
+use corduroy_client::{BrokerDescription, ClusterDescription, Health};
+use serde::Serialize;
+
+use crate::{
+    cli::{OutputForm, StatusArgs},
+    connect,
+    context::ChosenBy,
+    error::Stop,
+    exit::Exit,
+    output::{Cell, Column, Row, column, is_structured, write_table, write_value},
+    ui::Ui,
+    watch::Watch,
+};
+
+#[derive(Serialize)]
+struct Status {
+    health: String,
+    cluster_id: String,
+    cluster_name: String,
+    answered_by: u32,
+    topic_count: u32,
+    partition_count: u32,
+    findings: Vec<FindingRow>,
+    brokers: Vec<BrokerRow>,
+}
+
+#[derive(Serialize)]
+struct FindingRow {
+    severity: String,
+    message: String,
+    hint: String,
+}
+
+#[derive(Serialize)]
+struct BrokerRow {
+    id: u32,
+    address: String,
+    version: String,
+    started_at: String,
+    #[serde(skip)]
+    started: corduroy_types::TimestampMs,
+    recovery_ms: u64,
+    disk_total_bytes: u64,
+    disk_free_bytes: u64,
+    stored_bytes: u64,
+    memory_bytes: u64,
+    connection_count: u32,
+}
+
+impl Row for BrokerRow {
+    const COLUMNS: &'static [Column] = &[
+        column("BROKER"),
+        column("ADDRESS"),
+        column("VERSION"),
+        column("STARTED"),
+        column("RECOVERY"),
+        column("DISK-FREE"),
+        column("STORED"),
+        column("MEMORY"),
+        column("CONNECTIONS"),
+    ];
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(self.id.to_string()),
+            Cell::text(&self.address),
+            Cell::text(&self.version),
+            Cell::Time(self.started),
+            Cell::DurationMs(self.recovery_ms),
+            Cell::Bytes(self.disk_free_bytes),
+            Cell::Bytes(self.stored_bytes),
+            Cell::Bytes(self.memory_bytes),
+            Cell::Count(self.connection_count.into()),
+        ]
+    }
+}
+
+pub(crate) async fn run(args: &StatusArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let session = connect::open(ui)?;
+    let mut watch = Watch::new(args.watch.watch)?;
+    let mut announced = session.target.chosen_by != ChosenBy::Nobody || ui.settings.verbosity > 0;
+    loop {
+        let cluster =
+            session.client.admin().describe_cluster().await.map_err(|error| session.error(&error))?;
+        if !std::mem::replace(&mut announced, true) {
+            connect::announce_dev_broker(ui, &session.target);
+        }
+        show(&cluster, ui)?;
+        if !watch.again(ui).await? {
+            return Ok(Exit::Ok);
+        }
+    }
+}
+
+fn show(cluster: &ClusterDescription, ui: &mut Ui<'_>) -> Result<(), Stop> {
+    let status = status(cluster);
+    if is_structured(ui.settings.output) {
+        return write_value(ui, &status);
+    }
+    if ui.settings.output == OutputForm::Name {
+        return ui.line(&status.health);
+    }
+    let brokers = cluster.brokers.len();
+    let text = format!(
+        "{}  {}, {}, disk {}% used",
+        painted(&status.health, cluster.health, ui.settings.color_out),
+        counted(brokers, "broker"),
+        counted(cluster.topic_count as usize, "topic"),
+        disk_used_percent(&cluster.brokers),
+    );
+    ui.line(text)?;
+    for finding in &status.findings {
+        ui.line(format!("  {}: {}", finding.severity.to_lowercase(), finding.message))?;
+        if !finding.hint.is_empty() {
+            ui.line(format!("    {}", finding.hint))?;
+        }
+    }
+    if ui.settings.output == OutputForm::Wide {
+        write_table(ui, &status.brokers, true)?;
+    }
+    Ok(())
+}
+
+fn status(cluster: &ClusterDescription) -> Status {
+    Status {
+        health: cluster.health.to_string(),
+        cluster_id: cluster.cluster_id.clone(),
+        cluster_name: cluster.cluster_name.clone(),
+        answered_by: cluster.answered_by.0,
+        topic_count: cluster.topic_count,
+        partition_count: cluster.partition_count,
+        findings: cluster
+            .findings
+            .iter()
+            .map(|finding| FindingRow {
+                severity: finding.severity.to_string(),
+                message: finding.message.clone(),
+                hint: finding.hint.clone(),
+            })
+            .collect(),
+        brokers: cluster.brokers.iter().map(broker_row).collect(),
+    }
+}
+
+fn broker_row(broker: &BrokerDescription) -> BrokerRow {
+    BrokerRow {
+        id: broker.id.0,
+        address: broker.address.clone(),
+        version: broker.version.clone(),
+        started_at: Cell::Time(broker.started_at).plain(),
+        started: broker.started_at,
+        recovery_ms: broker.recovery_ms,
+        disk_total_bytes: broker.disk_total_bytes,
+        disk_free_bytes: broker.disk_free_bytes,
+        stored_bytes: broker.stored_bytes,
+        memory_bytes: broker.memory_bytes,
+        connection_count: broker.connection_count,
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The fullest disk.
+fn disk_used_percent(brokers: &[BrokerDescription]) -> u64 {
+    let used = |broker: &BrokerDescription| {
+        let used = broker.disk_total_bytes.saturating_sub(broker.disk_free_bytes);
+        let percent = u128::from(used) * 100 / u128::from(broker.disk_total_bytes.max(1));
+        u64::try_from(percent).unwrap_or(100)
+    };
+    brokers.iter().map(used).max().unwrap_or(0)
+}
+
+fn painted(text: &str, health: Health, color: bool) -> String {
+    let code = match health {
+        Health::Healthy => "32",
+        Health::Degraded => "33",
+        Health::Unhealthy => "31",
+    };
+    if color { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}

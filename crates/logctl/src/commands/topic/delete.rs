@@ -1,0 +1,98 @@
+//! `logctl topic delete`
+
+use corduroy_client::DeletedTopic;
+use serde::Serialize;
+
+use super::note_dry_run;
+use crate::{
+    cli::{DeleteTopicArgs, OutputForm},
+    commands::items,
+    connect::{self, Session},
+    error::{CliError, Stop},
+    exit::Exit,
+    output::{Cell, Column, Row, column, human_bytes, human_count, write_rows},
+    prompt,
+    ui::Ui,
+};
+
+#[derive(Serialize)]
+struct DeletedRow {
+    name: String,
+    record_count: u64,
+    stored_bytes: u64,
+}
+
+impl Row for DeletedRow {
+    const COLUMNS: &'static [Column] = &[column("TOPIC"), column("RECORDS"), column("SIZE")];
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![Cell::text(&self.name), Cell::Count(self.record_count), Cell::Bytes(self.stored_bytes)]
+    }
+}
+
+type Answer = (Vec<DeletedRow>, Vec<(String, CliError)>);
+
+pub(crate) async fn run(args: &DeleteTopicArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let dry_run = args.mutation.dry_run;
+    let session = connect::open_to_change(ui, dry_run)?;
+    let (mut rows, mut failures) = delete(&session, &args.names, true).await?;
+    if !dry_run {
+        // Names that cannot be deleted are told before anything is asked or done.
+        if !failures.is_empty() && rows.is_empty() {
+            return items::finish(ui, args.names.len(), failures);
+        }
+        for row in &rows {
+            let question = format!(
+                "Delete topic {:?} with its {} records ({})?",
+                row.name,
+                human_count(row.record_count),
+                human_bytes(row.stored_bytes)
+            );
+            prompt::retype(ui, &question, &row.name)
+                .map_err(|error| error.in_context(&session.target.describe()))?;
+        }
+        let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+        let (deleted, more) = delete(&session, &names, false).await?;
+        rows = deleted;
+        failures.extend(more);
+    }
+    if ui.settings.output == OutputForm::Table {
+        let verb = if dry_run { "would delete" } else { "deleted" };
+        for row in &rows {
+            ui.line(format!("{verb} {}", row.name))?;
+        }
+    } else if failures.is_empty() || !ui.settings.json_errors() {
+        write_rows(ui, &rows)?;
+    }
+    if dry_run {
+        note_dry_run(ui);
+    }
+    items::finish(ui, args.names.len(), failures)
+}
+
+async fn delete(session: &Session, names: &[String], validate_only: bool) -> Result<Answer, CliError> {
+    let request = session.client.admin().delete_topics(names);
+    let request = if validate_only { request.validate_only() } else { request };
+    let results = request.await.map_err(|error| session.error(&error))?;
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for (name, result) in names.iter().zip(results) {
+        match result {
+            Ok(DeletedTopic { name, stored_bytes, record_count, .. }) => {
+                rows.push(DeletedRow { name, record_count, stored_bytes });
+            }
+            Err(error) => {
+                let mut error = session.error(&error);
+                // Creating a topic is no help to somebody who wants it gone.
+                if error.code == corduroy_types::ErrorCode::TopicNotFound {
+                    error.hints = vec!["logctl topic ls".to_owned()];
+                }
+                failures.push((name.clone(), error));
+            }
+        }
+    }
+    Ok((rows, failures))
+}

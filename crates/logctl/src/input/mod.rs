@@ -1,0 +1,7 @@
+//! Reading input in large pieces, with bounded memory.
+
+mod source;
+mod window;
+
+pub(crate) use source::Source;
+pub(crate) use window::{Fill, Window};
