@@ -42,7 +42,7 @@ start() { # starts the broker on free ports and waits for its report
 }
 
 start
-logctl topic create demo -p 1 -q
+logctl topic create demo -p 1 -q >/dev/null
 printf 'in:        ' && logctl produce demo "$input" --report summary 2>&1
 kill -9 "$broker" && { wait "$broker" 2>/dev/null || :; }
 start
