@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     health::{Check, Health},
+    limits::BoundedListener,
     metrics::{self, Metrics},
 };
 
@@ -33,7 +34,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let router = router(Shared { metrics, health });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    axum::serve(BoundedListener::new(listener), router).with_graceful_shutdown(stop).await
 }
 
 fn router(shared: Shared) -> Router {

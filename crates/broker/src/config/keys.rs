@@ -99,8 +99,9 @@ fn node() -> Vec<Key> {
         key!(
             node.memory_limit,
             auto(bytes(64 * MIB..=1024 * GIB)),
-            "Bytes of memory for buffers: half for the newest records, a quarter each for requests and for answers. \
-             auto: a quarter of the control group's or the host's memory, as the page cache needs the rest."
+            "Bytes of memory for buffers, in four parts: the newest records, requests being received, requests not \
+             yet answered, and answers being sent. auto: a quarter of the control group's or the host's memory, as \
+             the page cache needs the rest."
         ),
         key!(
             node.drain_timeout,
@@ -168,8 +169,8 @@ fn limits() -> Vec<Key> {
         key!(
             limits.inflight_produce_bytes,
             bytes(MIB..=1024 * GIB),
-            "Bytes of requests received or being received, all connections together; then their senders wait. \
-             At most a quarter of node.memory_limit."
+            "Bytes of requests being received, and again of produce requests not yet answered, all connections \
+             together; then their senders wait. At most a quarter of node.memory_limit."
         ),
         key!(
             limits.fetch_max_bytes,

@@ -51,25 +51,28 @@ fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// How [`BrokerConfig::node`]'s memory limit is divided among the buffers that grow with load.
+/// How [`BrokerConfig::node`]'s memory limit is divided among the buffers that grow with load: in four equal parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudgets {
-    /// The tail cache: batches just appended, served to consumers without a disk read. Half of the limit.
+    /// The tail cache: batches just appended, served to consumers without a disk read.
     pub tail_cache_bytes: u64,
-    /// Requests received or being received: `limits.inflight_produce_bytes`, at most a quarter of the limit.
+    /// Requests that are being received: `limits.inflight_produce_bytes`, at most a part.
     pub receive_bytes: u64,
-    /// Fetch answers not yet sent: `limits.inflight_fetch_bytes`, at most a quarter of the limit.
+    /// Produce requests that are received and not yet answered: the same again.
+    pub append_bytes: u64,
+    /// Fetch answers not yet sent: `limits.inflight_fetch_bytes`, at most a part.
     pub fetch_bytes: u64,
 }
 
 impl MemoryBudgets {
     /// Divides the limit that `config` sets.
     pub fn of(config: &BrokerConfig) -> Self {
-        let limit = config.node.memory_limit_bytes();
+        let part = config.node.memory_limit_bytes() / 4;
         Self {
-            tail_cache_bytes: limit / 2,
-            receive_bytes: config.limits.inflight_produce_bytes.min(limit / 4),
-            fetch_bytes: config.limits.inflight_fetch_bytes.min(limit / 4),
+            tail_cache_bytes: part,
+            receive_bytes: config.limits.inflight_produce_bytes.min(part),
+            append_bytes: config.limits.inflight_produce_bytes.min(part),
+            fetch_bytes: config.limits.inflight_fetch_bytes.min(part),
         }
     }
 }
@@ -89,8 +92,9 @@ mod tests {
     #[test]
     fn budgets_stay_within_the_limit() {
         let config = BrokerConfig::for_tests("/nowhere");
-        let budgets = MemoryBudgets::of(&config);
-        let sum = budgets.tail_cache_bytes + budgets.receive_bytes + budgets.fetch_bytes;
+        let MemoryBudgets { tail_cache_bytes, receive_bytes, append_bytes, fetch_bytes } =
+            MemoryBudgets::of(&config);
+        let sum = tail_cache_bytes + receive_bytes + append_bytes + fetch_bytes;
         assert!(sum <= config.node.memory_limit_bytes());
     }
 }

@@ -39,7 +39,11 @@ pub(crate) use replica::{PendingAck, Replica};
 pub(crate) use topics::{Topic, Topics};
 
 use self::commit::CommitQueue;
-use crate::{config::BrokerConfig, health::Health, metrics::Metrics};
+use crate::{
+    config::{BrokerConfig, MemoryBudgets},
+    health::Health,
+    metrics::Metrics,
+};
 
 /// Reads, decompressions and look-ups that run at one time off the network threads.
 const OFF_NETWORK_MAX: usize = 4;
@@ -211,6 +215,7 @@ impl Drop for Engine {
 fn tail_bytes(config: &BrokerConfig, partitions: usize) -> u64 {
     const LEAST: u64 = 64 * corduroy_types::KIB;
     const MOST: u64 = 16 * corduroy_types::MIB;
-    let share = config.node.memory_limit_bytes() / 4 / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
+    let all = MemoryBudgets::of(config).tail_cache_bytes;
+    let share = all / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
     share.clamp(LEAST, MOST)
 }

@@ -9,6 +9,7 @@
 //!   that others wait for (`budget`, `registry`, `io`).
 
 mod answer;
+mod bounded;
 mod budget;
 mod incoming;
 mod io;
@@ -31,6 +32,7 @@ use crate::{
 };
 
 pub(crate) use answer::{AnswerPermits, Permitted};
+pub(crate) use bounded::BoundedListener;
 pub(crate) use budget::Permit;
 pub(crate) use incoming::Incoming;
 pub(crate) use layer::GuardLayer;

@@ -24,7 +24,7 @@ pub(crate) use cluster::{ClusterService, StartFacts};
 pub(crate) use fetch_service::FetchService;
 pub(crate) use produce::ProduceService;
 
-use crate::{config::BrokerConfig, engine::Engine, health::Health, limits::Limits, metrics::Metrics};
+use crate::{config::{BrokerConfig, MemoryBudgets}, engine::Engine, health::Health, limits::Limits, metrics::Metrics};
 
 /// Memory permits are counted in this many bytes, because a semaphore's counter is smaller than memory.
 const PERMIT_BYTES: usize = 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Arc<BrokerConfig>, metrics: Arc<Metrics>, health: Arc<Health>) -> Arc<Self> {
-        let bytes = usize::try_from(config.limits.inflight_produce_bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(MemoryBudgets::of(&config).append_bytes).unwrap_or(usize::MAX);
         let produce_permits = (bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let limits = Limits::new(&config, Arc::clone(&metrics));
         Arc::new(Self {
