@@ -89,6 +89,7 @@ impl Engine {
         let mut replicas = Vec::new();
         self.for_each_replica(|replica| replicas.push(Arc::clone(replica)));
         for replica in replicas {
+            replica.release_if_idle();
             if let Err(refusal) = self.apply_retention(&replica).await {
                 tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %refusal, "retention failed");
             }

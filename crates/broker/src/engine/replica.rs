@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -67,6 +67,8 @@ pub(crate) struct Replica {
     state: Mutex<State>,
     high_watermark: watch::Sender<Offset>,
     leader_epoch: AtomicU32,
+    /// The log end when idleness was last looked at.
+    seen_end: AtomicU64,
     commits: CommitQueue,
 }
 
@@ -102,6 +104,7 @@ impl Replica {
             }),
             high_watermark,
             leader_epoch: AtomicU32::new(0),
+            seen_end: AtomicU64::new(u64::MAX),
             commits,
         });
         replica.lead(leader_epoch, clock);
@@ -330,6 +333,16 @@ impl Replica {
         if self.with_log(|log, _| log.wants_round()).unwrap_or(false) {
             self.commits.push(self);
         }
+    }
+
+    /// Gives back the files and memory of a log to which nothing was appended since the last call.
+    pub(super) fn release_if_idle(&self) {
+        self.with_log(|log, _| {
+            let end = log.cursors().log_end().get();
+            if self.seen_end.swap(end, Ordering::Relaxed) == end {
+                log.release_idle();
+            }
+        });
     }
 
     /// Puts a reopened log in the place of the stopped one, and leads on in a new epoch.
