@@ -41,12 +41,17 @@ start() { # starts the broker on free ports and waits for its report
   export LOGCTL_SERVER
 }
 
+now() { date +%s.%N | sed 's/N$/0/'; } # seconds; whole ones where date knows no finer
+rate() { awk -v bytes="$(wc -c <"$input")" -v from="$1" -v to="$(now)" 'BEGIN { printf "%.0f MB/s", bytes / 1e6 / (to - from + 0.001) }'; }
+
 start
-logctl topic create demo -p 1 -q >/dev/null
-printf 'in:        ' && logctl produce demo "$input" --report summary 2>&1
+logctl topic create demo -p 1 >/dev/null 2>&1
+began=$(now) && summary=$(logctl produce demo "$input" --report summary 2>&1 >/dev/null | tail -n 1)
+echo "in:         $summary, $(rate "$began")"
 kill -9 "$broker" && { wait "$broker" 2>/dev/null || :; }
 start
-printf 'recovery:  ' && grep '^ready in' "$dir/report" | sed 's/\. .*//; s/^ready/ready again after kill -9/'
-printf 'out:       ' && logctl consume demo --to end 2>&1 >"$dir/output" | tail -n 1
+echo "recovery:   $(sed -n 's/^ready in \([0-9]* ms\).*/ready \1 after the restart that followed kill -9/p' "$dir/report")"
+began=$(now) && logctl consume demo --to end >"$dir/output" 2>"$dir/summary"
+echo "out:        $(tail -n 1 "$dir/summary"), $(rate "$began")"
 if [ -n "$(tail -c 1 "$input")" ]; then cp "$input" "$dir/expected" && echo >>"$dir/expected" && input=$dir/expected; fi
 cmp "$input" "$dir/output" && echo "identical:  $(wc -c <"$dir/output") bytes"
