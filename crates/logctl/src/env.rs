@@ -37,11 +37,9 @@ fn check_names(names: impl Iterator<Item = String>) -> Result<(), CliError> {
         None => Ok(()),
         Some(name) => {
             let all: Vec<_> = known().collect();
-            Err(CliError::usage(format!(
-                "environment variable {name} is set, and logctl has no such variable"
-            ))
-            .with_nearest(name, known())
-            .with_hint(format!("unset it; known are {}", all.join(", "))))
+            Err(CliError::usage(format!("environment variable {name} is set, and nothing reads it"))
+                .with_nearest(name, known())
+                .with_hint(format!("unset it; known are {}", all.join(", "))))
         }
     }
 }

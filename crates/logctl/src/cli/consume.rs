@@ -28,22 +28,24 @@ pub(crate) struct ConsumeArgs {
     /// Only these partitions
     #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) partitions: Vec<u32>,
-    /// Begin here: start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m
+    /// Begin here: start, end, OFFSET, -N (N before the end), @DATE, @TIME or @-15m
     #[arg(long, value_name = "PLACE", default_value = "start", allow_hyphen_values = true)]
     pub(crate) from: Place,
-    /// Stop before this place instead of following the topic; end is the end as of now
+    /// Stop before this place instead of following the topic
+    ///
+    /// The same forms as --from; end is the end as it is when the command begins.
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub(crate) to: Option<Place>,
     /// Stop after this many records
     #[arg(short = 'n', long = "count", value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// How to write a record: a format string, jsonl, json, kv or raw [default: %v\n]
+    /// How to print: a format string, jsonl, json, kv or raw [default: %v\n]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// Only records whose key or value matches
     #[arg(long, value_name = "REGEX")]
     pub(crate) grep: Option<Regex>,
     /// Progress on stderr: bar, plain, json or none [default: none on a terminal that shows the records, else as produce]
-    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true, hide_short_help = true)]
     pub(crate) progress: Option<ProgressForm>,
 }

@@ -23,7 +23,9 @@ pub(crate) struct GlobalArgs {
         value_name = "URL,.."
     )]
     pub(crate) server: Vec<String>,
-    /// Form of the answer on stdout, and of an error on stderr
+    /// Form of the answer: table, wide, json, jsonl, yaml or name
+    ///
+    /// With json and jsonl an error is one JSON object on stderr, and stdout stays empty.
     #[arg(
         short,
         long,
@@ -32,6 +34,8 @@ pub(crate) struct GlobalArgs {
         hide_env_values = true,
         value_enum,
         default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true,
         value_name = "FORM"
     )]
     pub(crate) output: OutputForm,

@@ -36,7 +36,7 @@ pub(crate) struct ProduceArgs {
     /// The partition of every record [default: by its key]
     #[arg(short, long, value_name = "N")]
     pub(crate) partition: Option<u32>,
-    /// How records are written in the input: a format string, jsonl, json, kv or raw
+    /// How the input is written: a format string, jsonl, json, kv or raw
     #[arg(short, long, value_name = "FORMAT", default_value = "%v\\n")]
     pub(crate) format: String,
     /// Compress batches: none, gzip, snappy, lz4 or zstd
@@ -52,19 +52,23 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_name = "WHEN", default_value = "quorum")]
     pub(crate) acks: Acks,
     /// An empty value becomes a null value, which deletes the key in a compacted topic
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) tombstone_empty: bool,
-    /// Each: a line on stdout for every record; summary: one line on stderr at the end
+    /// What to say of written records: each, summary or none
+    ///
+    /// each: a line on stdout for every record, with its partition and offset; summary: one line on stderr at the end.
     #[arg(long, value_enum, default_value_t = Report::Summary, hide_possible_values = true, value_name = "WHAT")]
     pub(crate) report: Report,
-    /// At a record that cannot be sent: stop, or skip it and go on (then exit 7)
+    /// At a record that cannot be sent: stop, or skip
+    ///
+    /// skip leaves it out, goes on, and exits 7 at the end.
     #[arg(long, value_enum, default_value_t = OnError::Stop, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) on_error: OnError,
     /// Write records that failed to this file, as jsonl
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) failed: Option<PathBuf>,
     /// Progress on stderr: bar, plain, json or none [default: bar on a terminal, else plain]
-    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true, hide_short_help = true)]
     pub(crate) progress: Option<ProgressForm>,
     #[command(flatten)]
     pub(crate) mutation: MutationArgs,

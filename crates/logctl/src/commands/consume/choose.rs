@@ -1,7 +1,7 @@
 //! What to read: topics, partitions, and from where to where.
 
 use corduroy_client::{Consumer, OffsetSpec};
-use corduroy_types::ErrorCode;
+use corduroy_types::{ErrorCode, MIB};
 use regex::Regex;
 
 use crate::{
@@ -10,6 +10,9 @@ use crate::{
     error::CliError,
     range::{Place, now},
 };
+
+/// Fetched ahead of what is printed: enough to keep the connection busy.
+const BUFFER_BYTES: u64 = 16 * MIB;
 
 /// Where to begin and where to stop, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub(super) async fn consumer(
     range: Range,
     session: &Session,
 ) -> Result<Consumer, CliError> {
-    let mut builder = session.client.consumer();
+    let mut builder = session.client.consumer().buffer_bytes(BUFFER_BYTES);
     builder = if args.partitions.is_empty() {
         builder.topics(topics).start(range.from)
     } else {

@@ -166,7 +166,10 @@ fn failed(error: CliError, session: &Session) -> Stop {
 /// One of our errors for a partition that cannot be read on.
 fn unreadable(error: &ConsumeError, session: &Session) -> CliError {
     let mut ours = connect::from_refusal(error.refusal());
-    ours.message = format!("topic \"{}\" partition {}: {}", error.topic, error.partition, ours.message);
+    let place = format!("{}/{}", error.topic, error.partition);
+    if !ours.message.contains(&place) {
+        ours.message = format!("{place}: {}", ours.message);
+    }
     connect::about_topic(ours, error.topic.as_str())
         .in_context(&session.target.describe())
         .with_detail("topic", error.topic.as_str())

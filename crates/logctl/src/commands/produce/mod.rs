@@ -35,6 +35,10 @@ use crate::{
 
 /// How long records that were read may still take when somebody interrupts.
 const FLUSH_AFTER_SIGNAL: Duration = Duration::from_secs(5);
+/// Large batches: here throughput counts, and whoever types sees each line leave at once all the same.
+const BATCH_BYTES: u64 = corduroy_types::MIB;
+/// Enough batches on their way to keep the disk busy while answers come back.
+const IN_FLIGHT: usize = 8;
 /// How long they may take otherwise, unless `--timeout` says so.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -142,6 +146,8 @@ async fn producer(
         .acks(args.acks)
         .compression(args.compression)
         .delivery_timeout(delivery_timeout)
+        .batch_bytes(BATCH_BYTES)
+        .max_in_flight(IN_FLIGHT)
         .on_batch(move |report| tally.add(report))
         .build();
     building.await.map_err(|error| session.error(&error))

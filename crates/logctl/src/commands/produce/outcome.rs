@@ -16,7 +16,7 @@ use crate::{
     connect::{Session, about_topic},
     error::{CliError, Stop},
     exit::Exit,
-    output::{human_bytes, human_duration},
+    output::{human_bytes, human_duration, is_structured, write_value},
     progress::per_second,
     ui::Ui,
 };
@@ -48,30 +48,32 @@ pub(super) fn conclude(
     if let Some(exit) = end.signal {
         if args.report != Report::None {
             let Counts { acked, unknown, .. } = counts;
-            ui.note(format!("interrupted: {acked} records acknowledged, {unknown} unknown, {unsent} unsent"));
+            ui.note(format!(
+                "interrupted: {} acknowledged, {unknown} unknown, {unsent} unsent",
+                records(acked)
+            ));
         }
         return Err(Stop::Signal(exit));
     }
     kept?;
     let (fed, skipped) = end.fed.unwrap_or((Ok(()), Skipped::default()));
     let failed = counts.unknown + unsent;
-    if failed == 0 && args.report == Report::Summary {
-        ui.note(summary(
-            counts.acked,
-            tally.partition_count(),
-            meter.bytes.load(Ordering::Relaxed),
-            end.elapsed,
-        ));
-    }
     let error = match fed {
         Err(Halt::Error(error)) => Some(*error),
         Ok(()) | Err(Halt::Stopped) => None,
     };
+    if failed == 0 && args.report == Report::Summary && (error.is_none() || counts.acked > 0) {
+        summarize(
+            ui,
+            counts.acked,
+            tally.partition_count(),
+            meter.bytes.load(Ordering::Relaxed),
+            end.elapsed,
+        )?;
+    }
     if failed == 0 {
         return match error {
-            Some(error) => {
-                Err(described(error, counts, unsent).in_context(&session.target.describe()).into())
-            }
+            Some(error) => Err(described(error, counts, unsent).into()),
             None => skipped_only(ui, counts.acked, &skipped),
         };
     }
@@ -148,15 +150,36 @@ fn list_skipped(ui: &mut Ui<'_>, skipped: &Skipped) {
     }
 }
 
+/// For people a line on stderr; for scripts it is the answer.
+fn summarize(
+    ui: &mut Ui<'_>,
+    acked: u64,
+    partitions: usize,
+    bytes: u64,
+    elapsed: Duration,
+) -> Result<(), Stop> {
+    if !is_structured(ui.settings.output) {
+        ui.note(summary(acked, partitions, bytes, elapsed));
+        return Ok(());
+    }
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let summary = json!({"acked": acked, "partition_count": partitions, "input_bytes": bytes, "elapsed_ms": elapsed_ms});
+    write_value(ui, &summary)
+}
+
 fn summary(acked: u64, partitions: usize, bytes: u64, elapsed: Duration) -> String {
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let noun = if acked == 1 { "record" } else { "records" };
     let partitions =
         if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
-    let mut text = format!("{acked} {noun} acknowledged in {} ({partitions})", human_duration(elapsed_ms));
+    let mut text =
+        format!("{} acknowledged in {} ({partitions})", records(acked), human_duration(elapsed_ms));
     if elapsed >= Duration::from_secs(1) {
         let rate = human_bytes(per_second(bytes, elapsed));
         text.push_str(&format!(", {rate}/s, {} records/s", per_second(acked, elapsed)));
     }
     text
+}
+
+fn records(count: u64) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
 }

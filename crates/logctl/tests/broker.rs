@@ -1,0 +1,414 @@
+//! The command line against the real engine, in memory.
+
+mod common;
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::Child,
+};
+
+use common::{Home, Ran, signal};
+use corduroy_testing::Broker;
+use rustix::process::Signal;
+
+async fn broker() -> (Broker, Home) {
+    let broker = Broker::start().await.unwrap();
+    let home = Home::at(broker.url());
+    (broker, home)
+}
+
+fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    (line, reader)
+}
+
+fn ended(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+#[tokio::test]
+async fn the_tour_of_one_node() {
+    let (broker, home) = broker().await;
+    let status = home.ok(&["status"]);
+    assert!(status.stdout.starts_with("HEALTHY  1 broker, 0 topics, disk "), "{}", status.stdout);
+    let created = home.ok(&["topic", "create", "orders", "-p", "3"]);
+    assert_eq!(created.stdout, "created orders  partitions 3  replication 1  retention 7d\n");
+    assert_eq!(
+        created.stderr,
+        "note: replication 1 means this disk holds the only copy (fine for development)\n"
+    );
+    let produced = home.ok_with(&["produce", "orders", "-f", "%k:%v\\n"], b"alice:1\nbob:2\nalice:3\n");
+    assert_eq!(produced.stdout, "");
+    assert!(produced.stderr.starts_with("3 records acknowledged in "), "{}", produced.stderr);
+    let consumed = home.ok(&["consume", "orders", "--to", "end", "-f", "%k=%v\\n"]);
+    let mut lines: Vec<&str> = consumed.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["alice=1", "alice=3", "bob=2"]);
+    assert!(consumed.stderr.starts_with("3 records, next offsets 0:"), "{}", consumed.stderr);
+    let ran = home.fails(3, &["consume", "ordres"]);
+    let url = broker.url();
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "error[E1203]: topic \"ordres\" does not exist\n  context: {url} (chosen by LOGCTL_SERVER)\n  \
+             did you mean \"orders\"?\n  hint: logctl topic create ordres\n  more: logctl explain E1203\n"
+        )
+    );
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn tables_have_stable_columns() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "orders"]);
+    home.ok_with(&["produce", "orders"], b"x\n");
+    let cases: [(&[&str], &str); 6] = [
+        (&["topic", "ls"], "TOPIC PARTITIONS REPLICATION RECORDS SIZE"),
+        (&["topic", "ls", "-o", "wide"], "TOPIC PARTITIONS REPLICATION RECORDS SIZE INTERNAL ID"),
+        (&["topic", "describe", "orders"], "PARTITION LEADER EPOCH REPLICAS IN-SYNC START END RECORDS STATE"),
+        (&["topic", "describe", "orders", "--configs"], "CONFIG VALUE DEFAULT SOURCE"),
+        (&["topic", "describe", "orders", "--storage"], "PARTITION SEGMENTS SIZE LOG-END"),
+        (
+            &["status", "-o", "wide"],
+            "BROKER ADDRESS VERSION STARTED RECOVERY DISK-FREE STORED MEMORY CONNECTIONS",
+        ),
+    ];
+    for (args, expected) in cases {
+        let stdout = home.ok(args).stdout;
+        let header = stdout.lines().find(|line| line.split_whitespace().eq(expected.split(' ')));
+        assert!(header.is_some(), "{args:?}:\n{stdout}");
+        assert!(!stdout.contains('\u{1b}'), "no colour without a terminal");
+    }
+    assert_eq!(home.ok(&["topic", "ls", "-o", "name"]).stdout, "orders\n");
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.ok(&["topic", "ls", "-o", "json"]).stdout).unwrap();
+    assert_eq!(listed[0]["record_count"], 1);
+    assert!(home.ok(&["topic", "ls", "--color", "always"]).stdout.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn topics_are_administered() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "a", "b", "c", "--set", "retention.ms=1h", "-q"]);
+    let dry = home.ok(&["topic", "create", "d", "--dry-run"]);
+    assert!(dry.stdout.starts_with("would create d  "), "{}", dry.stdout);
+    assert_eq!(home.ok(&["topic", "ls", "--like", "[ab]", "-o", "name"]).stdout, "a\nb\n");
+    home.fails(4, &["topic", "create", "a"]);
+    assert!(home.ok(&["topic", "create", "a", "--if-not-exists"]).stdout.starts_with("exists already a  "));
+    let partly = home.run(&["topic", "create", "a", "e"]);
+    assert_eq!(partly.code, 7, "{}", partly.stderr);
+    assert!(
+        partly.stdout.starts_with("created e  ") && partly.stderr.contains("error[E1202]: "),
+        "{}",
+        partly.stderr
+    );
+    let set = home.ok(&["topic", "set", "a", "retention.ms=7d", "-o", "jsonl"]).stdout;
+    assert!(set.contains("\"previous_value\":\"1h\",\"value\":\"7d\""), "{set}");
+    home.ok(&["topic", "unset", "a", "retention.ms"]);
+    let ran = home.fails(2, &["topic", "set", "a", "retention.mss=7d"]);
+    assert!(ran.stderr.contains("did you mean \"retention.ms\"?"), "{}", ran.stderr);
+    let ran = home.fails(2, &["topic", "set", "a", "retention.ms=soon"]);
+    assert!(ran.stderr.contains("logctl explain retention.ms"), "{}", ran.stderr);
+    assert_eq!(home.ok(&["topic", "add-partitions", "a", "--to", "3"]).stdout, "a  partitions 1 -> 3\n");
+    home.fails(2, &["topic", "add-partitions", "a", "--to", "2"]);
+    home.ok(&["topic", "delete", "a", "b", "--dry-run"]);
+    let asked = home.fails(8, &["topic", "delete", "a"]);
+    assert!(asked.stderr.contains("error[E1905]") && asked.stderr.contains("--yes"), "{}", asked.stderr);
+    assert_eq!(home.ok(&["topic", "delete", "a", "b", "--yes"]).stdout, "deleted a\ndeleted b\n");
+    home.fails(3, &["topic", "describe", "a"]);
+    home.fails(3, &["topic", "delete", "a", "--yes"]);
+}
+
+#[tokio::test]
+async fn records_are_deleted_before_a_place() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"a\nb\nc\n");
+    home.fails(8, &["topic", "delete-records", "t", "--before", "2"]);
+    let dry = home.ok(&["topic", "delete-records", "t", "--before", "2", "--dry-run"]);
+    assert!(dry.stderr.contains("dry run"), "{}", dry.stderr);
+    home.ok(&["topic", "delete-records", "t", "--before", "2", "--yes"]);
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "c\n");
+    let ran = home.fails(3, &["consume", "t", "--from", "0"]);
+    assert!(ran.stderr.starts_with("error[E1401]"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn whatever_lines_hold_comes_back() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let mut input = b"\n\nplain\r\n\xff\xfe\0\n".to_vec();
+    input.extend(vec![b'x'; 1_048_576 - 200]);
+    input.extend(b"\n\nlast without a newline");
+    home.ok_with(&["produce", "t"], &input);
+    let mut output = home.command(&["consume", "t", "--to", "end"]).output().unwrap().stdout;
+    input.push(b'\n');
+    assert!(output == input, "{} and {} bytes", output.len(), input.len());
+    output.clear();
+    let limit = home.run_with(&["produce", "t"], &vec![b'x'; 5 << 20]);
+    assert_eq!(limit.code, 1);
+    assert!(
+        limit.stderr.contains("error[E1302]: stdin:1: the record is larger than topic \"t\" takes: 1MiB"),
+        "{}",
+        limit.stderr
+    );
+}
+
+#[tokio::test]
+async fn binary_survives_framing_and_jsonl() {
+    let (_broker, home) = broker().await;
+    let values: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte, b'\n', 0, byte]).collect();
+    let framed: Vec<u8> = values.iter().flat_map(|value| [&[0, 0, 0, 4][..], value].concat()).collect();
+    let framing = "%V{big32}%v";
+    for topic in ["framed", "copied"] {
+        home.ok(&["topic", "create", topic]);
+    }
+    home.ok_with(&["produce", "framed", "-f", framing], &framed);
+    let jsonl = home.command(&["consume", "framed", "--to", "end", "-f", "jsonl"]).output().unwrap().stdout;
+    assert_eq!(jsonl.iter().filter(|byte| **byte == b'\n').count(), 256);
+    home.ok_with(&["produce", "copied", "-f", "jsonl"], &jsonl);
+    let copied = home.command(&["consume", "copied", "--to", "end", "-f", framing]).output().unwrap().stdout;
+    assert!(copied == framed);
+}
+
+#[tokio::test]
+async fn every_record_gets_key_headers_and_partition() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t", "-p", "3"]);
+    home.ok_with(
+        &["produce", "t", "-k", "me", "-H", "a=1", "-H", "b=x=y", "-p", "2", "--tombstone-empty"],
+        b"v\n\n",
+    );
+    let out = home.ok(&["consume", "t", "--to", "end", "-f", "jsonl", "-p", "2"]).stdout;
+    let records: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["key"], "me");
+    assert_eq!(records[0]["headers"][1]["value"], "x=y");
+    assert_eq!(records[1]["value"], serde_json::Value::Null);
+    home.fails(3, &["produce", "t", "-p", "7"]);
+    home.fails(3, &["consume", "t", "-p", "7", "--to", "end"]);
+}
+
+#[tokio::test]
+async fn files_and_reports() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    std::fs::write(home.path().join("one"), "1\n2\n").unwrap();
+    std::fs::write(home.path().join("two"), "3").unwrap();
+    let each = home.ok_with(&["produce", "t", "one", "-", "two", "--report", "each"], b"x\n");
+    assert_eq!(each.stdout, "0 0\n0 1\n0 2\n0 3\n");
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "1\n2\nx\n3\n");
+    assert_eq!(home.ok(&["produce", "t", "two", "--report", "none"]).stderr, "");
+    let json: serde_json::Value =
+        serde_json::from_str(&home.ok(&["produce", "t", "one", "-o", "json"]).stdout).unwrap();
+    assert_eq!((json["acked"].as_u64(), json["partition_count"].as_u64()), (Some(2), Some(1)));
+    home.ok(&["produce", "t", "one", "two", "-f", "raw"]);
+    assert_eq!(home.ok(&["consume", "t", "--from", "-2", "--to", "end", "-f", "raw"]).stdout, "1\n2\n3");
+    let dry = home.ok(&["produce", "t", "one", "--dry-run"]);
+    assert_eq!(dry.stderr, "would send 2 records to t (dry run)\n");
+    let missing = home.fails(1, &["produce", "t", "none"]);
+    assert!(missing.stderr.starts_with("error[E1904]: cannot open none: "), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn input_that_does_not_match_stops_or_is_skipped() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let input = b"{\"value\":\"1\"}\nnonsense\n{\"value\":\"2\"}\n";
+    let stopped = home.run_with(&["produce", "t", "-f", "jsonl"], input);
+    assert_eq!(stopped.code, 1);
+    assert!(stopped.stderr.contains("error[E1903]: stdin:2: "), "{}", stopped.stderr);
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "1\n");
+    let skipped = home.run_with(&["produce", "t", "-f", "jsonl", "--on-error", "skip"], input);
+    assert_eq!(skipped.code, 7, "{}", skipped.stderr);
+    assert!(
+        skipped.stderr.contains("error[E1903]: stdin:2: ")
+            && skipped.stderr.contains("1 of 3 records were left out")
+    );
+    let error = home.run_with(&["produce", "t", "-f", "jsonl", "--on-error", "skip", "-o", "json"], input);
+    assert_eq!(error.error()["details"]["skipped"], 1);
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "1\n1\n2\n1\n2\n");
+    let long = [&b"a\n"[..], &vec![b'x'; 3 << 20], b"\nb\n"].concat();
+    assert_eq!(home.run_with(&["produce", "t", "--on-error", "skip"], &long).code, 7);
+    assert_eq!(home.ok(&["consume", "t", "--from", "-2", "--to", "end"]).stdout, "a\nb\n");
+}
+
+#[tokio::test]
+async fn records_that_a_broker_refuses_are_kept_for_replay() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "strict"]);
+    home.ok(&["topic", "create", "plain", "--set", "message.timestamp.after.max.ms=36500d"]);
+    let args = ["produce", "strict", "-f", "%d %v\\n", "-H", "h=1", "--failed", "failed.jsonl"];
+    let failed = home.run_with(&args, b"3000000000000 a\n3000000000001 b\n");
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("error[E1305]: 2 of 2 records were not acknowledged: "),
+        "{}",
+        failed.stderr
+    );
+    assert!(failed.stderr.contains("outcome: not-written"), "{}", failed.stderr);
+    home.ok(&["produce", "plain", "failed.jsonl", "-f", "jsonl"]);
+    let replayed = home.ok(&["consume", "plain", "--to", "end", "-f", "%d %v%h{ %k=%v;}\\n"]).stdout;
+    assert_eq!(replayed, "3000000000000 a h=1;\n3000000000001 b h=1;\n");
+}
+
+#[tokio::test]
+async fn ranges_and_filters_choose_records() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t", "u"]);
+    home.ok_with(&["produce", "t", "-f", "%d %v\\n"], b"1000 a\n2000 b\n3000 c\n4000 d\n");
+    home.ok_with(&["produce", "u"], b"z\n");
+    let consume = |args: &[&str]| home.ok(&[&["consume", "t", "-q"], args].concat()).stdout;
+    assert_eq!(consume(&["--from", "1", "--to", "3"]), "b\nc\n");
+    assert_eq!(consume(&["--from", "-1", "--to", "end"]), "d\n");
+    assert_eq!(consume(&["--from", "@1970-01-01T00:00:02Z", "--to", "@1970-01-01T00:00:04Z"]), "b\nc\n");
+    assert_eq!(consume(&["-n", "2"]), "a\nb\n");
+    assert_eq!(consume(&["--grep", "[ad]", "--to", "end"]), "a\nd\n");
+    assert_eq!(consume(&["--to", "start"]), "");
+    let next = home.ok(&["consume", "t", "-n", "3"]).stderr;
+    assert_eq!(next, "3 records, next offsets 0:3\n");
+    let both = home.ok(&["consume", "-e", "[tu]", "--to", "end", "-f", "%t%v "]).stdout;
+    let mut both: Vec<&str> = both.split_whitespace().collect();
+    both.sort_unstable();
+    assert_eq!(both, ["ta", "tb", "tc", "td", "uz"]);
+    home.fails(3, &["consume", "-e", "none.*"]);
+}
+
+#[tokio::test]
+async fn an_interrupted_consume_says_where_to_go_on() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"one\n");
+    for (sent, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut child = home.spawn(&["consume", "t"]);
+        // The record arrives although more may come: stdout is flushed when nothing is at hand.
+        let (line, _stdout) = first_line(&mut child);
+        assert_eq!(line, "one\n");
+        signal(&child, sent);
+        let ran = ended(child);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        assert_eq!(ran.stderr, "1 record, 4 B, next offsets 0:1\n");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_produce_says_what_became_of_the_records() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let mut child = home.spawn(&["produce", "t", "--report", "each"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    // A line leaves at once, although the input goes on.
+    let (line, _stdout) = first_line(&mut child);
+    assert_eq!(line, "0 0\n");
+    signal(&child, Signal::INT);
+    let ran = ended(child);
+    assert_eq!(ran.code, 130);
+    assert_eq!(ran.stderr, "interrupted: 1 record acknowledged, 0 unknown, 0 unsent\n");
+    drop(stdin);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_error() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let lines: Vec<u8> = (0..200_000).flat_map(|n: u32| format!("{n}\n").into_bytes()).collect();
+    home.ok_with(&["produce", "t"], &lines);
+    let mut child = home.spawn(&["consume", "t", "--to", "end"]);
+    let (line, stdout) = first_line(&mut child);
+    assert_eq!(line, "0\n");
+    drop(stdout);
+    let ran = ended(child);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn a_reader_that_never_reads_cannot_hold_an_interrupted_consume() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], &b"0123456789012345678901234567890123456789\n".repeat(100_000));
+    let mut child = home.spawn(&["consume", "t", "--to", "end"]);
+    let (_, stdout) = first_line(&mut child);
+    signal(&child, Signal::TERM);
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(143));
+    drop(stdout);
+}
+
+#[tokio::test]
+async fn an_empty_topic_is_waited_for_with_one_note() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let mut child = home.spawn(&["consume", "t"]);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut note = String::new();
+    stderr.read_line(&mut note).unwrap();
+    assert_eq!(note, "waiting for records in t, at end; --to end stops there\n");
+    home.ok_with(&["produce", "t"], b"x\n");
+    assert_eq!(first_line(&mut child).0, "x\n");
+    signal(&child, Signal::INT);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "1 record, 2 B, next offsets 0:1\n");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn a_watch_repeats_until_it_is_interrupted() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let mut child = home.spawn(&["topic", "ls", "--watch=100ms", "-o", "name"]);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..3 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "t\n");
+    }
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_once_and_reading_goes_on() {
+    let (mut broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"one\n");
+    let mut child = home.spawn(&["consume", "t"]);
+    let (line, _stdout) = first_line(&mut child);
+    assert_eq!(line, "one\n");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    broker.restart().await.unwrap();
+    let mut lost = String::new();
+    stderr.read_line(&mut lost).unwrap();
+    assert!(
+        lost.starts_with("connection to http://127.0.0.1:") && lost.ends_with("; reconnecting\n"),
+        "{lost}"
+    );
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn topics_are_completed_and_remembered() {
+    let (broker, home) = broker().await;
+    home.ok(&["topic", "create", "orders"]);
+    let complete = || {
+        let output = home
+            .command(&["--", "logctl", "consume", "or"])
+            .envs([
+                ("LOGCTL_COMPLETE", "bash"),
+                ("_CLAP_COMPLETE_INDEX", "2"),
+                ("_CLAP_COMPLETE_COMP_TYPE", "9"),
+            ])
+            .env("_CLAP_COMPLETE_SPACE", "true")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(complete().contains("orders"));
+    broker.stop().await;
+    assert!(complete().contains("orders"), "from the cache");
+}
