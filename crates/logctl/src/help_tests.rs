@@ -122,6 +122,7 @@ fn what_codes_advise_exists() {
 fn what_hints_mention_exists() {
     let tree = tree();
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let filled_in = Regex::new(r"\{[^}]*\}").unwrap();
     let mut searched = 0;
     for name in ["logctl", "client", "broker", "brokerd", "log", "types", "metadata", "partition", "testing"]
     {
@@ -135,7 +136,7 @@ fn what_hints_mention_exists() {
                 {
                     let text = fs::read_to_string(&entry).unwrap();
                     // What a format string fills in is a value; a comment that ends a line ends a mention.
-                    let text = Regex::new(r"\{[^}]*\}").unwrap().replace_all(&text, "VALUE");
+                    let text = filled_in.replace_all(&text, "VALUE");
                     check(&tree, &entry.display().to_string(), &text);
                     searched += 1;
                 }

@@ -1,5 +1,7 @@
 //! The command line against the real engine, in memory.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+
 mod common;
 
 use std::{

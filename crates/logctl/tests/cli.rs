@@ -1,5 +1,7 @@
 //! The command line without a broker: usage, contexts, errors, exit statuses.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+
 mod common;
 
 use common::Home;
@@ -24,7 +26,7 @@ fn what_cannot_be_typed_is_corrected() {
         (&["tpic", "ls"], "did you mean \"topic\"?"),
         (&["topic", "ls", "--intrnal"], "did you mean \"--internal\"?"),
         (&["status", "-o", "jsn"], "did you mean \"json\"?"),
-        (&["consume", "t", "--from", "earliest"], "write start, end, an offset"),
+        (&["consume", "t", "--from", "beginning"], "write start, end, an offset"),
         (&["status", "--timeout", "10"], "10 has no unit; write 10s or 10ms"),
         (&["produce", "t", "--acks", "leader"], "use one of: one, quorum, all"),
     ];

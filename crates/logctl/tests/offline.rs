@@ -1,5 +1,7 @@
 //! `logctl log ..` on a real directory.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+
 mod common;
 
 use std::{fs, path::PathBuf};
@@ -20,7 +22,7 @@ fn partition(home: &Home) -> PathBuf {
     let (mut log, _) = Log::open(disk.clone(), dir.clone(), LogConfig::default(), false, NOW).unwrap();
     for value in ["one", "two", "three"] {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
-        builder.push(NOW, Some(b"key"), Some(value.as_bytes()), std::iter::empty()).unwrap();
+        let _ = builder.push(NOW, Some(b"key"), Some(value.as_bytes()), std::iter::empty()).unwrap();
         let batch = Batch::parse(builder.build().unwrap()).unwrap();
         log.append(batch, LeaderEpoch::ZERO, NOW).unwrap();
     }

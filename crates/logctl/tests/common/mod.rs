@@ -47,7 +47,7 @@ impl Home {
     /// `logctl` with arguments, and nothing of the environment that tests run in.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logctl"));
-        command.env_clear().env("HOME", self.path()).current_dir(self.path()).args(args);
+        command.env_clear().env("HOME", self.path()).env("TERM", "xterm").current_dir(self.path()).args(args);
         if let Some(server) = &self.server {
             command.env("LOGCTL_SERVER", server);
         }
