@@ -24,8 +24,9 @@ trap 'exit 143' TERM
 if [ -z "$input" ]; then
   input=$dir/sources.txt
   cargo fetch --locked --quiet
-  find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -type f -name '*.rs' -size -1000k -exec cat {} + | head -c 200000000 >"$input"
-  [ -z "$(tail -c 1 "$input")" ] || echo >>"$input"
+  find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -type f -name '*.rs' -exec cat {} + | head -c 150000000 >"$input"
+  echo >>"$input"
+  while [ "$(wc -c <"$input")" -lt 100000000 ]; do cat "$input" "$input" >"$dir/twice" && mv "$dir/twice" "$input"; done
 fi
 [ -r "$input" ] || { echo "demo: cannot read $input" >&2; exit 2; }
 
