@@ -85,7 +85,7 @@ async fn serve(config: BrokerConfig, started: Started) -> ExitCode {
     };
     announce(&config, &running, started);
     let name = signals.next().await;
-    stop(running, name, &mut signals).await
+    stop(running, name, &mut signals, started.reader).await
 }
 
 /// What to do about a start that failed, where the message alone does not say.
@@ -132,10 +132,12 @@ fn announce(config: &BrokerConfig, running: &RunningBroker, started: Started) {
     notify("READY=1");
 }
 
-async fn stop(running: RunningBroker, name: &str, signals: &mut Signals) -> ExitCode {
+async fn stop(running: RunningBroker, name: &str, signals: &mut Signals, reader: Reader) -> ExitCode {
     let since = Instant::now();
     notify("STOPPING=1");
-    tracing::debug!(event = "B0003", signal = name, "draining");
+    if reader == Reader::Collector {
+        tracing::info!(event = "B0003", signal = name, "draining");
+    }
     let clients = running.connection_count();
     print("brokerd: draining.. ");
     let flushed = tokio::select! {
@@ -147,7 +149,9 @@ async fn stop(running: RunningBroker, name: &str, signals: &mut Signals) -> Exit
         }
     };
     if flushed {
-        tracing::debug!(event = "B0002", "stopped");
+        if reader == Reader::Collector {
+            tracing::info!(event = "B0002", "stopped");
+        }
         let plural = if clients == 1 { "" } else { "s" };
         print(&format!(
             "flushed, closed {clients} client{plural}, bye ({} ms)\n",
