@@ -24,7 +24,7 @@ trap 'exit 143' TERM
 if [ -z "$input" ]; then
   input=$dir/sources.txt
   cargo fetch --locked --quiet
-  find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -type f -name '*.rs' -exec cat {} + | head -c 150000000 >"$input"
+  find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -type f -name '*.rs' -size -2000 -exec cat {} + 2>/dev/null | head -c 150000000 >"$input"
   echo >>"$input"
   while [ "$(wc -c <"$input")" -lt 100000000 ]; do cat "$input" "$input" >"$dir/twice" && mv "$dir/twice" "$input"; done
 fi
