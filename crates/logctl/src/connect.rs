@@ -244,6 +244,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_connection_of_records_is_told_of_and_the_other_is_not() {
+        let url = "http://127.0.0.1:9480".to_owned();
+        let lost =
+            |role| Event::Disconnected { role, url: url.clone(), reason: "Connection refused".to_owned() };
+        let told = "connection to http://127.0.0.1:9480 lost (Connection refused); reconnecting";
+        assert_eq!(connection_line(&lost(ConnectionRole::Data)).as_deref(), Some(told));
+        assert_eq!(connection_line(&lost(ConnectionRole::Control)), None);
+        let after = std::time::Duration::from_millis(3140);
+        let back = Event::Reconnected { role: ConnectionRole::Data, url, after };
+        assert_eq!(connection_line(&back).as_deref(), Some("reconnected after 3.1s"));
+    }
+
+    #[test]
     fn a_suggestion_in_a_hint_becomes_one() {
         let refusal = Refusal::new(ErrorCode::TopicNotFound, "topic \"ordres\" does not exist")
             .with_hint("did you mean \"orders\"? Create it.");

@@ -414,3 +414,26 @@ async fn topics_are_completed_and_remembered() {
     broker.stop().await;
     assert!(complete().contains("orders"), "from the cache");
 }
+
+#[tokio::test]
+async fn a_broker_that_goes_away_leaves_a_known_outcome() {
+    let (broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let args =
+        ["produce", "t", "--report", "each", "--timeout", "2s", "--failed", "failed.jsonl", "-o", "json"];
+    let mut child = home.spawn(&args);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    assert_eq!(line, "{\"partition\":0,\"offset\":0}\n");
+    broker.stop().await;
+    stdin.write_all(b"two\n").unwrap();
+    drop(stdin);
+    let ran = ended(child);
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    let error = ran.error();
+    let details = &error["details"];
+    assert_eq!((details["acked"].as_u64(), details["outcome"].is_string()), (Some(1), true), "{error}");
+    let failed = std::fs::read_to_string(home.path().join("failed.jsonl")).unwrap();
+    assert!(failed.contains("\"value\":\"two\""), "{failed}");
+}
