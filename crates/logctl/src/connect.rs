@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal};
@@ -72,9 +73,13 @@ pub(crate) fn wait<F: Future>(future: F) -> Result<F::Output, CliError> {
 pub(crate) fn wait_detached<F: Future>(future: F) -> Result<F::Output, CliError> {
     let runtime = runtime()?;
     let output = runtime.block_on(future);
+    ENDED.store(true, Ordering::Relaxed);
     runtime.shutdown_background();
     Ok(output)
 }
+
+/// Whether the command has done its work. What its runtime closes from then on is no lost connection.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Refuses addresses that can never be dialled.
 ///
@@ -210,7 +215,8 @@ impl ConnectionNotes {
     /// The builder of a client that tells.
     pub(crate) fn listen(self, builder: ClientBuilder) -> ClientBuilder {
         builder.on_event(move |event| {
-            if let Some(line) = connection_line(&event).filter(|_| !self.quiet) {
+            let told = !self.quiet && !ENDED.load(Ordering::Relaxed);
+            if let Some(line) = connection_line(&event).filter(|_| told) {
                 let _ = writeln!(io::stderr(), "{line}");
             }
         })

@@ -104,6 +104,7 @@ impl Engine {
                 stopped.push((Arc::clone(replica), reopen));
             }
         });
+        self.health.set_partitions_down(stopped.len() as u64);
         if stopped.is_empty() {
             return;
         }
@@ -119,5 +120,8 @@ impl Engine {
             }
         }
         self.lead_reopened(reopened).await;
+        let mut down = 0;
+        self.for_each_replica(|replica| down += u64::from(replica.failure().is_some()));
+        self.health.set_partitions_down(down);
     }
 }

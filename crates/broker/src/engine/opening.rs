@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     config::{Advertise, BrokerConfig},
+    health::Health,
     metrics::{CorruptionAction, Metrics},
 };
 
@@ -142,11 +143,11 @@ impl Engine {
         let partitions = controller.image.partition_count();
         let place = Place { tail_bytes: super::tail_bytes(&config, partitions + 1), ..place };
         let threads = config.storage.recovery_threads();
-        let (image, queue) = (controller.image.clone(), commits.clone());
+        let (image, queue, recovering) = (controller.image.clone(), commits.clone(), Arc::clone(&health));
         let opened = blocking(move || {
             erase_deleted(&place, &deleted, &image);
             report_strangers(&place, &image);
-            open_all(&place, &image, threads, &queue, clock)
+            open_all(&place, &image, threads, &recovering, &queue, clock)
         })
         .await?;
 
@@ -315,6 +316,7 @@ fn open_all(
     place: &Place,
     image: &Image,
     threads: u32,
+    health: &Health,
     commits: &CommitQueue,
     clock: Clock,
 ) -> Result<Opened, OpenError> {
@@ -333,7 +335,9 @@ fn open_all(
             };
             let Some(topic) = topics.get(*at) else { return Ok(()) };
             let opened = open_replica(place, topic, *index, commits, clock)?;
-            done.lock().push((*at, *index, opened));
+            let mut done = done.lock();
+            done.push((*at, *index, opened));
+            health.set_recovery_progress(done.len() as u64, work.len() as u64);
         }
     };
     std::thread::scope(|scope| {

@@ -64,14 +64,12 @@ label_words! {
     Phase {
         /// From the decoded request to the finished answer.
         Total = "total",
-        /// Waiting for its turn: for room in a budget or for the partition's lock.
+        /// A produce request waits for room in memory.
         Queue = "queue",
-        /// The broker's own work: checks, copies, reads.
+        /// The broker's own work for a produce request: checks, and the append into memory.
         Local = "local",
-        /// Waiting for stable storage.
+        /// A produce request waits for its commit round.
         Fsync = "fsync",
-        /// From the finished answer to its last byte handed to the connection.
-        Send = "send",
     }
 }
 

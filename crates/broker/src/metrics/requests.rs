@@ -77,8 +77,8 @@ impl RequestMetrics {
         registry.register("requests", "Requests ended, by rpc and error code (OK when none)", totals.clone());
         registry.register(
             "request_seconds",
-            "Time of requests, by rpc and phase: total, queue (waiting for its turn), local (own work), fsync \
-             (waiting for stable storage), send",
+            "Time of requests, by rpc and phase: total, and for produce queue (waiting for memory), local (checks and \
+             the append into memory) and fsync (waiting for stable storage)",
             seconds.clone(),
         );
         registry.register("requests_inflight", "Requests begun and not ended, by rpc", inflight.clone());

@@ -32,7 +32,7 @@ struct OfCache {
 /// The storage metrics.
 #[derive(Clone, Debug)]
 pub struct StorageMetrics {
-    /// Seconds of each append: checks, offsets, into memory. No disk is touched.
+    /// Seconds of the appends of each produce request: offsets, into memory. No disk is touched.
     pub append_seconds: Histogram,
     /// Commit rounds that synced the segments they touched.
     pub commit_rounds_direct: Counter,
@@ -59,7 +59,7 @@ impl StorageMetrics {
         };
         registry.register(
             "append_seconds",
-            "Time of appends into memory, checks included",
+            "Time of appends into memory, by produce request",
             metrics.append_seconds.clone(),
         );
         registry.register("commit_rounds", "Commit rounds, by the way they became durable", rounds);

@@ -1,6 +1,9 @@
 //! From a produce request to appended batches: everything that can refuse happens before the first append.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use corduroy_api::{Refusal, acks_from_wire, v1};
 use corduroy_batch::TimestampType;
@@ -13,7 +16,10 @@ use super::{
     check::{self, Checked},
     lookup, plain,
 };
-use crate::engine::{Engine, PendingAck, Topic};
+use crate::{
+    engine::{Engine, PendingAck, Topic},
+    metrics::{Api, Phase},
+};
 
 const TIMEOUT_MS_DEFAULT: u32 = 30_000;
 const TIMEOUT_MS_MAX: u32 = 3_600_000;
@@ -45,9 +51,19 @@ pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) ->
     let timeout = timeout(timeout_ms)?;
     let topic = lookup::topic(&engine, &topic, &topic_id)?;
     let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
+    let api = engine.metrics().requests.api(Api::Produce);
+    let begun = Instant::now();
     let (bytes, checked) = check(&engine, &topic, partition, payload).await.inspect_err(refused)?;
+    let checked_in = begun.elapsed();
+    let queued = Instant::now();
     let memory = shared.produce_memory(bytes).await?;
-    append_all(&engine, &topic, checked, acks, timeout, memory).inspect_err(refused)
+    api.observe(Phase::Queue, queued.elapsed().as_secs_f64());
+    let begun = Instant::now();
+    let accepted = append_all(&engine, &topic, checked, acks, timeout, memory).inspect_err(refused)?;
+    let appended_in = begun.elapsed();
+    engine.metrics().storage.append_seconds.observe(appended_in.as_secs_f64());
+    api.observe(Phase::Local, (checked_in + appended_in).as_secs_f64());
+    Ok(accepted)
 }
 
 /// Checks what is to be appended; returns its bytes and its parts.

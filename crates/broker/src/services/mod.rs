@@ -24,7 +24,13 @@ pub(crate) use cluster::{ClusterService, StartFacts};
 pub(crate) use fetch_service::FetchService;
 pub(crate) use produce::ProduceService;
 
-use crate::{config::{BrokerConfig, MemoryBudgets}, engine::Engine, health::Health, limits::Limits, metrics::Metrics};
+use crate::{
+    config::{BrokerConfig, MemoryBudgets},
+    engine::Engine,
+    health::Health,
+    limits::Limits,
+    metrics::Metrics,
+};
 
 /// Memory permits are counted in this many bytes, because a semaphore's counter is smaller than memory.
 const PERMIT_BYTES: usize = 1024;

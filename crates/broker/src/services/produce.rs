@@ -122,8 +122,10 @@ async fn acknowledge(
     correlation_id: u64,
     accepted: Accepted,
 ) -> v1::ProduceResponse {
+    let appended = Instant::now();
     let result = accepted.acknowledged().await;
     let api = shared.metrics.requests.api(Api::Produce);
+    api.observe(Phase::Fsync, appended.elapsed().as_secs_f64());
     api.observe(Phase::Total, began.elapsed().as_secs_f64());
     api.count(result.as_ref().err().map(|refusal| refusal.code));
     let result = match result {
