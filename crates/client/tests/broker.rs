@@ -358,3 +358,21 @@ async fn close_answers_closed_ever_after() {
     clone.close(Duration::ZERO).await.unwrap();
     assert_eq!(broker.records("t").await.unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_without_a_runtime_may_try_to_enqueue() {
+    let broker = broker_with("orders", 1).await;
+    let producer = broker.client().producer().build().await.unwrap();
+    let plain = producer.clone();
+    std::thread::spawn(move || {
+        // The first calls are refused while the topic is looked up in the background.
+        while let Err(error) = plain.try_enqueue(Record::to("orders").value("v")) {
+            assert_eq!(error.kind(), SendErrorKind::TopicNotReady, "{error}");
+            std::thread::yield_now();
+        }
+    })
+    .join()
+    .unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(broker.records("orders").await.unwrap().len(), 1);
+}

@@ -14,6 +14,7 @@ use corduroy_batch::record_encoded_bytes;
 use corduroy_types::{ErrorCode, Outcome, TimestampMs, TopicName};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, TryAcquireError},
     time::Instant,
 };
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     aborted: AtomicBool,
     failures: Mutex<Option<FlushError>>,
+    /// Where background work runs: `try_enqueue` may be called from any thread.
+    runtime: Handle,
 }
 
 /// What became of a record that was offered.
@@ -72,6 +75,7 @@ impl Core {
             closed: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             failures: Mutex::default(),
+            runtime: Handle::current(),
         }
     }
 
@@ -192,7 +196,7 @@ impl Core {
                 lookups.insert(name.clone(), None);
                 let core = Arc::clone(self);
                 let name = name.clone();
-                tokio::spawn(async move {
+                self.runtime.spawn(async move {
                     let found = core.client.topic(&name).await;
                     let mut lookups = core.lookups.lock();
                     match found {
@@ -222,7 +226,7 @@ impl Core {
         }
         let core = Arc::clone(self);
         let topic = Arc::clone(&queue.topic);
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             match core.client.refresh_topic(&topic.name).await {
                 Ok(info) => core.add_topic(info),
                 Err(error) if error.code() == ErrorCode::TopicNotFound => {
