@@ -1,4 +1,11 @@
 //! A disk that is full, or fails: refusals that say so, nothing acknowledged lost, and recovery without a restart.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! Real input through `logctl produce` and `logctl consume`: what comes out is what went in, with bounded memory.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 
@@ -126,13 +133,19 @@ fn a_large_file_takes_little_memory_on_either_side() {
     let mut random = Random(3);
     let mut written = 0;
     while written < INPUT_BYTES {
-        let line = format!("{:016x}{:0>width$}\n", random.next(), "", width = usize::try_from(random.below(800)).unwrap());
+        let line = format!(
+            "{:016x}{:0>width$}\n",
+            random.next(),
+            "",
+            width = usize::try_from(random.below(800)).unwrap()
+        );
         file.write_all(line.as_bytes()).unwrap();
         written += line.len() as u64;
     }
     file.flush().unwrap();
     let output = setup.home.join("output");
-    let produce = peak_of(setup.logctl().args(["produce", "t", "-q"]).stdin(Stdio::from(File::open(&path).unwrap())));
+    let produce =
+        peak_of(setup.logctl().args(["produce", "t", "-q"]).stdin(Stdio::from(File::open(&path).unwrap())));
     let consume = peak_of(
         setup.logctl().args(["consume", "t", "--to", "end", "-q"]).stdout(File::create(&output).unwrap()),
     );

@@ -1,4 +1,11 @@
 //! Clients that take and do not give: they cost bounded memory, and nobody else notices.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 
@@ -73,7 +80,8 @@ async fn announcing_much_and_sending_half_costs_little() {
             let (sender, task) = connect(&broker).await;
             for _ in 0..STREAMS {
                 let Ok(mut sender) = sender.clone().ready().await else { break };
-                let Ok((answer, mut stream)) = sender.send_request(request(&broker, "/corduroy.v1.Produce/Produce"), false)
+                let Ok((answer, mut stream)) =
+                    sender.send_request(request(&broker, "/corduroy.v1.Produce/Produce"), false)
                 else {
                     break;
                 };
@@ -119,7 +127,8 @@ async fn a_client_that_never_reads_costs_little() {
         let (sender, task) = connect(&broker).await;
         for _ in 0..STREAMS {
             let Ok(mut ready) = sender.clone().ready().await else { break };
-            let Ok((answer, mut stream)) = ready.send_request(request(&broker, "/corduroy.v1.Fetch/Consume"), false)
+            let Ok((answer, mut stream)) =
+                ready.send_request(request(&broker, "/corduroy.v1.Fetch/Consume"), false)
             else {
                 break;
             };

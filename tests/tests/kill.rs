@@ -1,4 +1,11 @@
 //! Every acknowledged record survives: `kill -9` of a real broker, and a disk that forgets what was not synced.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 
@@ -19,7 +26,8 @@ async fn kill_9_in_a_loop_under_load_loses_nothing_acknowledged() {
         let url = broker.grpc.clone();
         if round == 0 {
             // Small segments, so that the kill also meets rolls.
-            stub::create_topic(stub::connect(&url).await, "load", PARTITIONS, &[("segment.bytes", "1MiB")]).await;
+            stub::create_topic(stub::connect(&url).await, "load", PARTITIONS, &[("segment.bytes", "1MiB")])
+                .await;
         }
         let log = stub::read_all(&url, "load", PARTITIONS).await;
         ledger.check(&log, &format!("seed {seed:#x}, before round {round}"));

@@ -1,4 +1,11 @@
 //! A program with nothing but the stubs generated from the `.proto` files produces and consumes.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 
@@ -6,8 +13,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use corduroy_api::v1::{
-    self, fetch_client::FetchClient, offset_spec::Spec, produce_client::ProduceClient, produce_request::Payload,
-    produce_response,
+    self, fetch_client::FetchClient, offset_spec::Spec, produce_client::ProduceClient,
+    produce_request::Payload, produce_response,
 };
 use corduroy_testing::Broker;
 use support::stub;
@@ -75,7 +82,10 @@ async fn keys_choose_partitions_and_order_is_kept() {
         let of_key = |value: &Bytes| std::str::from_utf8(value).unwrap().parse::<u32>().unwrap() % 7 == key;
         let places: Vec<_> = log.iter().filter(|(_, _, value)| of_key(value)).collect();
         let expected = corduroy_batch::partition_for_key(format!("key-{key}").as_bytes(), 4).0;
-        assert!(places.iter().all(|(partition, ..)| *partition == expected), "murmur2, as Kafka's clients do it");
+        assert!(
+            places.iter().all(|(partition, ..)| *partition == expected),
+            "murmur2, as Kafka's clients do it"
+        );
         let values: Vec<u32> =
             places.iter().map(|(_, _, value)| std::str::from_utf8(value).unwrap().parse().unwrap()).collect();
         assert!(values.is_sorted(), "records of one key keep their order");
@@ -111,7 +121,10 @@ async fn a_refusal_is_an_answer_and_never_ends_the_stream() {
         raw(9, None, Bytes::from_static(b"no partition")),
         v1::ProduceRequest { correlation_id: 10, topic: "orders".to_owned(), ..Default::default() },
         v1::ProduceRequest { acks: 99, ..request(11, "orders", Some(0), vec![record(None, "x")]) },
-        v1::ProduceRequest { timeout_ms: u32::MAX, ..request(12, "orders", Some(0), vec![record(None, "x")]) },
+        v1::ProduceRequest {
+            timeout_ms: u32::MAX,
+            ..request(12, "orders", Some(0), vec![record(None, "x")])
+        },
         v1::ProduceRequest {
             topic_id: Bytes::from_static(&[7; 16]),
             ..request(13, "orders", Some(0), vec![record(None, "x")])
@@ -153,7 +166,8 @@ async fn consume_tells_where_it_begins_and_goes_on_with_what_comes() {
     let broker = Broker::start().await.unwrap();
     let channel = stub::connect(broker.url()).await;
     stub::create_topic(channel.clone(), "orders", 1, &[]).await;
-    produce(channel.clone(), vec![request(1, "orders", Some(0), vec![record(None, "a"), record(None, "b")])]).await;
+    produce(channel.clone(), vec![request(1, "orders", Some(0), vec![record(None, "a"), record(None, "b")])])
+        .await;
     let from_start = v1::ConsumeRequest {
         partitions: vec![v1::ConsumePartition {
             topic: "orders".to_owned(),

@@ -1,4 +1,11 @@
 //! The project's own rules: which crate may know which, what ARCHITECTURE.md says, and one word for one thing.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +55,8 @@ fn dependencies_point_downwards_only() {
         ("logctl", &["types", "batch", "log", "client"]),
     ]);
     for name in crates() {
-        let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate {name}: say here what it may know"));
+        let may =
+            allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate {name}: say here what it may know"));
         for dependency in dependencies(&name) {
             assert!(may.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
         }
@@ -72,7 +80,8 @@ fn the_code_map_covers_every_crate() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for name in crates() {
         let heading = format!("### `{name}`");
-        let section = text.split(&heading).nth(1).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {heading}"));
+        let section =
+            text.split(&heading).nth(1).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {heading}"));
         let section = section.split("\n### ").next().unwrap();
         assert!(section.contains("Never:"), "{name}: state what must not be found in it");
     }
@@ -90,7 +99,10 @@ fn sources() -> Vec<PathBuf> {
                 if !matches!(name.as_str(), "target" | ".git" | "golden" | "corpus" | "artifacts") {
                     open.push(path);
                 }
-            } else if matches!(path.extension().and_then(|e| e.to_str()), Some("rs" | "proto" | "md" | "toml" | "sh")) {
+            } else if matches!(
+                path.extension().and_then(|e| e.to_str()),
+                Some("rs" | "proto" | "md" | "toml" | "sh")
+            ) {
                 found.push(path);
             }
         }
@@ -144,12 +156,17 @@ fn files_stay_small_enough_to_be_about_one_thing() {
     const LINES_MAX: usize = 450;
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let is_test = path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "benches")));
+        let is_test =
+            path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "benches")));
         if path.extension().is_none_or(|e| e != "rs") || is_test {
             continue;
         }
         let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-        assert!(lines <= LINES_MAX, "{}: {lines} lines before its tests, split it by concern", path.display());
+        assert!(
+            lines <= LINES_MAX,
+            "{}: {lines} lines before its tests, split it by concern",
+            path.display()
+        );
     }
 }
 

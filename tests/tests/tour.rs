@@ -1,4 +1,11 @@
 //! README's tour, as it stands there, against a real broker: each command's output is compared line by line.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod support;
 
@@ -19,7 +26,8 @@ struct Step {
 
 /// The console block that follows `heading`.
 fn transcript(text: &str, heading: &str) -> Vec<Step> {
-    let block = text.split(heading).nth(1).expect("the heading").split("```console\n").nth(1).expect("a block");
+    let block =
+        text.split(heading).nth(1).expect("the heading").split("```console\n").nth(1).expect("a block");
     let block = block.split("```").next().expect("its end");
     let mut steps: Vec<Step> = Vec::new();
     for line in block.lines() {
@@ -38,7 +46,8 @@ fn matches(pattern: &str, line: &str) -> bool {
     let parts: Vec<_> = parts.collect();
     for (index, part) in parts.iter().enumerate() {
         let last = index + 1 == parts.len();
-        let found = if last { rest.ends_with(part).then(|| rest.len() - part.len()) } else { rest.find(part) };
+        let found =
+            if last { rest.ends_with(part).then(|| rest.len() - part.len()) } else { rest.find(part) };
         let Some(at) = found else { return false };
         rest = &rest[at + part.len()..];
     }

@@ -57,7 +57,8 @@ fn file_in_and_out(dir: &Path, bytes: usize, runs: usize) -> Result<(), Failure>
         let broker = Brokerd::start(&data)?;
         logctl(&broker, &["topic", "create", "bench", "-p", "1", "-q"], None)?;
         let in_seconds = logctl(&broker, &["produce", "bench", "-q", &input.to_string_lossy()], None)?;
-        let out_seconds = logctl(&broker, &["consume", "bench", "--to", "end", "-q"], Some(&dir.join("output")))?;
+        let out_seconds =
+            logctl(&broker, &["consume", "bench", "--to", "end", "-q"], Some(&dir.join("output")))?;
         let sizes = (std::fs::metadata(&input)?.len(), std::fs::metadata(dir.join("output"))?.len());
         if sizes.0 != sizes.1 {
             return Err(format!("{} bytes went in and {} came out", sizes.0, sizes.1).into());
@@ -98,7 +99,11 @@ fn logctl(broker: &Brokerd, arguments: &[&str], output: Option<&Path>) -> Result
         .stdout(stdout)
         .status()?;
     let seconds = began.elapsed().as_secs_f64();
-    if status.success() { Ok(seconds) } else { Err(format!("logctl {arguments:?} ended with {status}").into()) }
+    if status.success() {
+        Ok(seconds)
+    } else {
+        Err(format!("logctl {arguments:?} ended with {status}").into())
+    }
 }
 
 /// One task that sends a record and waits for its acknowledgement, again and again.

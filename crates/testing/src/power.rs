@@ -55,7 +55,8 @@ impl PowerSwitch {
 
     /// Stops cleanly; returns whether everything was written and closed.
     pub(crate) async fn stop(&self, running: RunningBroker) -> bool {
-        let handle = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|r| r.handle().clone());
+        let handle =
+            self.runtime.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|r| r.handle().clone());
         let Some(handle) = handle else { return false };
         let clean = handle.spawn(running.shutdown()).await.unwrap_or(false);
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();

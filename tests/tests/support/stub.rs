@@ -24,7 +24,8 @@ pub async fn create_topic(channel: Channel, name: &str, partition_count: u32, co
         .collect();
     let topic = v1::NewTopic { name: name.to_owned(), partition_count, configs, ..Default::default() };
     let request = v1::CreateTopicsRequest { topics: vec![topic], validate_only: false };
-    let created = v1::admin_client::AdminClient::new(channel).create_topics(request).await.expect("it answers");
+    let created =
+        v1::admin_client::AdminClient::new(channel).create_topics(request).await.expect("it answers");
     let created = created.into_inner().topics.remove(0);
     assert_eq!(created.error, None);
 }
@@ -85,7 +86,8 @@ pub async fn produce_some(
 ) {
     let mut client = v1::produce_client::ProduceClient::new(connect(url).await);
     let (requests, stream) = mpsc::channel::<v1::ProduceRequest>(1);
-    let mut answers = client.produce(ReceiverStream::new(stream)).await.expect("the stream opens").into_inner();
+    let mut answers =
+        client.produce(ReceiverStream::new(stream)).await.expect("the stream opens").into_inner();
     let target = ledger.acknowledged() + count;
     let mut in_flight = BTreeMap::new();
     for correlation_id in 1.. {
@@ -147,12 +149,14 @@ fn settle(in_flight: &mut BTreeMap<u64, Vec<Bytes>>, ledger: &mut Ledger, answer
 
 /// Everything in a topic, read with the plain form of `Fetch`.
 pub async fn read_all(url: &str, topic: &str, partition_count: u32) -> Vec<(u32, u64, Bytes)> {
-    let mut client = v1::fetch_client::FetchClient::new(connect(url).await).max_decoding_message_size(1 << 30);
+    let mut client =
+        v1::fetch_client::FetchClient::new(connect(url).await).max_decoding_message_size(1 << 30);
     let mut all = Vec::new();
     for partition in 0..partition_count {
         let mut offset = 0;
         loop {
-            let wanted = v1::FetchPartition { topic: topic.to_owned(), partition, offset, ..Default::default() };
+            let wanted =
+                v1::FetchPartition { topic: topic.to_owned(), partition, offset, ..Default::default() };
             let request = v1::FetchRequest {
                 partitions: vec![wanted],
                 form: v1::RecordForm::Plain.into(),
