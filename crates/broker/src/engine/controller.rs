@@ -8,6 +8,7 @@ use corduroy_log::Log;
 use corduroy_metadata::{Command, Delta, ElectLeader, Image, MetadataError, Record};
 use corduroy_partition::NotLeading;
 use corduroy_types::{Acks, ErrorCode, Outcome, PartitionIndex, TopicName};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Clock, Engine, Replica, Topic,
@@ -15,8 +16,9 @@ use super::{
     partition_dirs,
 };
 
-/// How long a change of the metadata may wait for the disk.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A change of the metadata waits for its commit round for as long as that takes: given up earlier, the log would
+/// hold a record that the image does not.
+const NO_TIMEOUT: Duration = Duration::MAX;
 /// The most bytes of records that one change may write.
 const CHANGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
@@ -51,7 +53,7 @@ impl Controller {
         let decision = self.image.decide(command).map_err(|error| refuse(&error))?;
         if !decision.records.is_empty() {
             let batch = encode(&decision.records, clock)?;
-            let pending = self.replica.append(clock, batch, Acks::Quorum, CHANGE_TIMEOUT)?;
+            let pending = self.replica.append(clock, batch, Acks::Quorum, NO_TIMEOUT, None)?;
             pending.acknowledged().await?;
         }
         let deltas = self.image.apply_all(&decision.records).map_err(|error| {
@@ -83,34 +85,67 @@ pub(crate) fn refuse(error: &MetadataError) -> Refusal {
 impl Engine {
     /// Carries out a change of the metadata, and what follows from it here.
     ///
+    /// It runs to its end even when nobody waits for it any more: a caller who goes away between the record and its
+    /// application must not leave an image that the log contradicts.
+    ///
     /// # Errors
     /// Refused, or storage failed.
-    pub(crate) async fn change<C: Command>(
-        &self,
-        controller: &mut Controller,
-        command: &C,
-    ) -> Result<C::Answer, Refusal> {
-        let (answer, deltas) = controller.change(self.clock, command).await?;
-        for delta in deltas {
-            self.act_on(delta).await?;
-        }
-        Ok(answer)
+    pub(crate) async fn change<C>(self: &Arc<Self>, command: C) -> Result<C::Answer, Refusal>
+    where
+        C: Command + Send + Sync + 'static,
+        C::Answer: Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        let changing = tokio::spawn(async move {
+            let mut controller = engine.controller.lock().await;
+            let (answer, deltas) = controller.change(engine.clock, &command).await?;
+            for delta in deltas {
+                engine.act_on(delta).await?;
+            }
+            Ok(answer)
+        });
+        changing.await.unwrap_or_else(|error| {
+            Err(Refusal::new(ErrorCode::Internal, format!("the change failed: {error}")))
+        })
     }
 
-    async fn act_on(&self, delta: Delta) -> Result<(), Refusal> {
-        match delta {
-            Delta::TopicCreated(described) => {
-                let replicas = self.open_replicas(&described, PartitionIndex(0)).await?;
+    /// Opens what the image has and this broker does not serve yet: all of a new topic, or its new partitions.
+    async fn open_missing(&self, described: &Arc<corduroy_metadata::Topic>) -> Result<(), Refusal> {
+        match self.topics().by_id(described.id()) {
+            Some(topic) => {
+                let first = PartitionIndex(topic.partition_count());
+                topic.add_replicas(self.open_replicas(described, first).await?);
+            }
+            None => {
+                let replicas = self.open_replicas(described, PartitionIndex(0)).await?;
                 let metrics = self.metrics.data.topic(described.name());
                 let config = corduroy_types::TopicConfig::clone(described.config());
                 let topic = Topic::new(described.name().clone(), described.id(), config, replicas, metrics);
                 self.change_topics(|topics| topics.insert(Arc::new(topic)));
             }
-            Delta::PartitionsAdded { topic: described, first } => {
-                let replicas = self.open_replicas(&described, first).await?;
-                if let Some(topic) = self.topics().by_id(described.id()) {
-                    topic.add_replicas(replicas);
-                }
+        }
+        Ok(())
+    }
+
+    /// Tries again what a change left unopened because the disk failed.
+    pub(super) async fn open_all_missing(&self) {
+        let Ok(controller) = self.controller.try_lock() else { return };
+        let topics = self.topics();
+        let missing = controller.image.topics().filter(|described| {
+            let open = topics.get(described.name()).map_or(0, |topic| topic.partition_count());
+            open < described.partition_count()
+        });
+        for described in missing {
+            if let Err(refusal) = self.open_missing(described).await {
+                tracing::warn!(topic = %described.name(), %refusal, "partitions are not open yet");
+            }
+        }
+    }
+
+    async fn act_on(&self, delta: Delta) -> Result<(), Refusal> {
+        match delta {
+            Delta::TopicCreated(described) | Delta::PartitionsAdded { topic: described, .. } => {
+                self.open_missing(&described).await?;
             }
             Delta::ConfigsChanged(described) => {
                 let config = corduroy_types::TopicConfig::clone(described.config());
@@ -189,11 +224,11 @@ impl Engine {
     }
 
     /// Leads on with logs that were reopened. A leader never appends again in the epoch in which its log stopped.
-    pub(super) async fn lead_reopened(&self, mut reopened: Vec<(Arc<Replica>, Log)>) {
+    pub(super) async fn lead_reopened(&self, mut reopened: Vec<(Arc<Replica>, Log, OwnedMutexGuard<()>)>) {
         let mut controller = self.controller.lock().await;
         // The metadata's own log first: the others' new epochs are written to it.
-        reopened.sort_by_key(|(replica, _)| !Arc::ptr_eq(replica, &self.metadata));
-        for (replica, log) in reopened {
+        reopened.sort_by_key(|(replica, ..)| !Arc::ptr_eq(replica, &self.metadata));
+        for (replica, log, _removals) in reopened {
             let resigned_epoch = replica.leader_epoch();
             let epoch = if Arc::ptr_eq(&replica, &self.metadata) {
                 resigned_epoch.next()

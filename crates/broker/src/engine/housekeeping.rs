@@ -14,16 +14,24 @@ const SPACE_EVERY: Duration = Duration::from_secs(1);
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 
+/// Ends waits that are over. Apart from the rest, because it must go on while the disk hangs.
+pub(super) async fn expire(engine: Weak<Engine>) {
+    let mut timeouts = ticks(TIMEOUTS_EVERY);
+    loop {
+        timeouts.tick().await;
+        let Some(engine) = engine.upgrade() else { return };
+        engine.for_each_replica(|replica| replica.tick(engine.clock));
+    }
+}
+
 /// Runs until the broker stops.
 pub(super) async fn run(engine: Weak<Engine>) {
-    let mut timeouts = ticks(TIMEOUTS_EVERY);
     let mut space = ticks(SPACE_EVERY);
     let mut reopen = ticks(REOPEN_EVERY);
     let mut retention = ticks(RETENTION_EVERY);
     let Some(mut stopping) = engine.upgrade().map(|engine| engine.stopping()) else { return };
     loop {
         let due = tokio::select! {
-            _ = timeouts.tick() => Due::Timeouts,
             _ = space.tick() => Due::Space,
             _ = reopen.tick() => Due::Reopen,
             _ = retention.tick() => Due::Retention,
@@ -31,16 +39,17 @@ pub(super) async fn run(engine: Weak<Engine>) {
         };
         let Some(engine) = engine.upgrade() else { return };
         match due {
-            Due::Timeouts => engine.for_each_replica(|replica| replica.tick(engine.clock)),
             Due::Space => engine.check_space().await,
-            Due::Reopen => engine.reopen_stopped().await,
+            Due::Reopen => {
+                engine.reopen_stopped().await;
+                engine.open_all_missing().await;
+            }
             Due::Retention => engine.retain_all().await,
         }
     }
 }
 
 enum Due {
-    Timeouts,
     Space,
     Reopen,
     Retention,
@@ -110,9 +119,11 @@ impl Engine {
         }
         let mut reopened = Vec::new();
         for (replica, reopen) in stopped {
+            // Nothing may move the log start between the old log and the new one.
+            let removals = Arc::clone(&replica.removals).lock_owned().await;
             let (disk, now) = (Arc::clone(&self.disk), self.clock.now());
             match self.off_network(move || reopen.perform(&disk, now)).await {
-                Ok(Ok((log, _))) => reopened.push((replica, log)),
+                Ok(Ok((log, _))) => reopened.push((replica, log, removals)),
                 Ok(Err(error)) => {
                     tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %error, "log stays stopped");
                 }

@@ -196,6 +196,14 @@ impl Engine {
         let replicas = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone());
         for replica in replicas.chain([Arc::clone(&self.metadata)]) {
             let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { continue };
+            if let Some(reopen) = log.plan_reopen() {
+                // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
+                clean = false;
+                if let Err(error) = reopen.perform(&self.disk, self.clock.now()) {
+                    tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "stopped log not cut");
+                }
+                continue;
+            }
             if let Err(error) = log.close() {
                 tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "log not closed");
                 clean = false;

@@ -186,6 +186,7 @@ impl Engine {
         engine.change_topics(|_| ());
         engine.check_space().await;
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
+        tokio::spawn(housekeeping::expire(Arc::downgrade(&engine)));
         Ok((engine, recovered))
     }
 }

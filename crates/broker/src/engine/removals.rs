@@ -5,6 +5,7 @@ use std::sync::Arc;
 use corduroy_api::Refusal;
 use corduroy_log::{DeleteRecordsError, LogError, Removal};
 use corduroy_types::{ErrorCode, Offset};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Engine, Replica, refusals};
 use crate::metrics::DeletedReason;
@@ -26,7 +27,10 @@ impl Engine {
         before: Offset,
         validate_only: bool,
     ) -> Result<Deleted, Refusal> {
-        let _one_at_a_time = replica.removals.lock().await;
+        let one_at_a_time = Arc::clone(&replica.removals).lock_owned().await;
+        if let Some(failure) = replica.failure() {
+            return Err(Refusal::new(ErrorCode::StorageFailed, failure));
+        }
         let planned = replica
             .with_log(|log, high_watermark| {
                 let start = log.cursors().log_start();
@@ -41,7 +45,7 @@ impl Engine {
         })?;
         let log_start = removal.as_ref().map_or(start, Removal::log_start);
         if let Some(removal) = removal.filter(|_| !validate_only) {
-            self.remove(replica, removal, DeletedReason::DeleteRecords).await?;
+            self.remove(replica, removal, DeletedReason::DeleteRecords, one_at_a_time).await?;
         }
         Ok(Deleted { log_start, record_count: log_start.distance_from(start) })
     }
@@ -51,7 +55,7 @@ impl Engine {
     /// # Errors
     /// The disk's; it is tried again at the next turn.
     pub(super) async fn apply_retention(&self, replica: &Arc<Replica>) -> Result<(), Refusal> {
-        let _one_at_a_time = replica.removals.lock().await;
+        let one_at_a_time = Arc::clone(&replica.removals).lock_owned().await;
         let now = self.clock.now();
         let planned = replica.with_log(|log, high_watermark| {
             let by_size = log.config().retention_bytes.is_some_and(|most| log.stats().bytes > most);
@@ -61,7 +65,7 @@ impl Engine {
         replica.ask_for_round();
         let Some((Some(removal), by_size)) = planned else { return Ok(()) };
         let reason = if by_size { DeletedReason::Size } else { DeletedReason::Time };
-        self.remove(replica, removal, reason).await
+        self.remove(replica, removal, reason, one_at_a_time).await
     }
 
     async fn remove(
@@ -69,10 +73,13 @@ impl Engine {
         replica: &Arc<Replica>,
         removal: Removal,
         reason: DeletedReason,
+        one_at_a_time: OwnedMutexGuard<()>,
     ) -> Result<(), Refusal> {
         let disk = Arc::clone(&self.disk);
         let (of, clock) = (Arc::clone(replica), self.clock);
         let removed = self.off_network(move || {
+            // Goes with the work, which goes on when its caller does not.
+            let _one_at_a_time = one_at_a_time;
             removal.persist(disk.as_ref())?;
             let Some(obsolete) = of.apply_removal(&removal, clock) else { return Ok(None) };
             let obsolete = obsolete?;

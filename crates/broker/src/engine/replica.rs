@@ -4,7 +4,7 @@
 //! removal), performed without the lock, and reported back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -20,7 +20,7 @@ use corduroy_log::{
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
     clock::Clock,
@@ -63,7 +63,7 @@ pub(crate) struct Replica {
     /// Whether it is in the commit queue: see [`CommitQueue::push`].
     pub(super) queued: AtomicBool,
     /// Serialises what moves the log start: retention and delete-records.
-    pub(super) removals: tokio::sync::Mutex<()>,
+    pub(super) removals: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
     high_watermark: watch::Sender<Offset>,
     leader_epoch: AtomicU32,
@@ -78,6 +78,8 @@ struct State {
     partition: Partition,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Ack, Refusal>>>,
     next_request: u64,
+    /// The memory that requests are charged for until their batches are written, by the batches' ends.
+    charged: VecDeque<(Offset, Arc<OwnedSemaphorePermit>)>,
     actions: Vec<Action>,
 }
 
@@ -94,12 +96,13 @@ impl Replica {
         let replica = Arc::new(Self {
             identity,
             queued: AtomicBool::new(false),
-            removals: tokio::sync::Mutex::new(()),
+            removals: Arc::default(),
             state: Mutex::new(State {
                 partition: Partition::new(own),
                 log: Some(log),
                 waiting: HashMap::new(),
                 next_request: 0,
+                charged: VecDeque::new(),
                 actions: Vec::new(),
             }),
             high_watermark,
@@ -160,6 +163,7 @@ impl Replica {
         batch: Batch,
         acks: Acks,
         timeout: Duration,
+        memory: Option<Arc<OwnedSemaphorePermit>>,
     ) -> Result<PendingAck, Refusal> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -169,6 +173,7 @@ impl Replica {
         let appended = log.append(batch, epoch, clock.now()).map_err(|e| refusals::append(&e))?;
         let counted_end = log.cursors().counted_end();
         let durable_end = log.cursors().durable_end();
+        state.charged.extend(memory.map(|memory| (appended.next_offset, memory)));
         let (sender, answer) = oneshot::channel();
         let request = RequestId(state.next_request);
         state.next_request += 1;
@@ -202,6 +207,8 @@ impl Replica {
         match log.round_done(result) {
             Ok(cursors) => {
                 let wants_round = log.wants_round();
+                let written = state.charged.partition_point(|(end, _)| *end <= cursors.written_end());
+                state.charged.drain(..written);
                 let (counted_end, durable_end) = (cursors.counted_end(), cursors.durable_end());
                 let epoch = self.leader_epoch();
                 self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
@@ -210,6 +217,7 @@ impl Replica {
             Err(error) => {
                 tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, %error, "log stopped");
                 let durable_end = log.cursors().durable_end();
+                state.charged.clear();
                 let epoch = self.leader_epoch();
                 self.step(state, Event::LogFailed { epoch, durable_end }, clock);
                 false
@@ -346,10 +354,15 @@ impl Replica {
     }
 
     /// Puts a reopened log in the place of the stopped one, and leads on in a new epoch.
-    pub(super) fn reopened(&self, log: Log, epoch: LeaderEpoch, clock: Clock) {
+    pub(super) fn reopened(&self, mut log: Log, epoch: LeaderEpoch, clock: Clock) {
         let replaced = {
             let mut state = self.state.lock();
-            state.log.is_some().then(|| state.log.replace(log))
+            // The topic's config may have changed while the log was being reopened.
+            let config = state.log.as_ref().map(|stopped| *stopped.config());
+            config.map(|config| {
+                log.set_config(config);
+                state.log.replace(log)
+            })
         };
         if replaced.is_some() {
             self.lead(epoch, clock);
@@ -375,6 +388,7 @@ impl Replica {
         let mut state = self.state.lock();
         self.step(&mut state, Event::Stop { reason }, clock);
         let log = state.log.take();
+        state.charged.clear();
         // Wakes who waits for records: reading again will say that the topic is gone.
         self.high_watermark.send_modify(|_| ());
         log

@@ -27,8 +27,6 @@ const TIMEOUT_MS_MAX: u32 = 3_600_000;
 /// A request whose batches are in the log's memory, waiting for their acknowledgements.
 pub(super) struct Accepted {
     parts: Vec<AcceptedPart>,
-    /// What the request takes of the memory for produce requests, until it is answered.
-    _memory: OwnedSemaphorePermit,
 }
 
 struct AcceptedPart {
@@ -106,16 +104,20 @@ fn append_all(
     timeout: Duration,
     memory: OwnedSemaphorePermit,
 ) -> Result<Accepted, Refusal> {
+    // Held until the batches are written, even when the request was answered before.
+    let memory = Arc::new(memory);
     let mut parts = Vec::with_capacity(checked.len());
     for Checked { replica, batch, record_indexes } in checked {
         let record_count = batch.header().record_count;
         let bytes = batch.total_bytes();
         let log_append_time = (batch.header().timestamp_type() == TimestampType::LogAppendTime)
             .then_some(batch.header().max_timestamp);
-        let pending = replica.append(engine.clock(), batch, acks, timeout).map_err(|refusal| {
-            let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
-            refusal.with_outcome(outcome)
-        })?;
+        let pending = replica
+            .append(engine.clock(), batch, acks, timeout, Some(Arc::clone(&memory)))
+            .map_err(|refusal| {
+                let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
+                refusal.with_outcome(outcome)
+            })?;
         let metrics = topic.metrics();
         metrics.records_in.inc_by(record_count.into());
         metrics.bytes_in.inc_by(bytes.into());
@@ -123,7 +125,7 @@ fn append_all(
         let partition = replica.index().0;
         parts.push(AcceptedPart { pending, partition, record_count, record_indexes, log_append_time });
     }
-    Ok(Accepted { parts, _memory: memory })
+    Ok(Accepted { parts })
 }
 
 impl Accepted {

@@ -109,10 +109,9 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::AddPartitions, async {
             let engine = self.shared.engine()?;
             let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
-            let mut controller = engine.controller().lock().await;
             let counts = match validate_only {
-                true => controller.check(&command)?,
-                false => engine.change(&mut controller, &command).await?,
+                true => engine.controller().lock().await.check(&command)?,
+                false => engine.change(command).await?,
             };
             Ok(v1::AddPartitionsResponse {
                 previous_partition_count: counts.previous,
@@ -127,7 +126,7 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::AlterTopicConfigsRequest>,
     ) -> Result<Response<v1::AlterTopicConfigsResponse>, Status> {
         let request = request.into_inner();
-        self.answer(Api::AlterTopicConfigs, async { alter_configs(&*self.shared.engine()?, request).await })
+        self.answer(Api::AlterTopicConfigs, async { alter_configs(&self.shared.engine()?, request).await })
             .await
     }
 
@@ -242,7 +241,7 @@ fn describe_partition(
 }
 
 async fn create_topic(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     topic: v1::NewTopic,
     validate_only: bool,
 ) -> Result<v1::CreatedTopic, Refusal> {
@@ -258,10 +257,9 @@ async fn create_topic(
         if_not_exists,
         now: engine.clock().now(),
     };
-    let mut controller = engine.controller().lock().await;
     let created = match validate_only {
-        true => controller.check(&command)?,
-        false => engine.change(&mut controller, &command).await?,
+        true => engine.controller().lock().await.check(&command)?,
+        false => engine.change(command).await?,
     };
     Ok(v1::CreatedTopic {
         error: None,
@@ -274,14 +272,17 @@ async fn create_topic(
     })
 }
 
-async fn delete_topic(engine: &Engine, name: &str, validate_only: bool) -> Result<v1::DeletedTopic, Refusal> {
+async fn delete_topic(
+    engine: &Arc<Engine>,
+    name: &str,
+    validate_only: bool,
+) -> Result<v1::DeletedTopic, Refusal> {
     let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
     let (stored_bytes, record_count) = stored(&topic);
     let command = DeleteTopic { name: topic.name().clone() };
-    let mut controller = engine.controller().lock().await;
     match validate_only {
-        true => drop(controller.check(&command)?),
-        false => drop(engine.change(&mut controller, &command).await?),
+        true => drop(engine.controller().lock().await.check(&command)?),
+        false => drop(engine.change(command).await?),
     }
     Ok(v1::DeletedTopic {
         error: None,
@@ -293,16 +294,15 @@ async fn delete_topic(engine: &Engine, name: &str, validate_only: bool) -> Resul
 }
 
 async fn alter_configs(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     request: v1::AlterTopicConfigsRequest,
 ) -> Result<v1::AlterTopicConfigsResponse, Refusal> {
     let v1::AlterTopicConfigsRequest { topic, set, unset, validate_only } = request;
     let found = lookup::topic(engine, &topic, &bytes::Bytes::new())?;
     let command = AlterTopicConfigs { name: found.name().clone(), set: configs::pairs(set), unset };
-    let mut controller = engine.controller().lock().await;
     let altered = match validate_only {
-        true => controller.check(&command)?,
-        false => engine.change(&mut controller, &command).await?,
+        true => engine.controller().lock().await.check(&command)?,
+        false => engine.change(command).await?,
     };
     let now = engine.clock().now();
     let changes = altered.changes.into_iter().map(|change| v1::ConfigChange {

@@ -62,7 +62,7 @@ pub(super) fn effect(key: &str, value: &str, topic: &Arc<Topic>, now: TimestampM
             }
         }),
         "durability" if value == "background" => {
-            "acknowledged records may be lost in a power cut from now on".to_owned()
+            "the newest acknowledged records may be lost in a crash or a power cut from now on".to_owned()
         }
         _ => String::new(),
     }

@@ -240,6 +240,8 @@ impl Fetcher {
                     tracing::debug!(error = %refusal, partition = fetched.partition, "partition is read again later");
                     let again = Instant::now() + self.backoff.next();
                     self.reopen_at.get_or_insert(again);
+                    // A stream that is done with a failed partition has not come to that partition's end.
+                    return;
                 } else {
                     self.give_up(index, refusal);
                 }
