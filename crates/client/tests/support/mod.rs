@@ -209,7 +209,7 @@ impl Consuming {
             error: Some(refusal.into()),
             ..v1::FetchedPartition::default()
         };
-        let _ = self.answers.send(Ok(v1::ConsumeResponse { partition: Some(fetched), done: false }));
+        let _ = self.answers.send(Ok(v1::ConsumeResponse { partition: Some(fetched), done: true }));
     }
 
     pub fn break_stream(&self) {
