@@ -6,7 +6,10 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::Instant,
 };
@@ -132,29 +135,34 @@ fn perform(
 }
 
 /// Syncs every round that was written; several beside each other, because the disk then merges their flushes.
+///
+/// `written` holds the result of a round that failed already. Helpers are a gain, not a need: where the system gives no
+/// thread, this one does all of it.
 fn sync_all(
     rounds: &[(Arc<Replica>, Round)],
     written: Vec<Option<RoundResult>>,
     disk: &dyn Disk,
 ) -> Vec<RoundResult> {
-    let sync =
-        |round: &Round, failed: Option<RoundResult>| failed.unwrap_or_else(|| round.perform_syncs(disk));
-    let each = rounds.len().div_ceil(SYNCS_AT_ONCE);
-    if rounds.len() < 2 {
-        return rounds.iter().zip(written).map(|((_, round), failed)| sync(round, failed)).collect();
-    }
-    let mut work: Vec<_> = rounds.iter().map(|(_, round)| round).zip(written).collect();
-    std::thread::scope(|scope| {
-        let mut parts = Vec::with_capacity(SYNCS_AT_ONCE);
-        while !work.is_empty() {
-            let part: Vec<_> = work.drain(..each.min(work.len())).collect();
-            parts.push(scope.spawn(move || {
-                part.into_iter().map(|(round, failed)| sync(round, failed)).collect::<Vec<_>>()
-            }));
+    let results: Vec<_> = written.into_iter().map(Mutex::new).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((result, (_, round))) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            results.get(index).zip(rounds.get(index))
+        } {
+            result.lock().get_or_insert_with(|| round.perform_syncs(disk));
         }
-        parts
-            .into_iter()
-            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..rounds.len().min(SYNCS_AT_ONCE) {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    let result = |(result, (_, round)): (Mutex<Option<RoundResult>>, &(Arc<Replica>, Round))| {
+        result.into_inner().unwrap_or_else(|| round.perform_syncs(disk))
+    };
+    results.into_iter().zip(rounds).map(result).collect()
 }
