@@ -56,7 +56,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     CodeText {
         code: "B0101",
         summary: "A log was recovered after an unclean stop.",
-        action: "Nothing, unless bytes were cut that you did not expect: an unacknowledged tail is cut.",
+        action: "Nothing after a crash that tore the tail; else suspect the disk: damage in the last segment is cut too.",
     },
     CodeText {
         code: "B0102",

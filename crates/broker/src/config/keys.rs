@@ -164,7 +164,8 @@ fn limits() -> Vec<Key> {
         key!(
             limits.request_max_bytes,
             bytes(128 * KIB..=GIB),
-            "Bytes of one request. Above it the stream ends; below it a request that is too large is answered."
+            "Bytes of one request, at most. A produce request is also held to the largest max.message.bytes and 64KiB; \
+             above either its stream ends."
         ),
         key!(
             limits.inflight_produce_bytes,
