@@ -233,6 +233,14 @@ async fn input_that_does_not_match_stops_or_is_skipped() {
     let error = home.run_with(&["produce", "t", "-f", "jsonl", "--on-error", "skip", "-o", "json"], input);
     assert_eq!(error.error()["details"]["skipped"], 1);
     assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "1\n1\n2\n1\n2\n");
+    let stopped = home.run_with(&["produce", "t", "-f", "%k:%v\\n"], b"a:b\nnocolon\nc:d\n");
+    assert_eq!(stopped.code, 1);
+    assert!(
+        stopped.stderr.contains("error[E1903]: stdin:2: the line ends before \":\""),
+        "{}",
+        stopped.stderr
+    );
+    assert_eq!(home.ok(&["consume", "t", "--from", "5", "--to", "end"]).stdout, "b\n");
     let long = [&b"a\n"[..], &vec![b'x'; 3 << 20], b"\nb\n"].concat();
     assert_eq!(home.run_with(&["produce", "t", "--on-error", "skip"], &long).code, 7);
     assert_eq!(home.ok(&["consume", "t", "--from", "-2", "--to", "end"]).stdout, "a\nb\n");

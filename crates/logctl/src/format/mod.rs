@@ -34,6 +34,7 @@ Formats (the same letters print and parse):
   Bytes take {hex} or {base64}; numbers take {big8} to {big64} or {little8} to {little64};
   %d takes {rfc3339} or {strftime[%F %T]} and is in milliseconds otherwise.
   A length before its field frames it, so '%V{big32}%v' is binary-safe both ways.
+  Where a format ends with \\n, a record is one line: only a length lets a field hold a newline.
 Words instead of a format string:
   raw     values only; produce makes one record of each file
   kv      %k\\t%v\\n

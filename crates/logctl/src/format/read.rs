@@ -189,7 +189,15 @@ impl<'a> Cursor<'a> {
                 };
                 rest.get(..written)
             }
-            Until::Text(delimiter) => self.before(delimiter),
+            Until::Text { delimiter, one_line } => {
+                let found = self.before(delimiter);
+                if *one_line && found.unwrap_or(rest).contains(&b'\n') {
+                    let text = delimiter.text.strip_suffix(b"\n").filter(|_| delimiter.last);
+                    let text = String::from_utf8_lossy(text.unwrap_or(&delimiter.text));
+                    return self.fail(format!("the line ends before {text:?}"));
+                }
+                found
+            }
             Until::End => Some(rest).filter(|_| self.at_end),
         };
         found.ok_or(Halt::More)

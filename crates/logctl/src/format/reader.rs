@@ -38,8 +38,8 @@ pub(super) enum Step {
 pub(super) enum Until {
     /// After as many bytes as a length before it said.
     Length,
-    /// Before this text.
-    Text(Delimiter),
+    /// Before this text. `one_line`: without a newline before it.
+    Text { delimiter: Delimiter, one_line: bool },
     /// At the end of the input.
     End,
 }
@@ -73,17 +73,26 @@ impl RecordReader {
         if program.items.is_empty() {
             return Err(ambiguous("it is empty".to_owned()));
         }
-        prepare(&program.items, false).map(|steps| Self { steps }).map_err(ambiguous)
+        let place = Place { in_header: false, by_line: program.ends_with_newline() };
+        prepare(&program.items, place).map(|steps| Self { steps }).map_err(ambiguous)
     }
 }
 
-fn prepare(items: &[Item], in_header: bool) -> Result<Vec<Step>, String> {
+/// Where items stand.
+#[derive(Clone, Copy)]
+struct Place {
+    in_header: bool,
+    /// The format ends each record with a newline, so that no field runs over into the next line unseen.
+    by_line: bool,
+}
+
+fn prepare(items: &[Item], place: Place) -> Result<Vec<Step>, String> {
     let mut known = Known::default();
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let following = items.get(index + 1..).unwrap_or_default();
         let step = match item {
-            Item::Text(text) => Step::Text(delimiter(text, following.len() + 1, in_header)),
+            Item::Text(text) => Step::Text(delimiter(text, following.len() + 1, place)),
             Item::Number(field, form) => number_step(*field, *form, following, &mut known)?,
             Item::Bytes(field, form) => {
                 let is_known = match field {
@@ -93,19 +102,22 @@ fn prepare(items: &[Item], in_header: bool) -> Result<Vec<Step>, String> {
                     BytesField::Compression => false,
                 };
                 let until =
-                    if is_known { Until::Length } else { until(following, bytes_letter(*field), in_header)? };
+                    if is_known { Until::Length } else { until(following, bytes_letter(*field), place)? };
                 Step::Bytes { field: *field, form: *form, until }
             }
             Item::Time(form @ TimeForm::Millis(number)) => {
                 check_digits(*number, following, "%d")?;
                 Step::Time { form: form.clone(), until: Until::Length }
             }
-            Item::Time(form) => Step::Time { form: form.clone(), until: until(following, "%d", in_header)? },
+            Item::Time(form) => Step::Time { form: form.clone(), until: until(following, "%d", place)? },
             Item::Headers(inner) => {
                 if !known.header_count {
                     check_header_start(inner, following)?;
                 }
-                Step::Headers { counted: known.header_count, inner: prepare(inner, true)? }
+                Step::Headers {
+                    counted: known.header_count,
+                    inner: prepare(inner, Place { in_header: true, ..place })?,
+                }
             }
         };
         steps.push(step);
@@ -113,15 +125,21 @@ fn prepare(items: &[Item], in_header: bool) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-fn delimiter(text: &[u8], items_from_here: usize, in_header: bool) -> Delimiter {
-    Delimiter { text: text.to_vec(), last: items_from_here == 1 && !in_header }
+fn delimiter(text: &[u8], items_from_here: usize, place: Place) -> Delimiter {
+    Delimiter { text: text.to_vec(), last: items_from_here == 1 && !place.in_header }
 }
 
-/// A field without a length ends before the text that follows it.
-fn until(following: &[Item], letter: &str, in_header: bool) -> Result<Until, String> {
+/// A field without a length ends before the text that follows it. Text with a newline in its midst is a separator
+/// that somebody chose for fields of several lines.
+fn until(following: &[Item], letter: &str, place: Place) -> Result<Until, String> {
     match following {
-        [Item::Text(text), ..] => Ok(Until::Text(delimiter(text, following.len(), in_header))),
-        [] if !in_header => Ok(Until::End),
+        [Item::Text(text), ..] => {
+            let delimiter = delimiter(text, following.len(), place);
+            let inner = text.strip_suffix(b"\n").filter(|_| delimiter.last).unwrap_or(text);
+            let one_line = place.by_line && !inner.contains(&b'\n');
+            Ok(Until::Text { delimiter, one_line })
+        }
+        [] if !place.in_header => Ok(Until::End),
         [] => Err(format!("nothing says where {letter} ends in %h{{..}}")),
         _ => Err(format!("nothing says where {letter} ends")),
     }

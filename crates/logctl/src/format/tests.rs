@@ -196,6 +196,34 @@ fn input_that_does_not_match_says_where() {
 }
 
 #[test]
+fn a_field_never_runs_over_into_the_next_line() {
+    for chunk in [1, 3, 100] {
+        let cases = [
+            ("%k:%v\\n", &b"a:b\nnocolon\nc:d\n"[..], "the line ends before \":\""),
+            ("kv", b"a\tb\nnotab\n", "the line ends before \"\\t\""),
+            ("%k:%v;\\n", b"a:b\nc:d;\n", "the line ends before \";\""),
+            ("%h{ %k=%v;}:%v\\n", b" a=1; b\n:x\n", "the line ends before \"=\""),
+            ("%v %d{rfc3339}\\n", b"a\nb 2026-11-20T09:00:00Z\n", "the line ends before \" \""),
+        ];
+        for (format, input, expected) in cases {
+            let error = read_all(&reader(format), input, chunk).unwrap_err();
+            assert_eq!(error.message, expected, "{format}");
+        }
+    }
+    // A length frames a newline, and a separator of several lines is meant.
+    let several: [(&str, &[u8], &[u8]); 4] = [
+        ("%V{big8}%v\\n", b"\x03a\nb\n", b"a\nb"),
+        ("%v\\n--\\n", b"a\nb\n--\n", b"a\nb"),
+        ("%v;", b"a\nb;", b"a\nb"),
+        ("%v", b"a\nb\n", b"a\nb\n"),
+    ];
+    for (format, input, expected) in several {
+        let records = read_all(&reader(format), input, 100).unwrap();
+        assert_eq!(records[0].value.as_deref(), Some(expected), "{format}");
+    }
+}
+
+#[test]
 fn times_and_partitions_are_read() {
     let formats = ["%d %p\\n", "%d{rfc3339} %p\\n", "%d{strftime[%F %T]}|%p\\n", "%d{big64}%p{little16}"];
     for format in formats {
