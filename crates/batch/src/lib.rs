@@ -63,7 +63,7 @@ pub use batch::{Batch, RecordIter, Records};
 pub use builder::{BatchBuilder, ProducerFields, PushOutcome, record_encoded_bytes};
 pub use compress::DecompressLimits;
 pub use corduroy_types::TimestampType;
-pub use crc::crc32c;
+pub use crc::{crc32c, crc32c_append};
 pub use error::{BatchError, CountLimit, RecordFault};
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC};
 pub use partitioner::partition_for_key;

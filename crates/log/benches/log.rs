@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
-use corduroy_log::{Disk, Log, LogConfig, ReadCursor, RealDisk};
+use corduroy_log::{Disk, Known, Log, LogConfig, ReadCursor, RealDisk};
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
 const NOW: TimestampMs = TimestampMs(0);
@@ -31,7 +31,7 @@ fn batch(bytes: usize) -> Batch {
 fn open(dir: &Path, tail_bytes: u64) -> (Arc<dyn Disk>, Log) {
     let disk = RealDisk::shared();
     let config = LogConfig { tail_bytes, ..LogConfig::default() };
-    let (log, _) = Log::open(Arc::clone(&disk), dir.join("log/0"), config, false, NOW).unwrap();
+    let (log, _) = Log::open(Arc::clone(&disk), dir.join("log/0"), config, Known::default(), NOW).unwrap();
     (disk, log)
 }
 
@@ -127,7 +127,8 @@ fn main() {
             );
         }
         let begin = Instant::now();
-        let (_, report) = Log::open(disk, dir.path().join("log/0"), *log.config(), false, NOW).unwrap();
+        let (_, report) =
+            Log::open(disk, dir.path().join("log/0"), *log.config(), Known::default(), NOW).unwrap();
         println!("recovery of {} bytes: {:.0} MB/s", report.scanned_bytes, rate(report.scanned_bytes, begin));
     }
 }

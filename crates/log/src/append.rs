@@ -8,7 +8,7 @@ use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 use crate::config::BATCH_BYTES_MAX;
 use crate::error::AppendError;
 use crate::log::Log;
-use crate::round::{Pending, Point};
+use crate::round::{Pending, Seal};
 use crate::segment::Active;
 
 /// The offsets that a batch got.
@@ -54,9 +54,9 @@ impl Log {
             self.pending.push_back(Pending::Create(Arc::clone(&self.active.file)));
         }
         let stamped = batch.stamp(log_end, epoch);
-        let position = self.active.bytes;
         self.active.note(stamped.header(), now);
-        let entry = self.tail.push(stamped, self.active.base(), position);
+        let entry = self.tail.push(stamped, self.active.end_point(next_offset));
+        self.active.checksum = entry.end.checksum;
         self.pending.push_back(Pending::Write { file: Arc::clone(&self.active.file), entry });
         self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
         Ok(Appended { base_offset: log_end, next_offset })
@@ -70,9 +70,9 @@ impl Log {
         }
         let log_end = self.cursors.log_end();
         let (offsets, times) = self.active.index.finish();
-        let end = Point { offset: log_end, segment_base: self.active.base(), position: self.active.bytes };
+        let end = self.active.end_point(log_end);
         let file = Arc::clone(&self.active.file);
-        self.pending.push_back(Pending::Seal { file, end, offsets, times });
+        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, offsets, times })));
         Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end)));
         self.active = Active::new(&self.shared.dir, log_end, &self.config);
     }

@@ -14,12 +14,14 @@
 //! | `retention` | retention by size and time, delete-records |
 //! | `recovery`, `reopen`, `close` | from files to a log and back |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
-//! | `state_file` | the log start, durable |
+//! | `mark` | the durable mark, which tells a torn tail from damage |
+//! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
 //!
 //! Never: threads, a clock, tokio, the network. Time is an argument; retries and waiting belong to the caller.
 
 mod append;
+mod catalogue;
 mod close;
 mod config;
 mod cursors;
@@ -27,6 +29,7 @@ pub mod disk;
 mod error;
 mod index;
 mod log;
+mod mark;
 pub mod offline;
 mod read;
 mod read_disk;
@@ -48,6 +51,7 @@ pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
 pub use index::IndexDoubt;
 pub use log::{Log, LogStats};
+pub use mark::{DurableMark, Known};
 pub use read::{ReadBatches, ReadCursor, ReadPlan};
 pub use recovery::{Cut, RecoveryReport};
 pub use reopen::Reopen;

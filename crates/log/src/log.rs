@@ -9,7 +9,8 @@ use corduroy_types::{Offset, TimestampMs};
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
 use crate::error::StorageFailure;
-use crate::round::{Pending, Point};
+use crate::mark::Point;
+use crate::round::Pending;
 use crate::segment::{Active, Sealed, SegmentFile};
 use crate::shared::Shared;
 use crate::tail::Tail;
@@ -63,7 +64,7 @@ impl Log {
         active: Active,
         dir_durable: bool,
     ) -> Self {
-        let end = Point { offset: cursors.log_end(), segment_base: active.base(), position: active.bytes };
+        let end = active.end_point(cursors.log_end());
         Self {
             shared,
             config,

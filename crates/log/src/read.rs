@@ -110,7 +110,7 @@ impl Log {
         let mut bytes = 0;
         let within = self.tail.from(from).take_while(|entry| {
             bytes += entry.bytes() as u64;
-            entry.next <= upper && (bytes <= u64::from(max_bytes) || bytes == entry.bytes() as u64)
+            entry.end.offset <= upper && (bytes <= u64::from(max_bytes) || bytes == entry.bytes() as u64)
         });
         within.cloned().collect()
     }
@@ -173,7 +173,7 @@ fn concatenate(from: Offset, entries: &[TailEntry]) -> ReadBatches {
         }
     };
     let Some(last) = entries.last() else { return ReadBatches::none(from) };
-    let hint = Hint { segment_base: last.segment_base, position: last.position + last.bytes() as u64 };
-    let next = ReadCursor { offset: last.next, hint: Some(hint) };
-    ReadBatches { bytes, next_offset: last.next, next }
+    let hint = Hint { segment_base: last.end.segment_base, position: last.end.position };
+    let next = ReadCursor { offset: last.end.offset, hint: Some(hint) };
+    ReadBatches { bytes, next_offset: last.end.offset, next }
 }

@@ -8,9 +8,9 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
 use crate::log::Log;
+use crate::mark::{Known, Point};
 use crate::recovery::{RecoveryReport, look_through};
 use crate::retention::remove_if_present;
-use crate::round::Point;
 use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
 
@@ -55,7 +55,8 @@ impl Reopen {
             _ => self.durable,
         };
         self.cut(&**disk, keep)?;
-        Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, false, now)
+        let known = Known { clean: false, mark: Some(keep.into()) };
+        Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, known, now)
     }
 
     fn sync(&self, disk: &dyn Disk, written: Point) -> std::io::Result<()> {
@@ -68,11 +69,21 @@ impl Reopen {
     fn cut(&self, disk: &dyn Disk, keep: Point) -> Result<(), LogError> {
         let dir = &self.shared.dir;
         let files = look_through(disk, dir)?;
+        // Indexes are evidence of nothing, and on a full disk they make room for the state file.
+        for (base, suffix) in files.indexes.iter().filter(|(base, _)| *base > keep.segment_base) {
+            remove_if_present(disk, file_path(dir, *base, suffix))?;
+        }
+        // Before the segments, so that none is ever found shorter than the catalogue says.
+        let forgotten = self.shared.state.cut(disk, keep.offset);
+        forgotten.map_err(LogError::io("write", self.shared.state.path()))?;
         let sync_dir = || disk.sync_dir(dir).map_err(LogError::io("sync", &**dir));
         for segment in files.segments.iter().rev().take_while(|segment| segment.base >= keep.segment_base) {
             if segment.base > keep.segment_base || keep.position == 0 {
                 segment.remove(disk, dir)?;
                 sync_dir()?;
+                continue;
+            }
+            if self.shared.state.is_sealed(segment.base) {
                 continue;
             }
             // It becomes the active segment again, whose indexes are not in files.

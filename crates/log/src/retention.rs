@@ -15,7 +15,6 @@ use crate::error::{DeleteRecordsError, LogError};
 use crate::log::Log;
 use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, Sealed, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
-use crate::state_file::State;
 
 /// A new log start, to be made durable.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ impl Removal {
         if !self.dir_durable {
             create_partition_dir(disk, dir).map_err(LogError::io("create", &**dir))?;
         }
-        let state = State { log_start: self.log_start };
-        self.shared.state.persist(disk, state).map_err(LogError::io("write", self.shared.state.path()))
+        let raised = self.shared.state.raise_log_start(disk, self.log_start);
+        raised.map_err(LogError::io("write", self.shared.state.path()))
     }
 }
 

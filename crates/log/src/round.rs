@@ -16,21 +16,14 @@ use bytes::Bytes;
 use corduroy_types::{Durability, Offset};
 
 use crate::Log;
+use crate::catalogue::CatalogueEntry;
 use crate::cursors::Cursors;
 use crate::disk::{Disk, OpenMode, create_partition_dir};
 use crate::error::{LogError, StorageFailure};
+use crate::mark::{DurableMark, Point};
 use crate::segment::{INDEX_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
-use crate::state_file::State;
 use crate::tail::TailEntry;
-
-/// A place in the log, as offset and as position in a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
-    pub(crate) offset: Offset,
-    pub(crate) segment_base: Offset,
-    pub(crate) position: u64,
-}
 
 /// What waits to be put into a round.
 #[derive(Debug)]
@@ -39,15 +32,38 @@ pub(crate) enum Pending {
     Create(Arc<SegmentFile>),
     /// A batch, at its position.
     Write { file: Arc<SegmentFile>, entry: TailEntry },
-    /// The end of a segment: its last sync, and its indexes.
-    Seal { file: Arc<SegmentFile>, end: Point, offsets: Bytes, times: Bytes },
+    /// The end of a segment: its last sync, its indexes, and its entry in the catalogue.
+    Seal(Box<Seal>),
+}
+
+/// A segment that is to be sealed.
+#[derive(Debug)]
+pub(crate) struct Seal {
+    pub(crate) file: Arc<SegmentFile>,
+    pub(crate) end: Point,
+    /// The contents of both index files.
+    pub(crate) offsets: Bytes,
+    pub(crate) times: Bytes,
+}
+
+impl Seal {
+    fn entry(&self) -> CatalogueEntry {
+        CatalogueEntry {
+            base: self.end.segment_base,
+            end: self.end.offset,
+            bytes: self.end.position,
+            checksum: self.end.checksum,
+            max_timestamp: self.end.max_timestamp.map(|(timestamp, _)| timestamp),
+            gaps: false,
+        }
+    }
 }
 
 impl Pending {
     fn bytes(&self) -> u64 {
         match self {
             Self::Write { entry, .. } => entry.bytes() as u64,
-            Self::Create(_) | Self::Seal { .. } => 0,
+            Self::Create(_) | Self::Seal(_) => 0,
         }
     }
 }
@@ -56,12 +72,13 @@ impl Pending {
 pub struct Step(Kind);
 
 enum Kind {
-    CreateDir { shared: Arc<Shared>, state: State },
+    CreateDir { shared: Arc<Shared>, log_start: Offset },
     Create { file: Arc<SegmentFile> },
     SyncDir { dir: Arc<Path> },
     Write { file: Arc<SegmentFile>, position: u64, parts: Vec<Bytes>, bytes: u64 },
     Sync { file: Arc<SegmentFile> },
     WriteIndex { path: PathBuf, contents: Bytes },
+    Catalogue { shared: Arc<Shared>, entry: CatalogueEntry },
 }
 
 impl Step {
@@ -71,9 +88,9 @@ impl Step {
     /// The disk's. Report it with [`Round::failed`], and perform nothing more of the round.
     pub fn perform(&self, disk: &dyn Disk) -> io::Result<()> {
         match &self.0 {
-            Kind::CreateDir { shared, state } => {
+            Kind::CreateDir { shared, log_start } => {
                 create_partition_dir(disk, &shared.dir)?;
-                shared.state.persist(disk, *state)
+                shared.state.raise_log_start(disk, *log_start)
             }
             Kind::Create { file } => file.create(disk),
             Kind::SyncDir { dir } => disk.sync_dir(dir),
@@ -84,6 +101,7 @@ impl Step {
                 file.write_at(std::slice::from_ref(contents), 0)?;
                 file.sync()
             }
+            Kind::Catalogue { shared, entry } => shared.state.enter(disk, *entry),
         }
     }
 
@@ -109,6 +127,7 @@ impl fmt::Display for Step {
             }
             Kind::Sync { file } => write!(f, "sync of {file:?}"),
             Kind::WriteIndex { path, .. } => write!(f, "write of {}", path.display()),
+            Kind::Catalogue { shared, .. } => write!(f, "write of {}", shared.state.path().display()),
         }
     }
 }
@@ -230,30 +249,34 @@ struct RoundBuilder {
 }
 
 impl RoundBuilder {
-    fn add(&mut self, pending: Pending, dir: &Arc<Path>) {
+    fn add(&mut self, pending: Pending, shared: &Arc<Shared>) {
         match pending {
             Pending::Create(file) => {
                 self.steps.push(Step(Kind::Create { file }));
-                self.steps.push(Step(Kind::SyncDir { dir: Arc::clone(dir) }));
+                self.steps.push(Step(Kind::SyncDir { dir: Arc::clone(&shared.dir) }));
             }
             Pending::Write { file, entry } => self.add_write(file, entry),
-            Pending::Seal { file, end, offsets, times } => {
-                let base = file.base;
-                self.steps.push(Step(Kind::Sync { file }));
-                for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
-                    self.steps.push(Step(Kind::WriteIndex { path: file_path(dir, base, suffix), contents }));
-                }
-                self.end.durable = Some(end);
-                self.end.settled = Some(end.offset);
-            }
+            Pending::Seal(seal) => self.add_seal(*seal, shared),
         }
+    }
+
+    fn add_seal(&mut self, seal: Seal, shared: &Arc<Shared>) {
+        let entry = seal.entry();
+        let Seal { file, end, offsets, times } = seal;
+        self.steps.push(Step(Kind::Sync { file }));
+        for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
+            self.steps
+                .push(Step(Kind::WriteIndex { path: file_path(&shared.dir, entry.base, suffix), contents }));
+        }
+        self.steps.push(Step(Kind::Catalogue { shared: Arc::clone(shared), entry }));
+        self.end.durable = Some(end);
+        self.end.settled = Some(end.offset);
     }
 
     fn add_write(&mut self, file: Arc<SegmentFile>, entry: TailEntry) {
         let added = entry.bytes() as u64;
-        let end = entry.position + added;
         self.bytes += added;
-        self.end.written = Point { offset: entry.next, segment_base: file.base, position: end };
+        self.end.written = entry.end;
         let new_parts = [entry.front, entry.back].into_iter().filter(|part| !part.is_empty());
         if let Some(Step(Kind::Write { parts, bytes, .. })) = self.steps.last_mut() {
             parts.extend(new_parts);
@@ -288,8 +311,8 @@ impl Log {
         let end = RoundEnd { written: self.written, durable: None, settled: None };
         let mut builder = RoundBuilder { steps: Vec::new(), bytes: 0, end };
         if !self.dir_durable {
-            let state = State { log_start: self.cursors.log_start() };
-            builder.steps.push(Step(Kind::CreateDir { shared: Arc::clone(&self.shared), state }));
+            let log_start = self.cursors.log_start();
+            builder.steps.push(Step(Kind::CreateDir { shared: Arc::clone(&self.shared), log_start }));
         }
         let mut last_file = self.written_file.clone();
         while let Some(next) = self.pending.pop_front() {
@@ -300,7 +323,7 @@ impl Log {
             if let Pending::Write { file, .. } = &next {
                 last_file = Some(Arc::clone(file));
             }
-            builder.add(next, &self.shared.dir);
+            builder.add(next, &self.shared);
         }
         let syncs_from = builder.steps.len();
         let unsynced = builder.end.durable.unwrap_or(self.durable).offset < builder.end.written.offset;
@@ -349,6 +372,12 @@ impl Log {
         }
         self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
         Ok(self.cursors)
+    }
+
+    /// Up to where everything is on stable storage, in the form in which it is given to [`Log::open`] as
+    /// [`crate::Known::mark`].
+    pub fn durable_mark(&self) -> DurableMark {
+        self.durable.into()
     }
 
     /// Segments that end at or below `end` are whole on disk, indexes included: those are mapped from now on.

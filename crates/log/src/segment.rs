@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{IndexBuilder, Indexes};
+use crate::mark::Point;
 
 /// Suffix of a file of batches.
 pub(crate) const LOG_SUFFIX: &str = "log";
@@ -90,6 +91,12 @@ pub(crate) struct Sealed {
     pub(crate) bytes: u64,
     /// The greatest timestamp of its records, if any has one.
     pub(crate) max_timestamp: Option<TimestampMs>,
+    /// CRC-32C over all of its file; `None` where no catalogue has it (written before there was one, or lost).
+    #[allow(dead_code, reason = "for the scrub, and for compaction")]
+    pub(crate) checksum: Option<u32>,
+    /// Whether offsets may be missing between its base and its end.
+    #[allow(dead_code, reason = "for the scrub, and for compaction")]
+    pub(crate) gaps: bool,
     /// Mapped when first needed; before its files are written, and when they are doubtful, an image in memory.
     pub(crate) indexes: Mutex<Option<Indexes>>,
 }
@@ -107,6 +114,8 @@ pub(crate) struct Active {
     /// Whether the file exists, or a pending round makes it.
     pub(crate) created: bool,
     pub(crate) bytes: u64,
+    /// CRC-32C over all of them.
+    pub(crate) checksum: u32,
     pub(crate) index: IndexBuilder,
     first: Option<First>,
 }
@@ -126,14 +135,26 @@ impl Active {
     /// A segment without records and without a file.
     pub(crate) fn new(dir: &Arc<Path>, base: Offset, config: &LogConfig) -> Self {
         let index = IndexBuilder::new(base, config.index_interval_bytes);
-        Self { file: SegmentFile::new(Arc::clone(dir), base), created: false, bytes: 0, index, first: None }
+        let file = SegmentFile::new(Arc::clone(dir), base);
+        Self { file, created: false, bytes: 0, checksum: 0, index, first: None }
     }
 
     pub(crate) fn base(&self) -> Offset {
         self.file.base
     }
 
-    /// Counts a batch at the end of the segment.
+    /// The place behind the last batch, which ends at `offset`.
+    pub(crate) fn end_point(&self, offset: Offset) -> Point {
+        Point {
+            offset,
+            segment_base: self.base(),
+            position: self.bytes,
+            checksum: self.checksum,
+            max_timestamp: self.index.max_timestamp(),
+        }
+    }
+
+    /// Counts a batch at the end of the segment; its checksum is the caller's to add.
     pub(crate) fn note(&mut self, header: &BatchHeader, now: TimestampMs) {
         self.note_first(header, now);
         self.index.note(header, self.bytes);
@@ -174,6 +195,8 @@ impl Active {
             end,
             bytes: self.bytes,
             max_timestamp: self.index.max_timestamp().map(|(timestamp, _)| timestamp),
+            checksum: Some(self.checksum),
+            gaps: false,
             indexes: Mutex::new(Some(self.index.indexes())),
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use corduroy_batch::{BatchHeader, StampedBatch};
+use corduroy_batch::{BatchHeader, StampedBatch, crc32c_append};
 use corduroy_types::{Offset, TimestampMs};
 
 use crate::config::COPIED_BELOW_BYTES;
+use crate::mark::Point;
 
 /// Small batches are copied into shared pieces of this size.
 const SHARED_BYTES: usize = 64 << 10;
@@ -15,10 +16,10 @@ const SHARED_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct TailEntry {
     pub(crate) base: Offset,
-    pub(crate) next: Offset,
-    pub(crate) max_timestamp: TimestampMs,
-    pub(crate) segment_base: Offset,
     pub(crate) position: u64,
+    pub(crate) max_timestamp: TimestampMs,
+    /// The place behind it: where the next batch of its segment begins.
+    pub(crate) end: Point,
     /// The whole batch, or its first bytes.
     pub(crate) front: Bytes,
     /// The rest of the batch where it was not copied; empty if it was.
@@ -55,17 +56,20 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Keeps a batch and returns its entry, whose bytes are what the round writes.
-    pub(crate) fn push(&mut self, batch: StampedBatch, segment_base: Offset, position: u64) -> TailEntry {
+    /// Keeps a batch and returns its entry, whose bytes are what the round writes. `end` is the place behind it,
+    /// with the checksum of what is before it.
+    pub(crate) fn push(&mut self, batch: StampedBatch, end: Point) -> TailEntry {
         let header: &BatchHeader = batch.header();
-        let (base, next, max_timestamp) = (header.base_offset, header.next_offset(), header.max_timestamp);
+        let (base, max_timestamp) = (header.base_offset, header.max_timestamp);
+        let position = end.position - u64::from(batch.total_bytes());
         let (front, back) = if batch.total_bytes() as usize <= COPIED_BELOW_BYTES {
             (self.copy(&batch), Bytes::new())
         } else {
             let (head, rest) = batch.into_parts();
             (Bytes::copy_from_slice(&head), rest)
         };
-        let entry = TailEntry { base, next, max_timestamp, segment_base, position, front, back };
+        let checksum = crc32c_append(crc32c_append(end.checksum, &front), &back);
+        let entry = TailEntry { base, position, max_timestamp, end: Point { checksum, ..end }, front, back };
         self.bytes += entry.bytes() as u64;
         self.entries.push_back(entry.clone());
         entry
@@ -86,7 +90,7 @@ impl Tail {
     pub(crate) fn shrink(&mut self, budget_bytes: u64, written_end: Offset) {
         while self.bytes > budget_bytes {
             match self.entries.front() {
-                Some(entry) if entry.next <= written_end => self.forget_front(),
+                Some(entry) if entry.end.offset <= written_end => self.forget_front(),
                 _ => break,
             }
         }
@@ -94,7 +98,7 @@ impl Tail {
 
     /// Forgets what lies below both offsets.
     pub(crate) fn forget_below(&mut self, log_start: Offset, written_end: Offset) {
-        while self.entries.front().is_some_and(|entry| entry.next <= log_start.min(written_end)) {
+        while self.entries.front().is_some_and(|entry| entry.end.offset <= log_start.min(written_end)) {
             self.forget_front();
         }
     }
@@ -116,7 +120,7 @@ impl Tail {
 
     /// The entries from the one that holds `from` on. Only meaningful when [`Tail::start`] is at or below it.
     pub(crate) fn from(&self, from: Offset) -> impl Iterator<Item = &TailEntry> {
-        let first = self.entries.partition_point(|entry| entry.next <= from);
+        let first = self.entries.partition_point(|entry| entry.end.offset <= from);
         self.entries.range(first..)
     }
 

@@ -52,7 +52,7 @@ pub struct TimeLookupPlan {
     active_limit: u64,
     active_max: Option<TimestampMs>,
     /// Sealed segments that are not wholly written: how far they are.
-    written: crate::round::Point,
+    written: crate::mark::Point,
     /// What is in memory only.
     unwritten: Vec<TailEntry>,
 }

@@ -7,7 +7,7 @@ mod common;
 
 use common::{Model, NOW, at, batch, compare, new_disk, open, small_config};
 use corduroy_log::disk::SimCall;
-use corduroy_log::{Log, LogConfig, LogError, SimDisk};
+use corduroy_log::{Known, Log, LogConfig, LogError, SimDisk};
 use corduroy_types::{Durability, LeaderEpoch, Offset, TimestampMs};
 
 /// What was promised before the power went.
@@ -30,7 +30,7 @@ fn workload(disk: &SimDisk, config: LogConfig) -> Promised {
 fn steps(disk: &SimDisk, config: LogConfig, promised: &mut Promised) -> Result<(), LogError> {
     let reopen = |clean| {
         let disk = std::sync::Arc::new(disk.clone());
-        Log::open(disk, common::dir(), config, clean, NOW).map(|opened| opened.0)
+        Log::open(disk, common::dir(), config, Known::clean(clean), NOW).map(|opened| opened.0)
     };
     let mut log = reopen(false)?;
     for round in 0..14_u32 {
@@ -138,7 +138,7 @@ fn crash_everywhere(config: LogConfig) -> u64 {
         for second_stop in 0..6 {
             disk.stop_after(second_stop);
             let shared = std::sync::Arc::new(disk.clone());
-            let _ = Log::open(shared, common::dir(), config, false, NOW);
+            let _ = Log::open(shared, common::dir(), config, Known::default(), NOW);
             disk.crash();
         }
         let (log, report) = open(&disk, config, false);

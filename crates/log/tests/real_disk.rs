@@ -11,11 +11,12 @@ use bytes::Bytes;
 use common::{Model, NOW, batch, commit, compare, small_config};
 use corduroy_batch::DecompressLimits;
 use corduroy_log::disk::{OpenMode, read_file, replace_file};
-use corduroy_log::{Disk, Log, LogConfig, RealDisk, offline};
+use corduroy_log::{Disk, Known, Log, LogConfig, RealDisk, offline};
 use corduroy_types::{LeaderEpoch, TimestampMs};
 
 fn open(dir: &Path, clean: bool) -> Log {
-    let (log, report) = Log::open(RealDisk::shared(), dir.to_owned(), small_config(), clean, NOW).unwrap();
+    let (log, report) =
+        Log::open(RealDisk::shared(), dir.to_owned(), small_config(), Known::clean(clean), NOW).unwrap();
     assert_eq!((report.cut, report.damages), (None, vec![]));
     log
 }
@@ -105,7 +106,7 @@ fn files_are_opened_again_after_an_idle_log_gave_them_back() {
     let dir = dir.path().join("t/0");
     let config = LogConfig { tail_bytes: 1 << 20, ..small_config() };
     let disk: Arc<dyn Disk> = RealDisk::shared();
-    let (mut log, _) = Log::open(Arc::clone(&disk), dir, config, false, NOW).unwrap();
+    let (mut log, _) = Log::open(Arc::clone(&disk), dir, config, Known::default(), NOW).unwrap();
     let mut model = Model::default();
     for seed in 0..30 {
         let batch = batch(&[3], 500, seed);

@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf};
 
 use common::Home;
 use corduroy_batch::{Batch, BatchBuilder, Compression};
-use corduroy_log::{Log, LogConfig, RealDisk};
+use corduroy_log::{Known, Log, LogConfig, RealDisk};
 use corduroy_types::{LeaderEpoch, TimestampMs};
 
 const NOW: TimestampMs = TimestampMs(1_795_165_200_000);
@@ -19,7 +19,8 @@ fn partition(home: &Home) -> PathBuf {
     let dir = home.path().join("data").join(TOPIC_ID).join("0");
     fs::create_dir_all(dir.parent().unwrap()).unwrap();
     let disk = RealDisk::shared();
-    let (mut log, _) = Log::open(disk.clone(), dir.clone(), LogConfig::default(), false, NOW).unwrap();
+    let (mut log, _) =
+        Log::open(disk.clone(), dir.clone(), LogConfig::default(), Known::default(), NOW).unwrap();
     for value in ["one", "two", "three"] {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
         let _ = builder.push(NOW, Some(b"key"), Some(value.as_bytes()), std::iter::empty()).unwrap();

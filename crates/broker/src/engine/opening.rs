@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use corduroy_log::{Disk, Log, LogConfig, LogError, ReadError, RecoveryReport};
+use corduroy_log::{Disk, Known, Log, LogConfig, LogError, ReadError, RecoveryReport};
 use corduroy_metadata::{DecodeError, Delta, Image, NameCluster, Record, RegisterBroker, RegistrationId};
 use corduroy_types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
@@ -107,7 +107,7 @@ fn open_log(
     clock: Clock,
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let dir = partition_dir(&place.data_dir, identity.topic_id, identity.index);
-    Log::open(Arc::clone(&place.disk), dir, config, place.clean, clock.now())
+    Log::open(Arc::clone(&place.disk), dir, config, Known::clean(place.clean), clock.now())
         .map_err(|source| OpenError::Log { topic: identity.topic.clone(), partition: identity.index, source })
 }
 

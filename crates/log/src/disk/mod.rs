@@ -166,14 +166,24 @@ pub fn read_file(disk: &dyn Disk, path: &Path, max_bytes: u64) -> io::Result<Vec
 /// # Errors
 /// What the disk reports; the old file is then still there, or the new one is, not yet durable.
 pub fn replace_file(disk: &dyn Disk, path: &Path, contents: Bytes) -> io::Result<()> {
+    let temporary = write_beside(disk, path, contents)?;
+    put_in_place(disk, &temporary, path)
+}
+
+/// The first part of [`replace_file`]: after a failure the old file is certainly the one that counts.
+pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, contents: Bytes) -> io::Result<PathBuf> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
     let file = disk.open(&temporary, OpenMode::Truncate)?;
     file.write_at(&[contents], 0)?;
     file.sync()?;
-    drop(file);
-    disk.rename(&temporary, path)?;
+    Ok(temporary)
+}
+
+/// The second part: after a failure either file may be there.
+pub(crate) fn put_in_place(disk: &dyn Disk, temporary: &Path, path: &Path) -> io::Result<()> {
+    disk.rename(temporary, path)?;
     match path.parent() {
         Some(dir) => disk.sync_dir(dir),
         None => Ok(()),

@@ -16,12 +16,14 @@ use std::sync::Arc;
 
 use corduroy_types::{Offset, TimestampMs};
 
+use crate::catalogue::Catalogue;
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
 use crate::disk::{Disk, create_partition_dir};
 use crate::error::LogError;
 use crate::index::IndexDoubt;
 use crate::log::Log;
+use crate::mark::Known;
 use crate::scan::{Damage, DamageReason};
 use crate::segment::{Active, LOG_SUFFIX, Sealed, file_path};
 use crate::shared::Shared;
@@ -66,9 +68,7 @@ pub struct Cut {
 impl Log {
     /// Opens the log in `dir`, or a new one where nothing is (whose directory the first round makes).
     ///
-    /// `clean` says that the log was closed with [`Log::close`] and nothing was changed since; who knows so has
-    /// removed that knowledge from disk before calling. Opening is idempotent: a crash at any point of it, and
-    /// opening again, gives the same log. Performs I/O.
+    /// Opening is idempotent: a crash at any point of it, and opening again, gives the same log. Performs I/O.
     ///
     /// # Errors
     /// [`LogError::Io`] when the disk fails, [`LogError::NewerFormat`] for a newer version's state file. Damage
@@ -77,22 +77,24 @@ impl Log {
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         config: LogConfig,
-        clean: bool,
+        known: Known,
         now: TimestampMs,
     ) -> Result<(Self, RecoveryReport), LogError> {
         let dir: Arc<Path> = dir.into();
-        let mut report = RecoveryReport { clean, ..RecoveryReport::default() };
+        let mut report = RecoveryReport { clean: known.clean, ..RecoveryReport::default() };
         let mut files = look_through(&*disk, &dir)?;
         report.unknown_files = std::mem::take(&mut files.unknown);
         report.segments = files.segments.len();
         let stored = read_state(&*disk, &dir, &files, &mut report)?;
-        let log_start = log_start(&dir, stored, &files, &mut report);
+        let log_start = log_start(&dir, stored.as_ref(), &files, &mut report);
+        let catalogue = stored.as_ref().map(|state| state.catalogue.clone()).unwrap_or_default();
+        let has_state = stored.is_some();
         report.removed_segments = files.remove_below(&*disk, &dir, log_start)?;
         let writer = StateWriter::new(&dir, stored);
         let shared = Shared::new(disk, dir, writer, config.index_interval_bytes, log_start);
-        let mut opening = Opening { shared: &shared, config, now, report };
+        let mut opening = Opening { shared: &shared, config, known, catalogue, now, report };
         let (sealed, active, log_end) = opening.segments(&files.segments, log_start)?;
-        let dir_durable = opening.make_durable(stored, &files, log_start)?;
+        let dir_durable = opening.make_durable(has_state, &files, log_start)?;
         let report = opening.report;
         let cursors = Cursors::recovered(log_start, log_end)?;
         Ok((Self::from_parts(shared, config, cursors, sealed, active, dir_durable), report))
@@ -116,9 +118,9 @@ fn read_state(
 }
 
 /// Where the log starts: where the state says, or at the first segment if that is later.
-fn log_start(dir: &Path, stored: Option<State>, files: &Files, report: &mut RecoveryReport) -> Offset {
+fn log_start(dir: &Path, stored: Option<&State>, files: &Files, report: &mut RecoveryReport) -> Offset {
     let first = files.segments.first().map(|segment| segment.base);
-    let Some(State { log_start }) = stored else { return first.unwrap_or(Offset::ZERO) };
+    let Some(log_start) = stored.map(|state| state.log_start) else { return first.unwrap_or(Offset::ZERO) };
     match first {
         // A deletion moves the log start before it removes a file, so these were not deleted by the log.
         Some(next) if next > log_start => {
@@ -135,6 +137,8 @@ fn log_start(dir: &Path, stored: Option<State>, files: &Files, report: &mut Reco
 pub(crate) struct Opening<'a> {
     shared: &'a Arc<Shared>,
     config: LogConfig,
+    known: Known,
+    catalogue: Catalogue,
     now: TimestampMs,
     report: RecoveryReport,
 }
@@ -150,10 +154,19 @@ impl Opening<'_> {
         found: &[SegmentEntry],
         log_start: Offset,
     ) -> Result<(Vec<Arc<Sealed>>, Active, Offset), LogError> {
-        let fresh = |start| Active::new(&self.shared.dir, start, &self.config);
+        let (shared, config) = (Arc::clone(self.shared), self.config);
+        let fresh = |start| Active::new(&shared.dir, start, &config);
         let Some((last, earlier)) = found.split_last() else {
             return Ok((Vec::new(), fresh(log_start), log_start));
         };
+        let whole = self.catalogue.get(last.base).filter(|entry| entry.bytes == last.bytes).copied();
+        if let Some(entry) = whole {
+            // Sealed, and its successor's file was not made.
+            let bases = found.iter().skip(1).map(|segment| segment.base);
+            let ends = bases.chain([entry.end]);
+            let sealed = found.iter().zip(ends).map(|(segment, end)| self.open_sealed(*segment, end));
+            return Ok((sealed.collect::<Result<_, _>>()?, fresh(entry.end), entry.end));
+        }
         let (active, log_end) = self.open_active(*last)?;
         if log_end < log_start {
             // Deleted up to a point that the records before it did not survive to (durability `background`).
@@ -170,18 +183,13 @@ impl Opening<'_> {
     }
 
     /// Makes what was found as durable as what is appended from now on; says whether the directory is.
-    fn make_durable(
-        &self,
-        stored: Option<State>,
-        files: &Files,
-        log_start: Offset,
-    ) -> Result<bool, LogError> {
+    fn make_durable(&self, has_state: bool, files: &Files, log_start: Offset) -> Result<bool, LogError> {
         let empty = files.segments.is_empty() && self.report.removed_segments == 0;
-        if empty && stored.is_none() {
+        if empty && !has_state {
             return Ok(false);
         }
         let dir = &self.shared.dir;
-        if stored.is_none() {
+        if !has_state {
             // The state file also stands for the directory's own name being durable.
             create_partition_dir(self.disk(), dir).map_err(LogError::io("create", &**dir))?;
         }
@@ -189,7 +197,7 @@ impl Opening<'_> {
             // Names that were given before a kill or a failure, and not synced, are listed but not durable.
             self.disk().sync_dir(dir).map_err(LogError::io("sync", &**dir))?;
         }
-        let written = self.shared.state.persist(self.disk(), State { log_start });
+        let written = self.shared.state.raise_log_start(self.disk(), log_start);
         written.map_err(LogError::io("write", self.shared.state.path()))?;
         Ok(true)
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use corduroy_batch::HEADER_BYTES;
+use corduroy_batch::{HEADER_BYTES, crc32c_append};
 use corduroy_types::Offset;
 use parking_lot::Mutex;
 
@@ -12,6 +12,7 @@ use super::{Cut, Opening, SegmentEntry};
 use crate::disk::DiskFile;
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
+use crate::mark::DurableMark;
 use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
 use crate::segment::{Active, Sealed, SegmentFile};
 
@@ -50,7 +51,10 @@ impl Opening<'_> {
             }
         };
         let file = SegmentFile::new(Arc::clone(&self.shared.dir), base);
-        let sealed = Sealed { file, end, bytes, max_timestamp: None, indexes: Mutex::new(None) };
+        let entry = self.catalogue.get(base).filter(|entry| (entry.end, entry.bytes) == (end, bytes));
+        let (checksum, gaps) = (entry.map(|entry| entry.checksum), entry.is_some_and(|entry| entry.gaps));
+        let indexes = Mutex::new(None);
+        let sealed = Sealed { file, end, bytes, max_timestamp: None, checksum, gaps, indexes };
         let trusted = match mapped {
             Some(indexes) if self.report.clean => Some(indexes),
             Some(indexes) if self.ends_as_indexed(&sealed, &indexes)? => Some(indexes),
@@ -104,10 +108,15 @@ impl Opening<'_> {
 
     /// Opens the last segment for appending; returns it and the log end.
     pub(super) fn open_active(&mut self, entry: SegmentEntry) -> Result<(Active, Offset), LogError> {
-        if self.report.clean
-            && let Some(opened) = self.resume_active(entry)?
+        // Without the mark the checksum of what is there is not known, so all of it has to be read anyway.
+        let whole = |mark: &&DurableMark| (mark.segment_base, mark.position) == (entry.base, entry.bytes);
+        let mark = self.known.mark.filter(|mark| self.report.clean && whole(&mark));
+        if let Some(mark) = mark
+            && let Some((mut active, end)) = self.resume_active(entry)?
+            && end == mark.offset
         {
-            return Ok(opened);
+            active.checksum = mark.checksum;
+            return Ok((active, end));
         }
         self.scan_active(entry)
     }
@@ -158,7 +167,10 @@ impl Opening<'_> {
         let mut walk = Walk::new(&file, path.clone(), Depth::Checksums, start, bytes);
         let damage = loop {
             match walk.next() {
-                Ok(Some(header)) => active.note(&header, self.now),
+                Ok(Some(header)) => {
+                    active.note(&header, self.now);
+                    active.checksum = crc32c_append(active.checksum, walk.batch_bytes());
+                }
                 Ok(None) => break None,
                 Err(WalkError::Damaged(damage)) => break Some(damage),
                 Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),

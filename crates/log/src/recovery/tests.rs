@@ -10,7 +10,7 @@ use corduroy_types::{LeaderEpoch, TimestampMs};
 use super::index_segment;
 use crate::disk::Disk;
 use crate::segment::{INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_path};
-use crate::{Log, LogConfig, SimDisk};
+use crate::{Known, Log, LogConfig, SimDisk};
 
 fn batch(timestamp: i64, value: &[u8]) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
@@ -24,7 +24,8 @@ fn a_rebuilt_index_is_the_one_that_was_lost() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
     let config = LogConfig { segment_bytes: 9_000, index_interval_bytes: 500, ..LogConfig::default() };
     let dir = PathBuf::from("/t/0");
-    let (mut log, _) = Log::open(Arc::clone(&disk), dir.clone(), config, false, TimestampMs(0)).unwrap();
+    let (mut log, _) =
+        Log::open(Arc::clone(&disk), dir.clone(), config, Known::default(), TimestampMs(0)).unwrap();
     for n in 0_u16..300 {
         let value = vec![b'v'; usize::from(n) * 37 % 400];
         log.append(batch(i64::from(n) * 31 % 97, &value), LeaderEpoch::ZERO, TimestampMs(0)).unwrap();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
-use corduroy_log::{Appended, Disk, Log, LogConfig, ReadCursor, ReadError, RecoveryReport, SimDisk};
+use corduroy_log::{Appended, Disk, Known, Log, LogConfig, ReadCursor, ReadError, RecoveryReport, SimDisk};
 use corduroy_types::{Durability, LeaderEpoch, Offset, TimestampMs};
 
 pub const NOW: TimestampMs = TimestampMs(1_000_000);
@@ -59,7 +59,7 @@ pub fn batch(timestamps: &[i64], value_bytes: usize, seed: u64) -> Batch {
 
 pub fn open(disk: &SimDisk, config: LogConfig, clean: bool) -> (Log, RecoveryReport) {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Log::open(disk, dir(), config, clean, NOW).unwrap()
+    Log::open(disk, dir(), config, Known::clean(clean), NOW).unwrap()
 }
 
 /// A disk on which the data directory exists durably, as the broker makes it.
