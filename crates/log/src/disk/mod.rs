@@ -15,7 +15,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use real::RealDisk;
-pub use sim::{SimCall, SimDisk};
+pub use sim::{
+    Astray, Kept, PowerLoss, SECTOR_BYTES, SimCall, SimDisk, SimEvent, SimFailure, SimGate, SimRecord,
+    SimWatch,
+};
 
 /// How a file is opened. None of them follows a promise about durability: see [`Disk::sync_dir`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,148 +1,167 @@
-//! A file of the simulated disk.
+//! An open file of the simulated disk.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
-use super::{SimCall, SimDisk, State};
+use super::calls::{SimCall, SimEvent};
+use super::content::Content;
+use super::faults::Astray;
+use super::kept::{Chooser, Kept};
+use super::tree::File;
+use super::{SimDisk, State};
 use crate::disk::DiskFile;
-
-/// A file's bytes, and what it takes to go back to the last sync.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    pub(super) bytes: Vec<u8>,
-    durable_len: usize,
-    /// Bytes below `durable_len` as they were before each change since the last sync, in order.
-    undo: Vec<(usize, Vec<u8>)>,
-}
 
 #[derive(Debug)]
 pub(super) struct SimFile {
     pub(super) disk: SimDisk,
-    pub(super) content: Arc<Mutex<Content>>,
+    pub(super) path: Arc<Path>,
+    pub(super) content: File,
     pub(super) incarnation: u64,
     pub(super) writable: bool,
 }
 
-impl Content {
-    pub(super) fn lose_unsynced(&mut self) {
-        self.bytes.truncate(self.durable_len);
-        self.bytes.resize(self.durable_len, 0);
-        for (position, old) in std::mem::take(&mut self.undo).into_iter().rev() {
-            if let Some(target) = self.bytes.get_mut(position..position + old.len()) {
-                target.copy_from_slice(&old);
-            }
-        }
-    }
-
-    /// Remembers what is durable in `position..end` before it changes.
-    pub(super) fn remember(&mut self, position: usize, end: usize) {
-        let end = end.min(self.durable_len).min(self.bytes.len());
-        if let Some(old) = self.bytes.get(position..end).filter(|old| !old.is_empty()) {
-            self.undo.push((position, old.to_vec()));
-        }
-    }
-
-    fn write(&mut self, position: usize, bytes: &[u8]) {
-        let end = position + bytes.len();
-        self.remember(position, end);
-        if self.bytes.len() < position {
-            self.bytes.resize(position, 0);
-        }
-        let overlap = self.bytes.len().min(end) - position;
-        let (over, beyond) = bytes.split_at(overlap);
-        if let Some(target) = self.bytes.get_mut(position..position + overlap) {
-            target.copy_from_slice(over);
-        }
-        self.bytes.extend_from_slice(beyond);
-    }
-}
-
 impl SimFile {
-    /// The disk's state, for a call that changes it: counted, allowed, and from the present incarnation.
-    fn begin(&self, call: SimCall) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.0.lock();
-        self.check(&state)?;
-        if !self.writable && call != SimCall::Sync {
+    fn event(&self, call: SimCall, position: u64, bytes: usize) -> SimEvent<'_> {
+        SimEvent { call, path: &self.path, position, bytes: bytes as u64 }
+    }
+
+    /// Whether this handle may be used for such a call at all.
+    fn check(&self, state: &State, call: SimCall) -> io::Result<()> {
+        if state.incarnation != self.incarnation {
+            return Err(io::Error::other("this file was opened before the simulated machine lost power"));
+        }
+        if !self.writable && matches!(call, SimCall::Write | SimCall::SetLen) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading only"));
         }
-        state.begin(call)?;
-        Ok(state)
+        Ok(())
     }
 
-    fn check(&self, state: &State) -> io::Result<()> {
-        if state.incarnation == self.incarnation {
-            return Ok(());
-        }
-        Err(io::Error::other("this file was opened before the simulated machine lost power"))
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffer: &mut Vec<u8>, position: u64, max_bytes: usize) -> io::Result<usize> {
-        self.check(&self.disk.0.lock())?;
-        let content = self.content.lock();
-        let rest = usize::try_from(position).ok().and_then(|at| content.bytes.get(at..)).unwrap_or_default();
-        let part = rest.get(..max_bytes).unwrap_or(rest);
-        buffer.extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn write_at(&self, parts: &[Bytes], position: u64) -> io::Result<()> {
-        let position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let bytes: usize = parts.iter().map(Bytes::len).sum();
-        let begun = self.begin(SimCall::Write);
-        let (mut state, keep, failure) = match begun {
-            Ok(state) => (state, bytes, None),
-            Err(error) => {
-                let state = self.disk.0.lock();
-                if self.check(&state).is_err() || !self.writable || state.stop_after.is_some() {
-                    return Err(error);
-                }
-                (state, bytes / 2, Some(error))
-            }
+    fn failed_sync(&self, state: &State, content: &mut Content) {
+        let kept = match state.faults.failed_sync_keeps {
+            Some(Kept::Subset { seed }) => Kept::Subset { seed: seed.wrapping_add(state.calls) },
+            other => other.unwrap_or(Kept::Nothing),
         };
-        let mut content = self.content.lock();
-        let len = content.bytes.len();
-        state.resize(len, len.max(position + keep))?;
+        content.drop_as_clean(&mut Chooser::new(kept, 0));
+    }
+
+    /// Writes the first `keep` bytes of `parts`, or as many as the disk has room for.
+    fn put(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        parts: &[Bytes],
+        position: usize,
+        keep: usize,
+    ) -> io::Result<()> {
+        let astray = state.faults.count_astray();
+        let (target, position) = match &astray {
+            Some(Astray::Shifted { bytes }) => {
+                let shift = usize::try_from(*bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+                (Some(Arc::clone(&self.content)), position.saturating_add(shift))
+            }
+            Some(Astray::File { path }) => (state.tree.file(path).ok(), position),
+            Some(Astray::Lost) => (None, position),
+            None => (Some(Arc::clone(&self.content)), position),
+        };
+        if astray.is_some() {
+            self.content.lock().lose_write(position, keep);
+        }
+        let Some(target) = target else { return Ok(()) };
+        let mut content = target.lock();
+        let len = content.live.len();
+        let grown = position.checked_add(keep).ok_or(io::ErrorKind::FileTooLarge)?.max(len);
+        let allowed = state.grow(len, grown);
         drop(state);
-        let (mut at, mut left) = (position, keep);
+        let (mut at, mut left) = (position, keep - (grown - allowed).min(keep));
         for part in parts {
             let part = part.get(..left).unwrap_or(part);
             content.write(at, part);
             at += part.len();
             left -= part.len();
         }
-        failure.map_or(Ok(()), Err)
+        if allowed < grown { Err(disk_full()) } else { Ok(()) }
+    }
+}
+
+pub(super) fn disk_full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full")
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut Vec<u8>, position: u64, max_bytes: usize) -> io::Result<usize> {
+        let event = self.event(SimCall::Read, position, max_bytes);
+        let mut state = self.disk.enter(&event);
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        state.note(&event, &begun);
+        begun?;
+        drop(state);
+        let content = self.content.lock();
+        let rest = usize::try_from(position).ok().and_then(|at| content.live.get(at..)).unwrap_or_default();
+        let part = rest.get(..max_bytes).unwrap_or(rest);
+        buffer.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn write_at(&self, parts: &[Bytes], position: u64) -> io::Result<()> {
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
+        let event = self.event(SimCall::Write, position, bytes);
+        let position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut state = self.disk.enter(&event);
+        self.check(&state, event.call)?;
+        if !state.has_power() {
+            return state.begin(event.call);
+        }
+        let begun = state.begin(event.call);
+        state.note(&event, &begun);
+        match begun {
+            Ok(()) => self.put(state, parts, position, bytes),
+            Err(error) => self.put(state, parts, position, bytes / 2).and(Err(error)),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
-        let state = self.begin(SimCall::Sync)?;
-        if state.syncs_ignored == Some(SimCall::Sync) {
-            return Ok(());
-        }
-        drop(state);
+        let event = self.event(SimCall::Sync, 0, 0);
+        let mut state = self.disk.enter(&event);
+        self.check(&state, event.call)?;
+        let had_power = state.has_power();
+        let begun = state.begin(event.call);
+        state.note(&event, &begun);
         let mut content = self.content.lock();
-        content.undo.clear();
-        content.durable_len = content.bytes.len();
-        Ok(())
+        match begun {
+            Ok(()) if state.syncs_ignored == Some(SimCall::Sync) => {}
+            Ok(()) => content.sync(),
+            Err(_) if had_power => self.failed_sync(&state, &mut content),
+            Err(_) => {}
+        }
+        begun
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let event = self.event(SimCall::SetLen, bytes, 0);
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut state = self.begin(SimCall::SetLen)?;
+        let mut state = self.disk.enter(&event);
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        state.note(&event, &begun);
+        begun?;
         let mut content = self.content.lock();
-        let len = content.bytes.len();
-        state.resize(len, bytes)?;
-        content.remember(bytes, len);
-        content.bytes.resize(bytes, 0);
+        let len = content.live.len();
+        if state.grow(len, bytes) < bytes {
+            return Err(disk_full());
+        }
+        content.set_len(bytes);
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.check(&self.disk.0.lock())?;
-        Ok(self.content.lock().bytes.len() as u64)
+        let event = self.event(SimCall::Len, 0, 0);
+        let mut state = self.disk.enter(&event);
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        state.note(&event, &begun);
+        begun?;
+        drop(state);
+        Ok(self.content.lock().live.len() as u64)
     }
 }
