@@ -61,6 +61,27 @@ impl Brokerd {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
+
+    /// Open files, sockets included, where the system tells.
+    pub fn open_files(&self) -> Option<usize> {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok().map(Iterator::count)
+    }
+
+    /// Stops it cleanly; returns how long that took.
+    ///
+    /// # Errors
+    /// It cannot be asked to, or did not end well.
+    pub fn stop(mut self) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.process.wait()?;
+        if status.success() {
+            Ok(began.elapsed())
+        } else {
+            Err(format!("brokerd ended with {status}").into())
+        }
+    }
 }
 
 impl Drop for Brokerd {

@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 mod limits;
 pub mod metrics;
+pub mod open_files;
 mod sampling;
 mod server;
 mod services;

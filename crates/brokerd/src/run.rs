@@ -1,9 +1,14 @@
 //! Running the broker, from the configuration to the last signal.
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
-use corduroy_broker::{Broker, RunningBroker, StartError, config::BrokerConfig, data_dir::DirLock};
-use corduroy_log::RealDisk;
+use corduroy_broker::{
+    Broker, RunningBroker, StartError,
+    config::BrokerConfig,
+    data_dir::DirLock,
+    open_files::{self, OpenFiles},
+};
+use corduroy_log::{Disk, RealDisk, disk::HandleCache};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -60,13 +65,25 @@ struct Started {
     since: Instant,
 }
 
-async fn serve(config: BrokerConfig, started: Started) -> ExitCode {
+/// The real disk, with as many files open as sockets leave; and as many connections as files can be open.
+fn open_disk(config: &mut BrokerConfig) -> Arc<dyn Disk> {
+    let wanted = config.listen.max_connections;
+    let OpenFiles { limit, log_files, connections } = OpenFiles::divide(open_files::raise_limit(), wanted);
+    if connections < wanted {
+        tracing::warn!(event = "B0004", limit, wanted, connections, "few files may be open");
+        config.listen.max_connections = connections;
+    }
+    Arc::new(HandleCache::new(RealDisk::shared(), log_files))
+}
+
+async fn serve(mut config: BrokerConfig, started: Started) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be received: {error}")),
     };
+    let disk = open_disk(&mut config);
     let running = tokio::select! {
-        running = Broker::start(config.clone(), RealDisk::shared()) => running,
+        running = Broker::start(config.clone(), disk) => running,
         name = signals.next() => {
             // Nothing was acknowledged yet; what recovery did so far, the next start does again.
             complain(format!("brokerd: stopped by {name} while starting"));

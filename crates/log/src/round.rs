@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use corduroy_types::{Durability, Offset};
@@ -18,7 +19,7 @@ use corduroy_types::{Durability, Offset};
 use crate::Log;
 use crate::catalogue::CatalogueEntry;
 use crate::cursors::Cursors;
-use crate::disk::{Disk, OpenMode, create_partition_dir};
+use crate::disk::{Disk, OpenMode, create_partition_dir, is_lost_write, is_out_of_handles};
 use crate::error::{LogError, StorageFailure};
 use crate::mark::{DurableMark, Point};
 use crate::segment::{INDEX_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
@@ -139,10 +140,17 @@ impl fmt::Debug for Step {
 }
 
 /// Appended batches on their way to disk. Each round is performed once and reported once.
+///
+/// A step that found no file handle left has done nothing: only opening a file can fail so, and the steps that open one
+/// after they have changed something can be repeated from their beginning. Such a round has not failed. Its result
+/// [`is_postponed`](RoundResult::is_postponed) and is not reported; performing the round again goes on at that step. To
+/// the log it is a round that takes long: it stays in flight, no other one passes it, and nothing of it counts.
 #[derive(Debug)]
 pub struct Round {
     id: u64,
     steps: Vec<Step>,
+    /// Steps that have succeeded.
+    done: AtomicUsize,
     /// Steps before this one write; those from it on are the syncs that may run beside other logs'.
     syncs_from: usize,
     bytes: u64,
@@ -168,6 +176,7 @@ pub struct RoundResult {
 struct RoundFailure {
     step: String,
     in_sync: bool,
+    postponed: bool,
     error: io::Error,
 }
 
@@ -176,33 +185,41 @@ impl RoundResult {
     pub fn is_ok(&self) -> bool {
         self.outcome.is_ok()
     }
+
+    /// Whether the round is to be performed again later, because the system had no file handle for its next step.
+    /// Nothing has failed; but reported, it counts as a failure, for those who cannot wait.
+    pub fn is_postponed(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|failure| failure.postponed)
+    }
 }
 
 impl Round {
     /// Performs all steps.
     pub fn perform(&self, disk: &dyn Disk) -> RoundResult {
-        self.perform_range(disk, 0, self.steps.len())
+        self.perform_up_to(disk, self.steps.len())
     }
 
     /// Performs all steps but the last syncs. With many logs on one disk: first this for each of them, then
     /// [`Round::perform_syncs`] for those where it returned `None`; the syncs may run beside each other.
     ///
-    /// Returns the result to report when a step failed.
+    /// Returns the result when a step failed, or found no file handle.
     pub fn perform_writes(&self, disk: &dyn Disk) -> Option<RoundResult> {
-        let result = self.perform_range(disk, 0, self.syncs_from);
+        let result = self.perform_up_to(disk, self.syncs_from);
         (!result.is_ok()).then_some(result)
     }
 
     /// Performs the last syncs, after [`Round::perform_writes`].
     pub fn perform_syncs(&self, disk: &dyn Disk) -> RoundResult {
-        self.perform_range(disk, self.syncs_from, self.steps.len())
+        self.perform_up_to(disk, self.steps.len())
     }
 
-    fn perform_range(&self, disk: &dyn Disk, from: usize, to: usize) -> RoundResult {
-        for (index, step) in self.steps.iter().enumerate().take(to).skip(from) {
+    /// Performs the steps before `end` that were not performed yet.
+    fn perform_up_to(&self, disk: &dyn Disk, end: usize) -> RoundResult {
+        for (index, step) in self.steps.iter().enumerate().take(end).skip(self.done.load(Relaxed)) {
             if let Err(error) = step.perform(disk) {
                 return self.failed(index, error);
             }
+            self.done.store(index + 1, Relaxed);
         }
         self.succeeded()
     }
@@ -220,9 +237,11 @@ impl Round {
     /// The report that the step with this index failed, and no later one was performed.
     pub fn failed(&self, index: usize, error: io::Error) -> RoundResult {
         let step = self.steps.get(index);
-        let in_sync = step.is_some_and(|step| !matches!(step.0, Kind::Write { .. } | Kind::Create { .. }));
+        let writes = step.is_some_and(|step| matches!(step.0, Kind::Write { .. } | Kind::Create { .. }));
+        let in_sync = !writes || is_lost_write(&error);
+        let postponed = is_out_of_handles(&error);
         let step = step.map_or_else(|| format!("step {index}"), Step::to_string);
-        RoundResult { id: self.id, outcome: Err(RoundFailure { step, in_sync, error }) }
+        RoundResult { id: self.id, outcome: Err(RoundFailure { step, in_sync, postponed, error }) }
     }
 
     /// Bytes of batches that this round writes.
@@ -339,7 +358,7 @@ impl Log {
         self.next_round += 1;
         self.in_flight = Some(id);
         let RoundBuilder { steps, bytes, end } = builder;
-        Some(Round { id, steps, syncs_from, bytes, end })
+        Some(Round { id, steps, done: AtomicUsize::new(0), syncs_from, bytes, end })
     }
 
     /// Takes the report of the round in flight. Success moves `written_end` and, where it was synced,

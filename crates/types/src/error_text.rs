@@ -54,6 +54,11 @@ pub const EVENT_CODES: &[CodeText] = &[
     CodeText { code: "B0002", summary: "The broker stopped cleanly.", action: "Nothing." },
     CodeText { code: "B0003", summary: "The broker is draining before it stops.", action: "Nothing." },
     CodeText {
+        code: "B0004",
+        summary: "Fewer files may be open than listen.max_connections needs, so fewer connections are taken.",
+        action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=), or lower listen.max_connections.",
+    },
+    CodeText {
         code: "B0101",
         summary: "A log was recovered after an unclean stop.",
         action: "Nothing after a crash that tore the tail; else suspect the disk: damage in the last segment is cut too.",
@@ -98,6 +103,22 @@ pub const EVENT_CODES: &[CodeText] = &[
         code: "B0207",
         summary: "Records that consumers could read are gone: the disk lost what it had confirmed.",
         action: "Distrust the disk; restore what is missing from its producers.",
+    },
+    CodeText {
+        code: "B0208",
+        summary: "A commit round takes longer than a second: the disk is slow.",
+        action: "Look at the disk's load and health; appends wait for it.",
+    },
+    CodeText { code: "B0209", summary: "The slow commit round has ended.", action: "Nothing." },
+    CodeText {
+        code: "B0210",
+        summary: "A commit round has not ended within storage.disk_stall_timeout: the disk hangs.",
+        action: "Check the disk. Appends end as unknown at their time-out; it goes on by itself when the disk does.",
+    },
+    CodeText {
+        code: "B0211",
+        summary: "No file handle is left for a commit round; it waits for one.",
+        action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=).",
     },
     CodeText {
         code: "B0301",

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use corduroy_log::{Disk, Round, RoundResult};
@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 
 /// Files that are synced beside each other in one round.
 const SYNCS_AT_ONCE: usize = 8;
+/// How long a round rests for which there was no file handle, unless others come before that.
+const POSTPONED_REST: Duration = Duration::from_millis(50);
 
 /// The replicas that have something to write, in the order in which they asked.
 #[derive(Clone)]
@@ -69,18 +71,32 @@ impl CommitQueue {
         self.shared.wake.notify_one();
     }
 
-    /// Everything that is ready now; waits for something. `None`: closed and empty.
-    fn take(&self) -> Option<VecDeque<Arc<Replica>>> {
+    fn is_abandoned(&self) -> bool {
+        self.shared.state.lock().abandoned
+    }
+
+    /// Everything that is ready now; waits for something, at most `rest` if that is given. `None`: closed and empty.
+    fn take(&self, rest: Option<Duration>) -> Option<VecDeque<Arc<Replica>>> {
         let mut state = self.shared.state.lock();
         while state.ready.is_empty() || state.abandoned {
             if state.closed {
                 return None;
             }
-            self.shared.wake.wait(&mut state);
+            match rest {
+                None => self.shared.wake.wait(&mut state),
+                Some(rest) => {
+                    if self.shared.wake.wait_for(&mut state, rest).timed_out() {
+                        break;
+                    }
+                }
+            }
         }
         Some(std::mem::take(&mut state.ready))
     }
 }
+
+/// A round of one replica, taken and not yet reported.
+type Taken = (Arc<Replica>, Round);
 
 /// Starts the commit thread of one data directory.
 ///
@@ -93,56 +109,74 @@ pub(crate) fn spawn(
     metrics: Arc<Metrics>,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
-        while let Some(ready) = queue.take() {
-            perform(&queue, ready, disk.as_ref(), clock, &metrics);
+        let thread = CommitThread { queue, disk, clock, metrics };
+        let mut postponed = Vec::new();
+        while let Some(ready) = thread.queue.take((!postponed.is_empty()).then_some(POSTPONED_REST)) {
+            postponed = thread.perform(ready, postponed);
+        }
+        if !thread.queue.is_abandoned() {
+            // The last try: what finds no file handle now is unknown to whoever waits for it.
+            for (replica, round) in postponed {
+                replica.round_done(round.perform(thread.disk.as_ref()), clock);
+            }
         }
     })
 }
 
-/// One commit round over all replicas that are ready: first every write, then every sync, then the reports.
-fn perform(
-    queue: &CommitQueue,
-    ready: VecDeque<Arc<Replica>>,
-    disk: &dyn Disk,
+struct CommitThread {
+    queue: CommitQueue,
+    disk: Arc<dyn Disk>,
     clock: Clock,
-    metrics: &Metrics,
-) {
-    let mut rounds: Vec<(Arc<Replica>, Round)> = Vec::with_capacity(ready.len());
-    for replica in ready {
-        // Cleared before the round is taken: whatever is appended after that asks again.
-        replica.queued.store(false, Ordering::Release);
-        if let Some(round) = replica.take_round() {
-            rounds.push((replica, round));
+    metrics: Arc<Metrics>,
+}
+
+impl CommitThread {
+    /// One commit round over all replicas that are ready, and those postponed before: first every write, then every
+    /// sync, then the reports. Returns what has to be performed again, because there was no file handle for it.
+    fn perform(&self, ready: VecDeque<Arc<Replica>>, postponed: Vec<Taken>) -> Vec<Taken> {
+        let mut was_postponed = !postponed.is_empty();
+        let mut rounds = postponed;
+        for replica in ready {
+            // Cleared before the round is taken: whatever is appended after that asks again.
+            replica.queued.store(false, Ordering::Release);
+            if let Some(round) = replica.take_round() {
+                rounds.push((replica, round));
+            }
         }
-    }
-    if rounds.is_empty() {
-        return;
-    }
-    let began = Instant::now();
-    let written: Vec<_> = rounds.iter().map(|(_, round)| round.perform_writes(disk)).collect();
-    let syncs_began = Instant::now();
-    let results = sync_all(&rounds, written, disk);
-    let syncs = syncs_began.elapsed();
-    for ((replica, _), result) in rounds.into_iter().zip(results) {
-        if replica.round_done(result, clock) {
-            queue.push(&replica);
+        if rounds.is_empty() {
+            return Vec::new();
         }
+        let disk = self.disk.as_ref();
+        let began = Instant::now();
+        let written: Vec<_> = rounds.iter().map(|(_, round)| round.perform_writes(disk)).collect();
+        let syncs_began = Instant::now();
+        let results = sync_all(&rounds, written, disk);
+        let syncs = syncs_began.elapsed();
+        let mut postponed = Vec::new();
+        for ((replica, round), result) in rounds.into_iter().zip(results) {
+            if result.is_postponed() {
+                if !was_postponed {
+                    tracing::warn!(event = "B0211", round = ?result, "no file handle is left");
+                    was_postponed = true;
+                }
+                postponed.push((replica, round));
+            } else if replica.round_done(result, self.clock) {
+                self.queue.push(&replica);
+            }
+        }
+        let storage = &self.metrics.storage;
+        storage.commit_rounds_direct.inc();
+        storage.commit_round_seconds.observe(began.elapsed().as_secs_f64());
+        storage.fsync_seconds.observe(syncs.as_secs_f64());
+        postponed
     }
-    let storage = &metrics.storage;
-    storage.commit_rounds_direct.inc();
-    storage.commit_round_seconds.observe(began.elapsed().as_secs_f64());
-    storage.fsync_seconds.observe(syncs.as_secs_f64());
 }
 
 /// Syncs every round that was written; several beside each other, because the disk then merges their flushes.
 ///
 /// `written` holds the result of a round that failed already. Helpers are a gain, not a need: where the system gives no
 /// thread, this one does all of it.
-fn sync_all(
-    rounds: &[(Arc<Replica>, Round)],
-    written: Vec<Option<RoundResult>>,
-    disk: &dyn Disk,
-) -> Vec<RoundResult> {
+fn sync_all(rounds: &[Taken], written: Vec<Option<RoundResult>>, disk: &dyn Disk) -> Vec<RoundResult> {
     let results: Vec<_> = written.into_iter().map(Mutex::new).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -161,7 +195,7 @@ fn sync_all(
         }
         work();
     });
-    let result = |(result, (_, round)): (Mutex<Option<RoundResult>>, &(Arc<Replica>, Round))| {
+    let result = |(result, (_, round)): (Mutex<Option<RoundResult>>, &Taken)| {
         result.into_inner().unwrap_or_else(|| round.perform_syncs(disk))
     };
     results.into_iter().zip(rounds).map(result).collect()

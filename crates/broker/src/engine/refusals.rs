@@ -1,7 +1,7 @@
 //! What the engine's errors are at the wire.
 
 use corduroy_api::Refusal;
-use corduroy_log::{AppendError, ReadError};
+use corduroy_log::{AppendError, ReadError, disk::is_out_of_handles};
 use corduroy_partition::UnknownReason;
 use corduroy_types::{ErrorCode, Outcome, TopicName};
 
@@ -46,6 +46,9 @@ pub(super) fn read(of: &ReplicaIdentity, error: &ReadError, cursors: ReplicaCurs
             let mut refusal = Refusal::new(ErrorCode::Corrupt, error.to_string());
             refusal.next_good_offset = *next_good;
             refusal
+        }
+        ReadError::Io { source, .. } if is_out_of_handles(source) => {
+            Refusal::new(ErrorCode::Overloaded, error.to_string())
         }
         ReadError::Io { .. } => Refusal::new(ErrorCode::StorageFailed, error.to_string()),
     }

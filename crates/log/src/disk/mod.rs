@@ -4,6 +4,7 @@
 //! calls. A [`Disk`] promises what POSIX promises and no more: bytes are durable after [`DiskFile::sync`],
 //! a name is durable after [`Disk::sync_dir`] of the directory that holds it.
 
+mod handles;
 mod real;
 mod sim;
 
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use handles::HandleCache;
+pub(crate) use handles::is_lost_write;
 pub use real::RealDisk;
 pub use sim::{
     Astray, Kept, PowerLoss, SECTOR_BYTES, SimCall, SimDisk, SimEvent, SimFailure, SimGate, SimRecord,
@@ -69,7 +72,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system's `rename`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file's name; who holds it open keeps it. Durable after [`Disk::sync_dir`].
+    /// Removes a file's name; who holds it open may keep it, or lose it. Durable after [`Disk::sync_dir`].
     ///
     /// # Errors
     /// `NotFound` when there is none.
@@ -144,6 +147,30 @@ pub trait DiskFile: Send + Sync + Debug {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+}
+
+/// An error of the operating system, and the path it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+struct AtPath {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The same error, naming the path it is about.
+fn at(path: &Path, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), AtPath { path: path.to_owned(), source })
+}
+
+/// Whether a file was not opened because this process, or the system, has no handle left (`EMFILE`, `ENFILE`).
+///
+/// Only opening a file can fail with it, before it has any effect: the same call may be made again later.
+pub fn is_out_of_handles(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<AtPath>());
+    let number = inner.map_or(error, |inner| &inner.source).raw_os_error();
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&number)
 }
 
 /// Reads a whole file of at most `max_bytes`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile, Entry, Mapped, OpenMode, Space};
+use super::{Disk, DiskFile, Entry, Mapped, OpenMode, Space, at};
 
 /// As many parts as Linux takes in one vectored write.
 const PARTS_PER_WRITE: usize = 1024;
@@ -36,29 +36,29 @@ impl Disk for RealDisk {
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
             OpenMode::Truncate => options.read(true).write(true).create(true).truncate(true),
         };
-        let file = options.open(path).map_err(|error| at(path, &error))?;
+        let file = options.open(path).map_err(|error| at(path, error))?;
         Ok(Arc::new(RealFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to).map_err(|error| at(from, &error))
+        fs::rename(from, to).map_err(|error| at(from, error))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path).map_err(|error| at(path, &error))
+        fs::remove_file(path).map_err(|error| at(path, error))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path).map_err(|error| at(path, &error))
+        fs::remove_dir(path).map_err(|error| at(path, error))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path).map_err(|error| at(path, &error))
+        fs::create_dir_all(path).map_err(|error| at(path, error))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(dir).map_err(|error| at(dir, &error))? {
+        for entry in fs::read_dir(dir).map_err(|error| at(dir, error))? {
             let entry = entry?;
             // A file may be removed between the two calls; then it was not there.
             let metadata = match entry.metadata() {
@@ -74,23 +74,23 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir).and_then(|file| file.sync_all()).map_err(|error| at(dir, &error))
+        File::open(dir).and_then(|file| file.sync_all()).map_err(|error| at(dir, error))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapped> {
-        let file = File::open(path).map_err(|error| at(path, &error))?;
+        let file = File::open(path).map_err(|error| at(path, error))?;
         if file.metadata()?.len() == 0 {
             return Ok(Arc::new(Vec::new())); // mapping nothing is an error on Linux
         }
         #[expect(unsafe_code, reason = "mapping a file has no safe form")]
         // SAFETY: only sealed index files are mapped. This process never resizes or rewrites one in place
         // (a rebuilt index lives in memory), and the data directory is locked against other processes.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| at(path, &error))?;
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| at(path, error))?;
         Ok(Arc::new(map))
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(path).map_err(|error| at(path, &error.into()))?;
+        let stat = rustix::fs::statvfs(path).map_err(|error| at(path, error.into()))?;
         let unit = stat.f_frsize;
         Ok(Space {
             free_bytes: stat.f_bavail.saturating_mul(unit),
@@ -165,9 +165,4 @@ impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
-}
-
-/// The same error, naming the path it is about.
-fn at(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
