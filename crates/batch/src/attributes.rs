@@ -146,6 +146,11 @@ impl Attributes {
         self.0 & Self::DELETE_HORIZON != 0
     }
 
+    /// The same, with or without a delete horizon.
+    pub(crate) const fn with_delete_horizon(self, set: bool) -> Self {
+        if set { Self(self.0 | Self::DELETE_HORIZON) } else { Self(self.0 & !Self::DELETE_HORIZON) }
+    }
+
     /// The bits that the format has not given away.
     pub const fn unknown_bits(self) -> u16 {
         self.0 & !Self::KNOWN

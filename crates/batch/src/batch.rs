@@ -10,6 +10,7 @@ use crate::{
     error::RecordFault,
     header::{CRC_COVERS_FROM, LENGTH_PREFIX_BYTES},
     record::{RawRecord, take_record},
+    walk,
 };
 
 /// Exactly one record batch whose header was read and whose CRC-32C was found right.
@@ -109,6 +110,21 @@ impl Batch {
             codec => compress::decompress(codec, &payload, limits)?,
         };
         Ok(Records { plan: RecordPlan::new(&self.header), buffer })
+    }
+
+    /// Shows every record to `see`, in memory that does not depend on how much the records decompress to.
+    ///
+    /// # Errors
+    /// As [`Batch::records`], and the record that is no record.
+    pub fn visit_records(
+        &self,
+        limits: DecompressLimits,
+        mut see: impl FnMut(&RecordRef<'_>),
+    ) -> Result<(), BatchError> {
+        walk::walk(self, limits, |seen| {
+            see(&seen.record);
+            Ok(())
+        })
     }
 
     /// The same batch with the leader's time: every record then has the timestamp `now`.

@@ -98,6 +98,12 @@ impl BatchHeader {
         self.base_offset.saturating_add(u64::from(self.last_offset_delta) + 1)
     }
 
+    /// Until when compaction keeps the batch's tombstones, once it has met them.
+    #[must_use]
+    pub const fn delete_horizon(&self) -> Option<TimestampMs> {
+        if self.attributes.has_delete_horizon() { Some(self.base_timestamp) } else { None }
+    }
+
     /// How the records are compressed.
     #[must_use]
     pub const fn compression(&self) -> Compression {

@@ -12,6 +12,7 @@
 //! | `builder` | encoding |
 //! | `stamped` | a batch with base offset and leader epoch, without a copy |
 //! | `validate`, `walk` | the leader's checks, in one pass |
+//! | `rewrite` | a stored batch with fewer records: what compaction makes |
 //! | `compress` | the codecs, streaming and capped |
 //! | `crc`, `varint` | checksum and integers |
 //! | `partitioner` | keys to partitions |
@@ -53,6 +54,7 @@ mod error;
 mod header;
 mod partitioner;
 mod record;
+mod rewrite;
 mod stamped;
 mod validate;
 mod varint;
@@ -68,5 +70,6 @@ pub use error::{BatchError, CountLimit, RecordFault};
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC};
 pub use partitioner::partition_for_key;
 pub use record::{Headers, RecordRef};
+pub use rewrite::BatchRewriter;
 pub use stamped::{STAMP_BYTES, StampedBatch};
 pub use validate::{AppendRules, ValidBatch, validate_for_append};

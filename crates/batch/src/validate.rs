@@ -3,8 +3,7 @@
 use corduroy_types::{Offset, TimestampMs};
 
 use crate::{
-    Batch, BatchError, BatchHeader, Compression, DecompressLimits, RecordRef, TimestampType,
-    error::RecordFault, walk,
+    Batch, BatchError, BatchHeader, Compression, DecompressLimits, TimestampType, error::RecordFault, walk,
 };
 
 /// The rules of a topic for what is appended to it.
@@ -152,9 +151,10 @@ impl TimestampBounds {
 fn check_records(batch: &Batch, rules: &AppendRules, bounds: TimestampBounds) -> Result<(), BatchError> {
     let header = batch.header();
     let mut max_timestamp = TimestampMs(i64::MIN);
-    walk::walk(batch, rules.decompress, |attributes, record: &RecordRef<'_>| {
-        if attributes != 0 {
-            return Err(RecordFault::Attributes { bits: attributes });
+    walk::walk(batch, rules.decompress, |seen| {
+        let record = &seen.record;
+        if seen.attributes != 0 {
+            return Err(RecordFault::Attributes { bits: seen.attributes });
         }
         if rules.compacted && record.key.is_none() {
             return Err(RecordFault::KeyRequired);

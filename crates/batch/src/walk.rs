@@ -12,22 +12,35 @@ use crate::{
 /// What the window holds at first. It grows only where a single record is larger.
 const WINDOW_BYTES: usize = 32 * 1024;
 
-/// Shows every record of `batch` to `check`, with its attribute byte.
+/// A record on the way.
+pub(crate) struct Seen<'a> {
+    /// Its attribute byte.
+    pub(crate) attributes: u8,
+    pub(crate) record: RecordRef<'a>,
+    /// All of it as encoded, from its length on.
+    pub(crate) encoded: &'a [u8],
+}
+
+/// Shows every record of `batch` to `check`.
 ///
 /// Compressed records pass through a window of 32 KiB, or of the largest record.
 pub(crate) fn walk(
     batch: &Batch,
     limits: DecompressLimits,
-    mut check: impl FnMut(u8, &RecordRef<'_>) -> Result<(), RecordFault>,
+    mut check: impl FnMut(&Seen<'_>) -> Result<(), RecordFault>,
 ) -> Result<(), BatchError> {
     let plan = RecordPlan::new(batch.header());
     let payload = batch.payload();
+    if plan.record_count == 0 && payload.is_empty() {
+        // Compaction has emptied it, codec bits still set.
+        return Ok(());
+    }
     let mut place = Place { index: 0, offset_delta_min: 0 };
     let extra_bytes = match batch.header().compression() {
         Compression::None => {
             let mut rest = &payload[..];
             while place.index < plan.record_count {
-                place.next(&plan, take_record(&mut rest), &mut check)?;
+                place.next(&plan, &mut rest, &mut check)?;
             }
             rest.len()
         }
@@ -36,7 +49,7 @@ pub(crate) fn walk(
             while place.index < plan.record_count {
                 let mut rest = window.whole_record()?;
                 let before = rest.len();
-                place.next(&plan, take_record(&mut rest), &mut check)?;
+                place.next(&plan, &mut rest, &mut check)?;
                 let taken = before - rest.len();
                 window.consume(taken);
             }
@@ -63,13 +76,15 @@ impl Place {
     fn next(
         &mut self,
         plan: &RecordPlan,
-        raw: Result<RawRecord<'_>, RecordFault>,
-        check: &mut impl FnMut(u8, &RecordRef<'_>) -> Result<(), RecordFault>,
+        rest: &mut &[u8],
+        check: &mut impl FnMut(&Seen<'_>) -> Result<(), RecordFault>,
     ) -> Result<(), BatchError> {
         let mut step = || {
-            let raw = raw?;
+            let whole = *rest;
+            let raw: RawRecord<'_> = take_record(rest)?;
             let record = plan.resolve(&raw, self.offset_delta_min)?;
-            check(raw.attributes, &record)?;
+            let encoded = whole.get(..whole.len() - rest.len()).unwrap_or_default();
+            check(&Seen { attributes: raw.attributes, record, encoded })?;
             Ok(record.offset_delta + 1)
         };
         self.offset_delta_min = step().map_err(|fault| BatchError::Record { index: self.index, fault })?;

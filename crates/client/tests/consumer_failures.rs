@@ -6,7 +6,7 @@ mod support;
 use bytes::{Bytes, BytesMut};
 use corduroy_api::Refusal;
 use corduroy_client::{Client, ConsumeError, Consumer, ErrorCode, Message, Offset, OffsetSpec};
-use support::{FakeBroker, batch};
+use support::{FakeBroker, batch, emptied};
 
 async fn consumer(fake: &FakeBroker) -> Consumer {
     fake.client().consumer().topics(["t"]).build().await.unwrap()
@@ -56,7 +56,25 @@ async fn gaps_that_compaction_left_are_passed() {
     assert_eq!(value(&mut consumer).await, "x");
     assert_eq!(consumer.position("t", 0), Offset::new(13));
     stream.break_stream();
-    assert_eq!(fake.consume().await.starts(), [(0, 13)]);
+    let stream = fake.consume().await;
+    assert_eq!(stream.starts(), [(0, 13)]);
+    // A batch of which compaction has left the header, alone and before another.
+    stream.send(0, emptied(20, ["a", "b", "c"]), 23);
+    stream.send(0, [emptied(23, ["d"]), batch(30, ["y"])].concat().into(), 31);
+    stream.send(0, [emptied(31, ["e"]), batch(32, ["z"])].concat().into(), 33);
+    assert_eq!(value(&mut consumer).await, "y");
+    let records = consumer.next_records().await.unwrap().unwrap();
+    assert_eq!(records.iter().count(), 1);
+    assert_eq!(consumer.position("t", 0), Offset::new(33));
+    stream.send(0, emptied(40, ["f"]), 41);
+    stream.send(0, Bytes::new(), 50);
+    stream.break_stream();
+    // What was passed over is not asked for again.
+    let next = tokio::spawn(async move { value(&mut consumer).await });
+    let stream = fake.consume().await;
+    assert_eq!(stream.starts(), [(0, 50)]);
+    stream.send(0, batch(50, ["last"]), 51);
+    assert_eq!(next.await.unwrap(), "last");
 }
 
 #[tokio::test]

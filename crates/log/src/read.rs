@@ -8,6 +8,7 @@ use corduroy_types::Offset;
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::read_disk::{DiskRead, Place};
+use crate::segment::FileId;
 use crate::shared::Shared;
 use crate::tail::TailEntry;
 
@@ -26,6 +27,9 @@ pub struct ReadCursor {
 pub(crate) struct Hint {
     pub(crate) segment_base: Offset,
     pub(crate) position: u64,
+    /// The file whose batches ended there, where one was read: in that very file the next batch begins there even
+    /// if it has a later offset.
+    pub(crate) file: Option<FileId>,
 }
 
 impl From<Offset> for ReadCursor {
@@ -37,9 +41,12 @@ impl From<Offset> for ReadCursor {
 /// Whole batches, one after the other, as stored.
 #[derive(Clone, Debug)]
 pub struct ReadBatches {
-    /// The first one holds the offset asked for, so it may begin below it. Empty when nothing is there yet.
+    /// The first one holds the offset asked for, so it may begin below it; where that offset was compacted away,
+    /// it is the one after. It may hold no record. Empty when nothing is there yet, or nothing more up to
+    /// `next_offset`.
     pub bytes: Bytes,
-    /// The offset after the last one, or the one asked for when there are none.
+    /// The offset after the last one. When there are none, the one asked for, or a later one before which nothing
+    /// is stored.
     pub next_offset: Offset,
     /// The same place, for [`Log::plan_read_at`].
     pub next: ReadCursor,
@@ -72,7 +79,7 @@ impl Log {
     ///
     /// `max_bytes` counts encoded bytes and is soft: the first batch is returned even when larger, so that a
     /// reader always advances (KIP-74). A read may return less than there is, at a segment's end for one; go on
-    /// at its `next_offset`. Only at `upper` or the log end is it empty.
+    /// at its `next_offset`. Only at `upper` or the log end does it not advance.
     ///
     /// # Errors
     /// [`ReadError::BelowStart`] and [`ReadError::AboveEnd`]; reading at the log end is no error.
@@ -126,7 +133,7 @@ impl Log {
                 (Arc::clone(&self.active.file), place, self.cursors.written_end(), self.active.bytes)
             }
         };
-        let hint = at.hint.filter(|hint| hint.segment_base == file.base).map(|hint| hint.position);
+        let hint = at.hint.filter(|hint| hint.segment_base == file.base);
         let limit = self.readable_bytes(file.base, bytes);
         DiskRead { file, place, hint, limit, end, from, max_bytes, upper }
     }
@@ -173,7 +180,7 @@ fn concatenate(from: Offset, entries: &[TailEntry]) -> ReadBatches {
         }
     };
     let Some(last) = entries.last() else { return ReadBatches::none(from) };
-    let hint = Hint { segment_base: last.end.segment_base, position: last.end.position };
+    let hint = Hint { segment_base: last.end.segment_base, position: last.end.position, file: None };
     let next = ReadCursor { offset: last.end.offset, hint: Some(hint) };
     ReadBatches { bytes, next_offset: last.end.offset, next }
 }

@@ -22,7 +22,7 @@ pub(crate) struct DiskRead {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) place: Place,
     /// Where the batch should begin, if the reader knows from before.
-    pub(crate) hint: Option<u64>,
+    pub(crate) hint: Option<Hint>,
     /// Bytes of the file that were written.
     pub(crate) limit: u64,
     /// The offset at which those bytes end.
@@ -77,8 +77,9 @@ impl DiskRead {
     /// meets is damage of the log, not of what pointed into it.
     fn try_all(&self, shared: &Shared) -> Result<ReadBatches, Stop> {
         let file = self.file.open(&*shared.disk)?;
-        if let Some(position) = self.hint {
-            let start = ScanStart { position, expect: Expect::Base(self.from) };
+        if let Some(hint) = self.hint {
+            let gaps = self.gaps() && hint.file == Some(self.file.id);
+            let start = ScanStart { position: hint.position, expect: Expect::next(self.from, gaps) };
             if let Ok(read) = self.read_from(&*file, start) {
                 return Ok(read);
             }
@@ -89,18 +90,27 @@ impl DiskRead {
                 sealed_indexes(shared, sealed, &file)?.scan_start(sealed.base(), self.from)
             }
         };
-        match self.read_from(&*file, start) {
+        match self.read_from(&*file, start.allowing_gaps(self.gaps())) {
             Err(Stop::Damage(_)) if start.position > 0 => {
-                self.read_from(&*file, ScanStart::of_segment(self.file.base))
+                let start = ScanStart::of_segment(self.file.base);
+                self.read_from(&*file, start.allowing_gaps(self.gaps()))
             }
             other => other,
         }
     }
 
+    /// Whether offsets may be missing in the segment.
+    fn gaps(&self) -> bool {
+        matches!(&self.place, Place::Sealed(sealed) if sealed.gaps)
+    }
+
     fn read_from(&self, file: &dyn DiskFile, start: ScanStart) -> Result<ReadBatches, Stop> {
         let mut search = Search::new(self, file, start);
-        search.find_first()?;
-        search.take_batches()
+        if search.find_first()? {
+            return search.take_batches();
+        }
+        // Only what is missing up to the segment's end was asked for.
+        Ok(ReadBatches::none(self.end.min(self.upper)))
     }
 
     /// The next offset that can be read: the first sound batch that an index entry points to, or the next
@@ -135,7 +145,8 @@ pub(crate) fn sealed_indexes(
         Ok(indexes) => indexes,
         Err(_) => {
             let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
-            index_segment(interval, path, file, sealed.base(), None, sealed.bytes)?.0.indexes()
+            let (base, gaps) = (sealed.base(), sealed.gaps);
+            index_segment(interval, path, file, base, None, gaps, sealed.bytes)?.0.indexes()
         }
     };
     Ok(slot.insert(indexes).clone())
@@ -159,12 +170,17 @@ impl<'a> Search<'a> {
         Self { read, file, buffer: Vec::new(), buffer_at: position, position, expect }
     }
 
-    /// Moves to the batch that holds `from`.
-    fn find_first(&mut self) -> Result<(), Stop> {
+    /// Moves to the batch that holds `from`, or to the one after it where that offset is missing. `false` when
+    /// nothing follows up to the segment's end, and nothing need.
+    fn find_first(&mut self) -> Result<bool, Stop> {
         loop {
+            // Not with a hint that may be wrong, which expects a certain offset.
+            if self.position == self.read.limit && matches!(self.expect, Expect::AtLeast(_)) {
+                return Ok(false);
+            }
             let header = self.header()?;
             if header.next_offset() > self.read.from {
-                return Ok(());
+                return Ok(true);
             }
             self.step_over(&header);
         }
@@ -174,7 +190,8 @@ impl<'a> Search<'a> {
     fn take_batches(mut self) -> Result<ReadBatches, Stop> {
         let first = self.header()?;
         if first.next_offset() > self.read.upper {
-            return Ok(ReadBatches::none(self.read.from));
+            let nothing_below = first.base_offset >= self.read.upper;
+            return Ok(ReadBatches::none(if nothing_below { self.read.upper } else { self.read.from }));
         }
         self.whole(&first)?;
         let begin = self.position;
@@ -196,14 +213,15 @@ impl<'a> Search<'a> {
         let take = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
         let bytes = Bytes::from(self.buffer);
         let bytes = bytes.slice(skip.min(bytes.len())..take.min(bytes.len()));
-        let hint = Hint { segment_base: self.read.file.base, position: self.position };
+        let (segment_base, file) = (self.read.file.base, Some(self.read.file.id));
+        let hint = Hint { segment_base, position: self.position, file };
         let next_offset = self.expect.offset();
         Ok(ReadBatches { bytes, next_offset, next: ReadCursor { offset: next_offset, hint: Some(hint) } })
     }
 
     fn step_over(&mut self, header: &BatchHeader) {
         self.position += u64::from(header.total_bytes());
-        self.expect = Expect::Base(header.next_offset());
+        self.expect = Expect::next(header.next_offset(), self.read.gaps());
     }
 
     /// The header of the batch here.
@@ -238,7 +256,9 @@ impl<'a> Search<'a> {
             return Ok(());
         }
         // A reader that came with its place reads exactly what it asked for.
-        let slack = if self.expect == Expect::Base(self.read.from) { 0 } else { SLACK_BYTES };
+        let from = self.read.from;
+        let came_with_place = [Expect::Base(from), Expect::AtLeast(from)].contains(&self.expect);
+        let slack = if came_with_place { 0 } else { SLACK_BYTES };
         let wanted = (u64::from(self.read.max_bytes) + slack).max(needed as u64).min(left);
         let wanted = usize::try_from(wanted).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut buffer = Vec::with_capacity(wanted);

@@ -48,7 +48,7 @@ pub enum DamageReason {
         /// The length it gives.
         bytes: u32,
     },
-    /// It does not go on where the one before it ended.
+    /// It does not go on where the one before it ended; where offsets may be missing, it begins before that.
     #[error("its base offset is {got}")]
     WrongOffset {
         /// The base offset it gives.
@@ -122,6 +122,7 @@ pub(crate) struct Walk {
     limit: u64,
     position: u64,
     expect: Expect,
+    gaps: bool,
     buffer: Vec<u8>,
     buffer_at: u64,
     batch_at: u64,
@@ -130,7 +131,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// From `start` to `limit`, the end of the file or what counts as such. All offsets have to follow one
-    /// another: nothing makes gaps in what is walked through here.
+    /// another, unless [`Walk::allowing_gaps`] says otherwise.
     pub(crate) fn new(
         file: &Arc<dyn DiskFile>,
         path: PathBuf,
@@ -141,7 +142,15 @@ impl Walk {
         let ScanStart { position, expect } = start;
         let (buffer, buffer_at, batch_at, read_bytes) = (Vec::new(), 0, position, 0);
         let file = Arc::clone(file);
-        Self { file, path, depth, limit, position, expect, buffer, buffer_at, batch_at, read_bytes }
+        let gaps = false;
+        Self { file, path, depth, limit, position, expect, gaps, buffer, buffer_at, batch_at, read_bytes }
+    }
+
+    /// With `gaps`, offsets may be missing before each batch and before the segment's end, as after compaction.
+    pub(crate) fn allowing_gaps(mut self, gaps: bool) -> Self {
+        self.gaps = gaps;
+        self.expect = self.expect.allowing_gaps(gaps);
+        self
     }
 
     /// The next batch, or `None` exactly at the limit. After damage it stays where it is.
@@ -156,7 +165,7 @@ impl Walk {
         };
         self.batch_at = self.position;
         self.position += u64::from(header.total_bytes());
-        self.expect = Expect::Base(header.next_offset());
+        self.expect = Expect::next(header.next_offset(), self.gaps);
         Ok(Some(header))
     }
 
@@ -224,9 +233,11 @@ impl Walk {
         self.read_bytes
     }
 
-    /// That the walk ended at the limit but before `next`, where the following segment begins.
+    /// That the walk ended at the limit but not at `next`, where the following segment begins; where there are
+    /// gaps, that it went beyond.
     pub(crate) fn missing_before(&self, next: Offset) -> Option<Damage> {
-        (self.expected() != next).then(|| self.damage(DamageReason::Missing { next }))
+        let ends = self.expected() == next || (self.gaps && self.expected() < next);
+        (!ends).then(|| self.damage(DamageReason::Missing { next }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use corduroy_batch::BatchHeader;
 use corduroy_types::{Offset, TimestampMs};
@@ -36,16 +37,28 @@ pub(crate) fn parse_file_name(name: &str) -> Option<(Offset, &str)> {
     Some((Offset::new(digits.parse().ok()?)?, suffix))
 }
 
+/// Tells one file from another that later has its name. Only for comparison, and only within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId(u64);
+
+impl FileId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A segment's file of batches. The handle is opened when first needed, so that an idle log holds none.
 pub(crate) struct SegmentFile {
     pub(crate) base: Offset,
+    pub(crate) id: FileId,
     dir: Arc<Path>,
     slot: Mutex<Option<Arc<dyn DiskFile>>>,
 }
 
 impl SegmentFile {
     pub(crate) fn new(dir: Arc<Path>, base: Offset) -> Arc<Self> {
-        Arc::new(Self { base, dir, slot: Mutex::new(None) })
+        Arc::new(Self { base, id: FileId::next(), dir, slot: Mutex::new(None) })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -94,8 +107,7 @@ pub(crate) struct Sealed {
     /// CRC-32C over all of its file; `None` where no catalogue has it (written before there was one, or lost).
     #[allow(dead_code, reason = "for the scrub, and for compaction")]
     pub(crate) checksum: Option<u32>,
-    /// Whether offsets may be missing between its base and its end.
-    #[allow(dead_code, reason = "for the scrub, and for compaction")]
+    /// Whether offsets may be missing between its base and its end: compacted, or sealed after damage.
     pub(crate) gaps: bool,
     /// Mapped when first needed; before its files are written, and when they are doubtful, an image in memory.
     pub(crate) indexes: Mutex<Option<Indexes>>,

@@ -113,7 +113,8 @@ impl TimeLookupPlan {
         if self.active_limit > 0 && search.may_hold(self.active_max) {
             let path = self.active.path();
             let file = self.active.open(&*self.shared.disk).map_err(at(&path))?;
-            if search.walk(&file, &path, self.active_start, self.active_limit)? {
+            let walk = Walk::new(&file, path.clone(), Depth::Headers, self.active_start, self.active_limit);
+            if search.walk(&file, &path, walk)? {
                 return Ok(search.best);
             }
         }
@@ -183,24 +184,20 @@ impl Search<'_> {
         let base = sealed.base();
         let below = match self.plan.wanted {
             Wanted::AtOrAfter(timestamp) => Some(indexes.offset_before(base, timestamp)),
+            // Compaction may have taken the record with the greatest timestamp and left its batch.
+            Wanted::Greatest if sealed.gaps => None,
             Wanted::Greatest => indexes
                 .max_timestamp(base)
                 .filter(|(_, last)| *last < self.plan.upper && *last >= self.plan.log_start)
                 .map(|(timestamp, _)| indexes.offset_before(base, timestamp)),
         };
         let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
-        self.walk(&file, path, start, limit)
+        let walk = Walk::new(&file, path.to_path_buf(), Depth::Headers, start, limit);
+        self.walk(&file, path, walk.allowing_gaps(sealed.gaps))
     }
 
     /// Goes through headers, and into those batches that may hold a better record.
-    fn walk(
-        &mut self,
-        file: &Arc<dyn DiskFile>,
-        path: &Path,
-        start: ScanStart,
-        limit: u64,
-    ) -> Result<bool, ReadError> {
-        let mut walk = Walk::new(file, path.to_path_buf(), Depth::Headers, start, limit);
+    fn walk(&mut self, file: &Arc<dyn DiskFile>, path: &Path, mut walk: Walk) -> Result<bool, ReadError> {
         loop {
             let header = match walk.next() {
                 Ok(Some(header)) => header,

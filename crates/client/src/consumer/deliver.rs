@@ -86,10 +86,16 @@ impl Consumer {
         self.messages.clear();
         let (index, fetched) = match rest {
             Some(rest) => rest,
-            None => match ready!(self.poll_fetched(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(next)) => next,
+            None => loop {
+                match ready!(self.poll_fetched(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    // Compaction keeps some batches for their headers only.
+                    Some(Ok((index, fetched))) if fetched.batch.header().record_count == 0 => {
+                        self.advance(index, fetched.batch.header().next_offset());
+                    }
+                    Some(Ok(next)) => break next,
+                }
             },
         };
         let Some(partition) = self.partitions.get(index) else { return Poll::Ready(None) };

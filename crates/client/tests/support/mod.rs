@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use corduroy_api::{Refusal, v1};
-use corduroy_batch::{Batch, BatchBuilder, Compression, DecompressLimits, PushOutcome};
+use corduroy_batch::{Batch, BatchBuilder, BatchRewriter, Compression, DecompressLimits, PushOutcome};
 use corduroy_client::{Client, ClientBuilder, ErrorCode, LeaderEpoch, Offset, Outcome, TimestampMs};
 use tokio::{
     net::TcpListener,
@@ -226,4 +226,11 @@ pub fn batch(base_offset: u64, values: impl IntoIterator<Item = impl AsRef<[u8]>
     }
     let built = Batch::parse(builder.build().unwrap()).unwrap();
     built.stamp(Offset::new(base_offset).unwrap(), LeaderEpoch::ZERO).to_bytes()
+}
+
+/// A stored batch that held these values and that compaction has emptied.
+pub fn emptied(base_offset: u64, values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Bytes {
+    let stored = Batch::parse(batch(base_offset, values)).unwrap();
+    let mut rewriter = BatchRewriter::new(DecompressLimits::default());
+    rewriter.rewrite(&stored, None, |_| false).unwrap().into_bytes()
 }

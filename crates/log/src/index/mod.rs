@@ -44,6 +44,8 @@ pub(crate) struct ScanStart {
 pub(crate) enum Expect {
     /// Its first offset.
     Base(Offset),
+    /// Its first offset is this or a later one: what can be said behind a gap.
+    AtLeast(Offset),
     /// Its last offset: what an index entry holds.
     Last(Offset),
 }
@@ -53,6 +55,7 @@ impl Expect {
     pub(crate) fn holds(self, header: &BatchHeader) -> bool {
         match self {
             Self::Base(base) => header.base_offset == base,
+            Self::AtLeast(least) => header.base_offset >= least,
             Self::Last(last) => header.last_offset() == last,
         }
     }
@@ -60,7 +63,20 @@ impl Expect {
     /// The offset itself, for a message.
     pub(crate) fn offset(self) -> Offset {
         match self {
-            Self::Base(offset) | Self::Last(offset) => offset,
+            Self::Base(offset) | Self::AtLeast(offset) | Self::Last(offset) => offset,
+        }
+    }
+
+    /// What follows a batch that ends before `next`, in a segment that has gaps or not.
+    pub(crate) fn next(next: Offset, gaps: bool) -> Self {
+        if gaps { Self::AtLeast(next) } else { Self::Base(next) }
+    }
+
+    /// The same, knowing that offsets may be missing before the batch.
+    pub(crate) fn allowing_gaps(self, gaps: bool) -> Self {
+        match self {
+            Self::Base(offset) if gaps => Self::AtLeast(offset),
+            other => other,
         }
     }
 }
@@ -69,6 +85,11 @@ impl ScanStart {
     /// The beginning of the segment at `base`.
     pub(crate) fn of_segment(base: Offset) -> Self {
         Self { position: 0, expect: Expect::Base(base) }
+    }
+
+    /// The same place in a segment that has gaps or not.
+    pub(crate) fn allowing_gaps(self, gaps: bool) -> Self {
+        Self { expect: self.expect.allowing_gaps(gaps), ..self }
     }
 
     fn new(base: Offset, entry: Option<offset::OffsetEntry>) -> Self {

@@ -76,7 +76,11 @@ impl PartitionStats {
         self.records += u64::from(header.record_count);
         self.first_offset.get_or_insert(header.base_offset);
         let (base, max) = (header.base_timestamp, header.max_timestamp);
-        self.timestamp_min = Some(self.timestamp_min.map_or(base, |min| min.min(base)));
+        // In a batch that compaction has stamped, the base is when its tombstones may go; in one that it has
+        // emptied, there is none.
+        if header.record_count > 0 && !header.attributes.has_delete_horizon() {
+            self.timestamp_min = Some(self.timestamp_min.map_or(base, |min| min.min(base)));
+        }
         self.timestamp_max = self.timestamp_max.max(Some(max));
         let compression = header.compression();
         match self.by_compression.iter_mut().find(|(codec, ..)| *codec == compression) {

@@ -23,10 +23,12 @@ pub(crate) fn index_segment(
     file: &Arc<dyn DiskFile>,
     base: Offset,
     end: Option<Offset>,
+    gaps: bool,
     bytes: u64,
 ) -> io::Result<(IndexBuilder, Option<Damage>, u64)> {
     let mut index = IndexBuilder::new(base, interval_bytes);
-    let mut walk = Walk::new(file, path, Depth::Headers, ScanStart::of_segment(base), bytes);
+    let walk = Walk::new(file, path, Depth::Headers, ScanStart::of_segment(base), bytes);
+    let mut walk = walk.allowing_gaps(gaps);
     let damage = loop {
         match walk.next() {
             Ok(Some(header)) => index.note(&header, walk.batch_at()),
@@ -74,7 +76,8 @@ impl Opening<'_> {
         let path = sealed.file.path();
         let file = sealed.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
         let start = indexes.last_scan_start(sealed.base());
-        let mut walk = Walk::new(&file, path.clone(), Depth::Headers, start, sealed.bytes);
+        let walk = Walk::new(&file, path.clone(), Depth::Headers, start, sealed.bytes);
+        let mut walk = walk.allowing_gaps(sealed.gaps);
         let ends = loop {
             match walk.next() {
                 Ok(Some(_)) => {}
@@ -97,8 +100,8 @@ impl Opening<'_> {
         let path = sealed.file.path();
         let file = sealed.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
         let interval = self.config.index_interval_bytes;
-        let built =
-            index_segment(interval, path.clone(), &file, sealed.base(), Some(sealed.end), sealed.bytes);
+        let (base, end) = (sealed.base(), Some(sealed.end));
+        let built = index_segment(interval, path.clone(), &file, base, end, sealed.gaps, sealed.bytes);
         let (index, damage, read_bytes) = built.map_err(LogError::io("read", path))?;
         self.report.scanned_bytes += read_bytes;
         let max = index.max_timestamp().filter(|_| damage.is_none());

@@ -37,8 +37,8 @@ fn a_rebuilt_index_is_the_one_that_was_lost() {
     for sealed in log.sealed.iter() {
         let (base, file) = (sealed.base(), sealed.file.open(&*disk).unwrap());
         let path = sealed.file.path();
-        let built =
-            index_segment(config.index_interval_bytes, path, &file, base, Some(sealed.end), sealed.bytes);
+        let (interval, end) = (config.index_interval_bytes, Some(sealed.end));
+        let built = index_segment(interval, path, &file, base, end, false, sealed.bytes);
         let (index, damage, _) = built.unwrap();
         assert_eq!(damage, None);
         let read =
