@@ -112,7 +112,10 @@ impl Content {
                 self.stale.remove(&sector);
             }
         }
-        if self.changes.iter().any(|change| change.len_before != change.len_after) {
+        // Writing back what lies beyond the length on disk moves that, too.
+        let durable_len = self.durable_len;
+        let moves = |change: &Change| change.len_before != change.len_after || change.end > durable_len;
+        if self.changes.iter().any(moves) {
             self.durable_len = self.live.len();
         }
         self.changes.clear();

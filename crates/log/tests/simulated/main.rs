@@ -1,0 +1,30 @@
+//! The log on a disk that loses power, fails and lies, against what was promised.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ops` | what may happen to a log, drawn from a seed |
+//! | `world` | a log, its disk, and the performance of it all |
+//! | `promise` | what holds whatever happens next, and how a disk is checked against it |
+//! | `crashes` | any operations in any order, the power going between any two disk calls |
+//! | `faults` | failing calls: inside what the log promises to bear |
+//! | `seeds` | which seeds run, and how to run one again |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "a test may stop, and its numbers are small"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crashes;
+mod faults;
+mod ops;
+mod promise;
+mod seeds;
+mod world;
