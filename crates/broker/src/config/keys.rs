@@ -164,8 +164,8 @@ fn limits() -> Vec<Key> {
         key!(
             limits.request_max_bytes,
             bytes(128 * KIB..=GIB),
-            "Bytes of one request, at most. A produce request is also held to the largest max.message.bytes and 64KiB; \
-             above either its stream ends."
+            "Bytes of one request; above it the stream ends. A produce request below it and above the largest \
+             max.message.bytes and 64KiB is refused, and its stream goes on."
         ),
         key!(
             limits.inflight_produce_bytes,

@@ -46,8 +46,9 @@ pub(crate) struct Share {
 #[derive(Debug, Default)]
 struct Held {
     next: u64,
-    /// What is held, in the order in which it was taken: units, and when it should have been given back.
-    permits: BTreeMap<u64, (u32, Instant)>,
+    /// What is held, in the order in which it was taken: units, and when the client should have given it back; `None`
+    /// where that is not in its hands.
+    permits: BTreeMap<u64, (u32, Option<Instant>)>,
 }
 
 /// Memory that is taken from a budget, until this is dropped.
@@ -116,7 +117,7 @@ impl Held {
         let number = self.next;
         self.next += 1;
         let slow = u64::from(units) * UNIT_BYTES / SLOWEST_BYTES_PER_SECOND;
-        self.permits.insert(number, (units, Instant::now() + HOLD_MIN + Duration::from_secs(slow)));
+        self.permits.insert(number, (units, Some(Instant::now() + HOLD_MIN + Duration::from_secs(slow))));
         number
     }
 }
@@ -125,13 +126,22 @@ impl Share {
     /// Bytes that are held, if the oldest of them should have been given back by `now`.
     pub(super) fn stalled_bytes(&self, now: Instant) -> Option<u64> {
         let held = self.held.lock();
-        let overdue = held.permits.values().any(|(_, due)| *due <= now);
+        let overdue = held.permits.values().any(|(_, due)| due.is_some_and(|due| due <= now));
         let units: u64 = held.permits.values().map(|(units, _)| u64::from(*units)).sum();
         overdue.then_some(units * UNIT_BYTES)
     }
 }
 
 impl Permit {
+    /// From now on it is held by the broker's own doing: its connection is not to blame for it.
+    pub(super) fn excuse(&self) {
+        if let Some(share) = self.share.upgrade()
+            && let Some((_, due)) = share.held.lock().permits.get_mut(&self.number)
+        {
+            *due = None;
+        }
+    }
+
     /// Gives back what is above `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let keep = units(bytes) as usize;

@@ -14,8 +14,9 @@ use tower::{Layer, Service};
 use super::{
     Limits, Rpc,
     answer::{AnswerBody, AnswerPermits},
+    received::Received,
     registry::Connection,
-    request::RequestBody,
+    request::{Guards, RequestBody},
 };
 
 /// Makes [`Guarded`] services.
@@ -64,8 +65,11 @@ where
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let request = match connection {
             Some(connection) => {
-                let limits = Arc::clone(&self.limits);
-                request.map(|body| Body::new(RequestBody::new(body, rpc, connection, limits, received)))
+                let guards = Guards { rpc, connection, limits: Arc::clone(&self.limits), bytes: received };
+                let received = Received::default();
+                let mut request = request;
+                request.extensions_mut().insert(received.clone());
+                request.map(|body| Body::new(RequestBody::new(body, guards, received)))
             }
             None => request,
         };

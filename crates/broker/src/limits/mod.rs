@@ -2,7 +2,8 @@
 //!
 //! Three rules, each with one file:
 //! - a **request** is charged to the receive budget by the length its header announces, before anything is reserved
-//!   for it, and must keep arriving (`request`);
+//!   for it, until the service has found other room for it, and must keep arriving (`request`); a produce request above
+//!   its limit passes by without being kept, and is answered (`skip`, `received`);
 //! - an **answer** is charged to the fetch budget before its records are read, until its last byte has left
 //!   (`answer`);
 //! - a **connection** has a share of each budget, waits when that is used up, and is closed when it sits on a share
@@ -15,9 +16,11 @@ mod incoming;
 mod io;
 mod layer;
 mod patience;
+mod received;
 mod registry;
 mod request;
 mod scanner;
+mod skip;
 
 use std::sync::{
     Arc, OnceLock,
@@ -36,6 +39,7 @@ pub(crate) use bounded::BoundedListener;
 pub(crate) use budget::Permit;
 pub(crate) use incoming::Incoming;
 pub(crate) use layer::GuardLayer;
+pub(crate) use received::{Received, Skipped};
 pub(crate) use registry::Connection;
 
 use budget::Budget;
@@ -112,7 +116,7 @@ impl Limits {
         self.fetch.used_bytes()
     }
 
-    /// The most bytes of one request.
+    /// The most bytes of one message that is taken into memory.
     fn request_limit(&self, rpc: Rpc) -> u64 {
         let limit = match rpc {
             Rpc::Produce => {
@@ -122,6 +126,14 @@ impl Limits {
             Rpc::Control => CONTROL_BYTES_MAX,
         };
         limit.min(self.request_max_bytes)
+    }
+
+    /// The most bytes of one message that is left out and answered with a refusal; a larger one ends its request.
+    fn skip_limit(&self, rpc: Rpc) -> u64 {
+        match rpc {
+            Rpc::Produce => self.request_max_bytes,
+            Rpc::Control => 0,
+        }
     }
 
     /// The counters of bytes received and sent for the rpc with this path, if it is one of ours.

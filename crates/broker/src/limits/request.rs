@@ -11,9 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use corduroy_api::Refusal;
-use corduroy_types::{ErrorCode, format_byte_size};
+use corduroy_types::{ErrorCode, Outcome, format_byte_size};
 use http_body::{Frame, SizeHint};
 use tonic::{Status, body::Body};
 
@@ -21,86 +21,195 @@ use super::{
     Limits, Rpc,
     budget::Permit,
     patience::Patience,
+    received::{Received, Skipped},
     registry::Connection,
-    scanner::{Found, Scanner},
+    scanner::{Found, HEADER_BYTES, Scanner},
+    skip::Skip,
 };
 use crate::metrics::Counter;
 
 type Charging = Pin<Box<dyn Future<Output = Permit> + Send>>;
 
+/// An empty message, which stands in the body for one that was left out.
+const PLACEHOLDER: Bytes = Bytes::from_static(&[0; HEADER_BYTES]);
+
+/// What a body is measured by, and who pays for it.
+pub(super) struct Guards {
+    pub(super) rpc: Rpc,
+    pub(super) connection: Arc<Connection>,
+    pub(super) limits: Arc<Limits>,
+    /// Counts the bytes received.
+    pub(super) bytes: Option<Counter>,
+}
+
 /// The body of one request.
 pub(super) struct RequestBody {
     inner: Body,
-    rpc: Rpc,
-    connection: Arc<Connection>,
-    limits: Arc<Limits>,
-    received: Option<Counter>,
+    guards: Guards,
+    received: Received,
     scanner: Scanner,
+    /// What arrived and was not looked at yet; while nothing more has arrived, the beginning of a header at most.
+    unscanned: Bytes,
+    /// The message that is being left out.
+    skip: Option<Skip>,
     /// The beginning of a message that waits for its charge.
     held_back: Bytes,
     charging: Option<Charging>,
-    charge: Option<Permit>,
     patience: Patience,
     ended: bool,
 }
 
 impl RequestBody {
-    pub(super) fn new(
-        inner: Body,
-        rpc: Rpc,
-        connection: Arc<Connection>,
-        limits: Arc<Limits>,
-        received: Option<Counter>,
-    ) -> Self {
+    pub(super) fn new(inner: Body, guards: Guards, received: Received) -> Self {
         Self {
             inner,
-            rpc,
-            connection,
-            limits,
+            guards,
             received,
             scanner: Scanner::default(),
+            unscanned: Bytes::new(),
+            skip: None,
             held_back: Bytes::new(),
             charging: None,
-            charge: None,
             patience: Patience::default(),
             ended: false,
         }
     }
 
-    /// Takes what arrived; returns what can be handed on at once.
-    fn take(&mut self, mut data: Bytes) -> Result<Bytes, Status> {
-        if let Some(received) = &self.received {
-            received.inc_by(u64::try_from(data.len()).unwrap_or(0));
+    #[cfg(test)]
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
+    }
+
+    /// Takes what arrived.
+    fn take(&mut self, data: Bytes) {
+        if let Some(bytes) = &self.guards.bytes {
+            bytes.inc_by(u64::try_from(data.len()).unwrap_or(0));
         }
         self.patience.arrived();
-        let limit = self.limits.request_limit(self.rpc);
-        match self.scanner.scan(&data, limit) {
-            Ok(Found::Nothing) => {
-                if self.scanner.missing() == 0 {
-                    self.charge = None;
-                }
-                Ok(data)
+        self.unscanned = if self.unscanned.is_empty() {
+            data
+        } else {
+            // The few bytes of a header that was cut.
+            [self.unscanned.as_ref(), data.as_ref()].concat().into()
+        };
+    }
+
+    /// The next bytes that can be handed on, if there are any before more arrives or is charged.
+    fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        if let Some(skip) = &mut self.skip {
+            let passed = skip.pass(&self.unscanned);
+            self.unscanned.advance(passed);
+            if skip.left > 0 {
+                return Ok(None);
             }
-            Ok(Found::Message { before, message_bytes }) => {
-                self.charge = None;
-                let front = data.split_to(before.min(data.len()));
-                self.held_back = data;
+            let (correlation_id, message_bytes) = (skip.correlation_id(), skip.message_bytes);
+            self.skip = None;
+            let refusal = self.left_out(message_bytes);
+            self.received.skipped(self.scanner.messages(), Skipped { correlation_id, refusal });
+            return Ok(Some(PLACEHOLDER));
+        }
+        let limit = self.guards.limits.request_limit(self.guards.rpc);
+        let front = match self.scanner.scan(&self.unscanned, limit) {
+            Found::Nothing { unfinished } => {
+                let known = self.unscanned.len().saturating_sub(unfinished);
+                if known > 0 && self.scanner.missing() == 0 {
+                    self.received.arrived();
+                }
+                self.unscanned.split_to(known)
+            }
+            Found::Message { before, message_bytes } => {
+                self.received.arrived();
+                let front = self.unscanned.split_to(before.min(self.unscanned.len()));
+                self.held_back = std::mem::take(&mut self.unscanned);
                 self.patience.begin(message_bytes);
-                let (limits, connection) = (Arc::clone(&self.limits), Arc::clone(&self.connection));
+                let (limits, connection) =
+                    (Arc::clone(&self.guards.limits), Arc::clone(&self.guards.connection));
                 self.charging = Some(Box::pin(async move {
                     limits.receive.acquire(connection.receive_share(), message_bytes).await
                 }));
-                Ok(front)
+                front
             }
-            Err(announced) => Err(too_large(self.rpc, announced, limit)),
+            Found::TooLarge { before, message_bytes } => {
+                self.received.arrived();
+                let front = self.unscanned.split_to(before.min(self.unscanned.len()));
+                let most = self.guards.limits.skip_limit(self.guards.rpc);
+                if message_bytes > most {
+                    // First whatever came before it; the header stays, and is found again.
+                    return match front.is_empty() {
+                        true => Err(self.too_large(message_bytes, most.max(limit))),
+                        false => Ok(Some(front)),
+                    };
+                }
+                self.unscanned.advance(HEADER_BYTES.min(self.unscanned.len()));
+                self.patience.begin(message_bytes);
+                self.skip = Some(Skip::new(message_bytes));
+                front
+            }
+        };
+        Ok((!front.is_empty()).then_some(front))
+    }
+
+    /// Whether [`Self::next`] can do something before more arrives.
+    fn has_work(&self) -> bool {
+        // Between two messages, what is too short for a header was looked at when it arrived.
+        let least = if self.missing() > 0 { 1 } else { HEADER_BYTES };
+        self.unscanned.len() >= least
+    }
+
+    /// Bytes that the message which has begun still lacks.
+    fn missing(&self) -> u64 {
+        self.skip.as_ref().map_or_else(|| self.scanner.missing(), |skip| skip.left)
+    }
+
+    /// The answer to a message that was left out.
+    fn left_out(&self, message_bytes: u64) -> Refusal {
+        let limit = format_byte_size(self.guards.limits.request_limit(self.guards.rpc));
+        let text = format!("a request of {}, the limit is {limit}", format_byte_size(message_bytes));
+        Refusal::new(ErrorCode::BatchTooLarge, text)
+            .with_hint(
+                "send fewer records in a request, or raise max.message.bytes: the largest of any topic sets this limit",
+            )
+            .with_outcome(Outcome::NotWritten)
+    }
+
+    fn too_large(&self, announced: u64, limit: u64) -> Status {
+        let (announced, limit) = (format_byte_size(announced), format_byte_size(limit));
+        let text = format!("a request of {announced} is announced, the limit is {limit}");
+        match self.guards.rpc {
+            Rpc::Produce => Refusal::new(ErrorCode::BatchTooLarge, text).with_hint(
+                "send fewer records in a request: limits.request_max_bytes ends whatever exceeds it",
+            ),
+            Rpc::Control => Refusal::new(ErrorCode::InvalidRequest, text).with_hint("ask for less at once"),
         }
+        .into_status()
     }
 
     fn end(&mut self) {
         self.ended = true;
-        self.charge = None;
         self.charging = None;
         self.held_back = Bytes::new();
+        self.unscanned = Bytes::new();
+        if self.missing() > 0 {
+            // Nobody will ever get this message. A whole one is still being worked on, and gives its charge back.
+            self.received.release();
+        }
+    }
+
+    fn fail(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.end();
+        Poll::Ready(Some(Err(status)))
+    }
+
+    /// The client sends nothing more.
+    fn finish(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.skip.is_some() {
+            let missing = self.missing();
+            return self.fail(stalled(missing));
+        }
+        // The beginning of a header: tonic tells what it means that no more comes.
+        let rest = std::mem::take(&mut self.unscanned);
+        self.end();
+        Poll::Ready((!rest.is_empty()).then_some(Ok(Frame::data(rest))))
     }
 }
 
@@ -117,57 +226,49 @@ impl http_body::Body for RequestBody {
             if this.ended {
                 return Poll::Ready(None);
             }
+            if this.charging.is_some() || this.skip.is_some() || this.missing() == 0 {
+                // Who asks for more has taken everything before it.
+                this.received.release();
+            }
             if let Some(charging) = &mut this.charging {
-                this.charge = Some(ready!(charging.as_mut().poll(cx)));
+                let charge = ready!(charging.as_mut().poll(cx));
+                this.received.charge(charge);
                 this.charging = None;
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.held_back)))));
             }
+            if this.has_work() {
+                match this.next() {
+                    Ok(Some(front)) => return Poll::Ready(Some(Ok(Frame::data(front)))),
+                    Ok(None) => continue,
+                    Err(status) => return this.fail(status),
+                }
+            }
             match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => match this.take(data) {
-                        Ok(front) if front.is_empty() && this.charging.is_some() => {}
-                        Ok(front) => return Poll::Ready(Some(Ok(Frame::data(front)))),
-                        Err(status) => {
-                            this.end();
-                            return Poll::Ready(Some(Err(status)));
-                        }
-                    },
+                    Ok(data) => this.take(data),
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
-                Poll::Ready(other) => {
-                    this.end();
-                    return Poll::Ready(other);
-                }
+                Poll::Ready(Some(Err(status))) => return this.fail(status),
+                Poll::Ready(None) => return this.finish(),
                 Poll::Pending => {
-                    let missing = this.scanner.missing();
+                    let missing = this.missing();
                     if missing == 0 || this.patience.poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    this.end();
-                    return Poll::Ready(Some(Err(stalled(missing))));
+                    return this.fail(stalled(missing));
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || (self.charging.is_none() && self.inner.is_end_stream())
+        let nothing_left = self.charging.is_none() && self.unscanned.is_empty() && self.skip.is_none();
+        self.ended || (nothing_left && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
-}
-
-fn too_large(rpc: Rpc, announced: u64, limit: u64) -> Status {
-    let (announced, limit) = (format_byte_size(announced), format_byte_size(limit));
-    let text = format!("a request of {announced} is announced, the limit is {limit}");
-    match rpc {
-        Rpc::Produce => Refusal::new(ErrorCode::BatchTooLarge, text)
-            .with_hint("send smaller batches: the largest max.message.bytes of any topic sets this limit"),
-        Rpc::Control => Refusal::new(ErrorCode::InvalidRequest, text).with_hint("ask for less at once"),
-    }
-    .into_status()
 }
 
 fn stalled(missing: u64) -> Status {

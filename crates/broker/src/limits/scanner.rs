@@ -1,23 +1,35 @@
 //! Finds the messages in a request body: five bytes in front of each, one of flags and four of length.
 
-const HEADER_BYTES: usize = 5;
+/// The bytes in front of a message.
+pub(super) const HEADER_BYTES: usize = 5;
 
-/// Where in the sequence of messages the body is.
+/// Where in the sequence of messages the body is: always between two, or inside one whose length is known.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    header: [u8; HEADER_BYTES],
-    header_bytes: usize,
     missing: u64,
+    messages: u64,
 }
 
 /// What a scan found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing to decide: all of it belongs to messages that are known, or whole, or have no header yet.
-    Nothing,
+    /// Nothing to decide: all of it belongs to messages that are known or whole, but for the last bytes.
+    Nothing {
+        /// How many bytes at the end are the beginning of a header. They are to be scanned again with those after
+        /// them.
+        unfinished: usize,
+    },
     /// A message begins that more bytes than these belong to.
     Message {
-        /// How many bytes are in front of it. Its header may have begun before all of them.
+        /// How many bytes are in front of its header.
+        before: usize,
+        /// Its announced length.
+        message_bytes: u64,
+    },
+    /// A message begins that is larger than the limit. What is behind its header was not scanned: the scanner goes on
+    /// behind its last byte.
+    TooLarge {
+        /// How many bytes are in front of its header.
         before: usize,
         /// Its announced length.
         message_bytes: u64,
@@ -30,45 +42,32 @@ impl Scanner {
         self.missing
     }
 
+    /// How many headers were found so far.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     /// Scans the next bytes of the body.
-    ///
-    /// # Errors
-    /// A length above `limit`; the scanner is of no use any more.
-    pub(super) fn scan(&mut self, bytes: &[u8], limit: u64) -> Result<Found, u64> {
-        let mut position = 0;
-        let mut before = 0;
-        while let Some((&byte, behind)) = bytes.get(position..).and_then(<[u8]>::split_first) {
-            if self.missing > 0 {
-                let available = behind.len() + 1;
-                let taken = usize::try_from(self.missing).unwrap_or(usize::MAX).min(available);
-                self.missing -= u64::try_from(taken).unwrap_or(0);
-                position += taken;
-                continue;
+    pub(super) fn scan(&mut self, bytes: &[u8], limit: u64) -> Found {
+        let mut position = usize::try_from(self.missing).unwrap_or(usize::MAX).min(bytes.len());
+        self.missing -= u64::try_from(position).unwrap_or(0);
+        loop {
+            let rest = bytes.get(position..).unwrap_or_default();
+            let Some(([_flags, length @ ..], behind)) = rest.split_first_chunk::<HEADER_BYTES>() else {
+                return Found::Nothing { unfinished: rest.len() };
+            };
+            let message_bytes = u64::from(u32::from_be_bytes(*length));
+            self.messages += 1;
+            if message_bytes > limit {
+                return Found::TooLarge { before: position, message_bytes };
             }
-            if self.header_bytes == 0 {
-                before = position;
+            let here = u64::try_from(behind.len()).unwrap_or(u64::MAX);
+            if message_bytes > here {
+                self.missing = message_bytes - here;
+                return Found::Message { before: position, message_bytes };
             }
-            if let Some(place) = self.header.get_mut(self.header_bytes) {
-                *place = byte;
-            }
-            self.header_bytes += 1;
-            position += 1;
-            if self.header_bytes == HEADER_BYTES {
-                self.header_bytes = 0;
-                let [_flags, length @ ..] = self.header;
-                let message_bytes = u64::from(u32::from_be_bytes(length));
-                if message_bytes > limit {
-                    return Err(message_bytes);
-                }
-                let here = u64::try_from(behind.len()).unwrap_or(u64::MAX);
-                if message_bytes > here {
-                    self.missing = message_bytes - here;
-                    return Ok(Found::Message { before, message_bytes });
-                }
-                self.missing = message_bytes;
-            }
+            position += HEADER_BYTES + usize::try_from(message_bytes).unwrap_or(usize::MAX);
         }
-        Ok(Found::Nothing)
     }
 }
 
@@ -84,24 +83,65 @@ mod tests {
         bytes
     }
 
+    /// Scans `pieces` as a body does: what is unfinished is put in front of the next piece. Returns where messages were
+    /// found that are not whole in their piece, or too large, with their lengths.
+    fn found(pieces: &[&[u8]], limit: u64) -> Vec<(usize, u64)> {
+        let mut scanner = Scanner::default();
+        let (mut found, mut at, mut rest) = (Vec::new(), 0, Vec::new());
+        let mut skipped = 0_usize;
+        for piece in pieces {
+            rest.extend_from_slice(piece);
+            loop {
+                let skip = skipped.min(rest.len());
+                rest.drain(..skip);
+                (at, skipped) = (at + skip, skipped - skip);
+                if skipped > 0 {
+                    break;
+                }
+                match scanner.scan(&rest, limit) {
+                    Found::Nothing { unfinished } => {
+                        let known = rest.len() - unfinished;
+                        rest.drain(..known);
+                        at += known;
+                        break;
+                    }
+                    Found::Message { before, message_bytes } => {
+                        found.push((at + before, message_bytes));
+                        at += rest.len();
+                        rest.clear();
+                        break;
+                    }
+                    Found::TooLarge { before, message_bytes } => {
+                        found.push((at + before, message_bytes));
+                        rest.drain(..before);
+                        at += before;
+                        skipped = HEADER_BYTES + usize::try_from(message_bytes).unwrap();
+                    }
+                }
+            }
+        }
+        assert_eq!((scanner.missing(), skipped), (0, 0), "the pieces end with a message");
+        found
+    }
+
     #[test]
     fn a_length_above_the_limit_is_found_however_the_header_is_cut() {
-        let bytes = [message(3), message(0), message(9)].concat();
+        let bytes = [message(3), message(0), message(9), message(2)].concat();
         for cut in 0..bytes.len() {
-            let mut scanner = Scanner::default();
-            let first = scanner.scan(&bytes[..cut], 8);
-            let found = first.and_then(|_| scanner.scan(&bytes[cut..], 8));
-            assert_eq!(found, Err(9), "cut at {cut}");
+            let (first, second) = bytes.split_at(cut);
+            let found = found(&[first, second], 8);
+            assert!(found.contains(&(13, 9)), "cut at {cut}: {found:?}");
         }
     }
 
     proptest! {
-        /// Against the naive model: every message that is not whole in the piece where its header ends is found
-        /// there, and nothing else is.
+        /// Against the naive model: every message that is not whole when its header is, or that is too large, is found,
+        /// and nothing else is.
         #[test]
         fn messages_are_found_where_their_headers_end(
             lengths in prop::collection::vec(0_usize..40, 0..8),
             cuts in prop::collection::vec(0_usize..400, 0..8),
+            limit in 20_u64..60,
         ) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|length| message(*length)).collect();
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < bytes.len()).collect();
@@ -112,20 +152,14 @@ mod tests {
             for length in &lengths {
                 let (header_end, end) = (begin + HEADER_BYTES, begin + HEADER_BYTES + length);
                 let piece = cuts.windows(2).find(|piece| piece[0] < header_end && header_end <= piece[1]).unwrap();
-                if end > piece[1] {
-                    expected.push((begin.max(piece[0]), *length));
+                let message_bytes = u64::try_from(*length).unwrap();
+                if end > piece[1] || message_bytes > limit {
+                    expected.push((begin, message_bytes));
                 }
                 begin = end;
             }
-            let mut scanner = Scanner::default();
-            let mut found = Vec::new();
-            for piece in cuts.windows(2) {
-                if let Found::Message { before, message_bytes } = scanner.scan(&bytes[piece[0]..piece[1]], 100).unwrap() {
-                    found.push((piece[0] + before, usize::try_from(message_bytes).unwrap()));
-                }
-            }
-            prop_assert_eq!(found, expected);
-            prop_assert_eq!(scanner.missing(), 0);
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|piece| &bytes[piece[0]..piece[1]]).collect();
+            prop_assert_eq!(found(&pieces, limit), expected);
         }
     }
 }

@@ -13,7 +13,11 @@ use tokio::{
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 use tonic::{Status, body::Body};
 
-use super::{answer::AnswerBody, request::RequestBody, *};
+use super::{
+    answer::AnswerBody,
+    request::{Guards, RequestBody},
+    *,
+};
 
 /// Limits with a receive and a fetch budget of 16 MiB each, so with shares of 2 MiB.
 fn limits() -> Arc<Limits> {
@@ -33,8 +37,13 @@ type Pieces = mpsc::UnboundedSender<Result<Frame<Bytes>, Status>>;
 fn request(limits: &Arc<Limits>, connection: &Arc<Connection>) -> (Pieces, RequestBody) {
     let (pieces, stream) = mpsc::unbounded_channel();
     let inner = Body::new(StreamBody::new(UnboundedReceiverStream::new(stream)));
-    let body = RequestBody::new(inner, Rpc::Produce, Arc::clone(connection), Arc::clone(limits), None);
-    (pieces, body)
+    let guards = Guards {
+        rpc: Rpc::Produce,
+        connection: Arc::clone(connection),
+        limits: Arc::clone(limits),
+        bytes: None,
+    };
+    (pieces, RequestBody::new(inner, guards, Received::default()))
 }
 
 /// The beginning of a message: its header and `sent` of its `announced` bytes.
@@ -67,14 +76,90 @@ async fn available(body: &mut RequestBody) -> Result<usize, Status> {
 async fn what_is_announced_above_the_limit_is_refused_before_it_is_reserved() {
     let limits = limits();
     let (pieces, mut body) = request(&limits, &connect(&limits));
-    pieces.send(begun(64 * MIB, 100)).unwrap();
+    pieces.send(begun(65 * MIB, 100)).unwrap();
     let status = available(&mut body).await.unwrap_err();
-    assert!(status.message().contains("a request of 64MiB is announced, the limit is 1088KiB"), "{status}");
+    assert!(status.message().contains("a request of 65MiB is announced, the limit is 64MiB"), "{status}");
     assert_eq!(limits.receiving_bytes(), 0);
     limits.follow_largest_message(Arc::new(AtomicU32::new(8 << 20)));
     let (pieces, mut body) = request(&limits, &connect(&limits));
     pieces.send(begun(8 * MIB, 100)).unwrap();
     assert_eq!(available(&mut body).await.unwrap(), 105);
+}
+
+/// The frame of a whole message.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_between_the_limits_passes_by_in_pieces_of_any_size() {
+    let limits = limits();
+    let large = usize::try_from(2 * MIB).unwrap();
+    // Field 1, the correlation id 5; then a payload that nobody will read.
+    let mut message = vec![0x08, 5, 0x3a];
+    message.resize(large, 1);
+    let small = framed(b"small");
+    let whole = [small.clone(), framed(&message), small.clone(), framed(&message), small.clone()].concat();
+    for piece in [1_009, 65_536, 65_537, whole.len()] {
+        let connection = connect(&limits);
+        let (pieces, mut body) = request(&limits, &connection);
+        let received = body.received();
+        let mut out = Vec::new();
+        let mut most = 0;
+        for piece in whole.chunks(piece) {
+            pieces.send(Ok(Frame::data(piece.to_vec().into()))).unwrap();
+            tokio::task::yield_now().await;
+            while let Poll::Ready(Some(frame)) =
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await
+            {
+                out.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            }
+            most = most.max(limits.receiving_bytes());
+        }
+        assert_eq!(most, 0, "nothing is reserved for what is left out");
+        let empty = [0; 5];
+        assert_eq!(out, [&small, &empty[..], &small, &empty, &small].concat(), "in pieces of {piece}");
+        let skipped: Vec<_> = (0..5).map(|_| received.take().map(|skipped| skipped.correlation_id)).collect();
+        assert_eq!(skipped, [None, Some(5), None, Some(5), None]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_passes_by_has_to_keep_arriving_too() {
+    let limits = limits();
+    let (pieces, mut body) = request(&limits, &connect(&limits));
+    pieces.send(begun(2 * MIB, 10)).unwrap();
+    let status = body.frame().await.unwrap().unwrap_err();
+    assert!(status.message().contains("stopped arriving"), "{status}");
+    let (pieces, mut body) = request(&limits, &connect(&limits));
+    pieces.send(begun(2 * MIB, 10)).unwrap();
+    drop(pieces);
+    let status = body.frame().await.unwrap().unwrap_err();
+    assert!(status.message().contains("stopped arriving"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_message_stays_charged_until_the_service_has_room_for_it_and_is_not_the_clients_fault() {
+    let limits = limits();
+    let connection = connect(&limits);
+    limits.follow_largest_message(Arc::new(AtomicU32::new(8 << 20)));
+    let (pieces, mut body) = request(&limits, &connection);
+    let received = body.received();
+    let bytes = usize::try_from(2 * MIB).unwrap();
+    pieces.send(begun(2 * MIB, bytes - 1)).unwrap();
+    body.frame().await.unwrap().unwrap();
+    pieces.send(more(1)).unwrap();
+    body.frame().await.unwrap().unwrap();
+    // The message waits for memory for an hour: charged, and its connection is not closed for it.
+    assert_eq!(limits.receiving_bytes(), 2 * MIB);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    limits.registry.close_most_stalled();
+    assert!(!connection.is_killed());
+    received.release();
+    assert_eq!(limits.receiving_bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,6 +173,7 @@ async fn whole_messages_cost_nothing_and_a_part_is_charged_until_the_rest_is_her
     assert_eq!(available(&mut body).await.unwrap(), 15);
     assert_eq!(limits.receiving_bytes(), MIB);
     pieces.send(more(usize::try_from(MIB).unwrap() - 10)).unwrap();
+    // Whoever asks for more has taken the message.
     available(&mut body).await.unwrap();
     assert_eq!(limits.receiving_bytes(), 0);
 }

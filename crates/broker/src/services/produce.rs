@@ -17,7 +17,10 @@ use super::{
     Shared,
     accept::{Accepted, accept},
 };
-use crate::metrics::{Api, Phase};
+use crate::{
+    limits::{Received, Skipped},
+    metrics::{Api, Phase},
+};
 
 /// Requests of one stream that wait for their acknowledgement; more are not read until one is answered.
 const IN_FLIGHT_MAX: usize = 1_000;
@@ -47,9 +50,11 @@ impl v1::produce_server::Produce for ProduceService {
     ) -> Result<Response<Self::ProduceStream>, Status> {
         let (answers, stream) = mpsc::channel(ANSWERS_MAX);
         let shared = Arc::clone(&self.shared);
+        // A request from elsewhere than our listener has nothing left out and nothing charged.
+        let received = request.extensions().get::<Received>().cloned().unwrap_or_default();
         tokio::spawn(async move {
             // A send fails only when the client is gone; then nobody is left to tell.
-            let _client_gone = serve(shared, request.into_inner(), answers).await;
+            let _client_gone = serve(shared, request.into_inner(), received, answers).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -63,6 +68,7 @@ struct ClientGone;
 async fn serve(
     shared: Arc<Shared>,
     mut requests: Streaming<v1::ProduceRequest>,
+    received: Received,
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), ClientGone> {
     let mut accepting = pin!(Fuse::terminated());
@@ -90,7 +96,12 @@ async fn serve(
             // What was accepted is still answered; what was not read yet never entered the log.
             () = &mut stopping, if open => open = false,
             request = requests.message(), if open && has_room && accepting.is_terminated() => match request {
-                Ok(Some(request)) => accepting.set(begin(&shared, request).fuse()),
+                Ok(Some(request)) => match received.take() {
+                    None => accepting.set(begin(&shared, &received, request).fuse()),
+                    Some(Skipped { correlation_id, refusal }) => {
+                        ready.push_back(refused(&shared, correlation_id, refusal));
+                    }
+                },
                 Ok(None) => open = false,
                 Err(status) => (open, end) = (false, Err(status)),
             },
@@ -110,9 +121,12 @@ struct Begun {
     result: Result<Accepted, Refusal>,
 }
 
-async fn begin(shared: &Arc<Shared>, request: v1::ProduceRequest) -> Begun {
+async fn begin(shared: &Arc<Shared>, received: &Received, request: v1::ProduceRequest) -> Begun {
     let (since, correlation_id) = (Instant::now(), request.correlation_id);
-    Begun { since, correlation_id, result: accept(shared, request).await }
+    let result = accept(shared, request).await;
+    // It is refused and gone, or charged to the memory for appends.
+    received.release();
+    Begun { since, correlation_id, result }
 }
 
 /// Waits for a request's acknowledgement, and counts how it ended.
