@@ -149,7 +149,10 @@ impl Log {
         for sealed in self.sealed.iter() {
             sealed.file.release();
             if sealed.end <= self.settled_end {
-                *sealed.indexes.lock() = None;
+                // Whoever holds it is opening or building them now, which is I/O and no idleness.
+                if let Some(mut indexes) = sealed.indexes.try_lock() {
+                    *indexes = None;
+                }
             }
         }
     }
@@ -166,5 +169,69 @@ impl Log {
             std::cmp::Ordering::Equal => self.written.position,
             std::cmp::Ordering::Greater => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_batch::{Batch, BatchBuilder, Compression};
+    use corduroy_types::LeaderEpoch;
+
+    use super::*;
+    use crate::{Disk, Known, SimDisk};
+
+    fn batch() -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+        let _added = builder.push(TimestampMs(1), None, Some(&[7; 100]), std::iter::empty()).unwrap();
+        Batch::parse(builder.build().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_idle_log_gives_back_what_nobody_uses_and_waits_for_nobody() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let config = LogConfig { segment_bytes: 1, ..LogConfig::default() };
+        let (mut log, _) =
+            Log::open(Arc::clone(&disk), "/data/t/0".into(), config, Known::default(), TimestampMs(1))
+                .unwrap();
+        for _ in 0..3 {
+            let _appended = log.append(batch(), LeaderEpoch::ZERO, TimestampMs(1)).unwrap();
+        }
+        while let Some(round) = log.take_round() {
+            let result = round.perform(&*disk);
+            log.round_done(result).unwrap();
+        }
+        let sealed = Arc::clone(&log.sealed);
+        let [busy, idle, ..] = sealed.as_slice() else { panic!("{} segments are sealed", sealed.len()) };
+        // Somebody opens the indexes of one: to wait for it here would end in a deadlock.
+        let opening = busy.indexes.lock();
+        log.release_idle();
+        assert!(idle.indexes.lock().is_none());
+        drop(opening);
+    }
+
+    #[test]
+    fn what_other_limits_would_delete_is_known_before_they_are_set() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let config = LogConfig { segment_bytes: 1, ..LogConfig::default() };
+        let (mut log, _) =
+            Log::open(Arc::clone(&disk), "/data/t/0".into(), config, Known::default(), TimestampMs(1))
+                .unwrap();
+        for _ in 0..3 {
+            let _appended = log.append(batch(), LeaderEpoch::ZERO, TimestampMs(1)).unwrap();
+        }
+        let one = u64::from(batch().total_bytes());
+        let now = TimestampMs(100);
+        assert_eq!(log.deletable_bytes(None, None, now), 0);
+        assert_eq!(log.deletable_bytes(Some(1_000), Some(3 * one), now), 0);
+        assert_eq!(log.deletable_bytes(Some(10), None, now), 3 * one, "the active segment expires too");
+        assert_eq!(log.deletable_bytes(None, Some(2 * one), now), one);
+        assert_eq!(
+            log.deletable_bytes(None, Some(2 * one - 1), now),
+            one,
+            "whole segments, never below the limit"
+        );
+        assert_eq!(log.deletable_bytes(None, Some(1), now), 2 * one, "by size never the last one");
     }
 }

@@ -99,11 +99,11 @@ impl Log {
         if self.failure.is_some() {
             return None;
         }
-        let by_time = self.expired_end(now);
+        let by_time = self.expired_end(self.config.retention_ms, now);
         if by_time == self.active.base() && self.active_expired(now, high_watermark) {
             self.roll();
         }
-        let end = by_time.max(self.oversize_end());
+        let end = by_time.max(self.oversize_end(self.config.retention_bytes));
         let removable = self.sealed.iter().map(|sealed| sealed.end).take_while(|sealed_end| {
             *sealed_end <= end && *sealed_end <= high_watermark && *sealed_end <= self.settled_end
         });
@@ -114,29 +114,39 @@ impl Log {
         (log_start > present || left).then(|| self.removal(log_start))
     }
 
-    /// Where the segments end whose newest record is too old, counted from the front.
-    fn expired_end(&self, now: TimestampMs) -> Offset {
-        let start = self.sealed.first().map_or(self.active.base(), |sealed| sealed.base());
-        let expired = self.sealed.iter().take_while(|sealed| self.is_expired(sealed.max_timestamp, now));
-        expired.last().map_or(start, |sealed| sealed.end)
+    /// Bytes of the segments that retention would delete with these limits, whatever the configured ones are: to tell
+    /// beforehand what a change will do. The active segment counts once it has expired.
+    pub fn deletable_bytes(
+        &self,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+        now: TimestampMs,
+    ) -> u64 {
+        let by_time = self.expired_end(retention_ms, now);
+        let end = by_time.max(self.oversize_end(retention_bytes));
+        let sealed = self.sealed.iter().take_while(|sealed| sealed.end <= end);
+        let newest = self.active.index.max_timestamp().map(|(timestamp, _)| timestamp);
+        let active_goes = by_time == self.active.base() && is_expired(retention_ms, newest, now);
+        sealed.map(|sealed| sealed.bytes).sum::<u64>() + if active_goes { self.active.bytes } else { 0 }
     }
 
-    fn is_expired(&self, newest: Option<TimestampMs>, now: TimestampMs) -> bool {
-        match (self.config.retention_ms, newest) {
-            (Some(retention_ms), Some(newest)) => newest < now.minus_ms(retention_ms),
-            // Records without any timestamp have no age.
-            _ => false,
-        }
+    /// Where the segments end whose newest record is too old, counted from the front.
+    fn expired_end(&self, retention_ms: Option<u64>, now: TimestampMs) -> Offset {
+        let start = self.sealed.first().map_or(self.active.base(), |sealed| sealed.base());
+        let expired =
+            self.sealed.iter().take_while(|sealed| is_expired(retention_ms, sealed.max_timestamp, now));
+        expired.last().map_or(start, |sealed| sealed.end)
     }
 
     fn active_expired(&self, now: TimestampMs, high_watermark: Offset) -> bool {
         let newest = self.active.index.max_timestamp().map(|(timestamp, _)| timestamp);
-        self.active.bytes > 0 && self.cursors.log_end() <= high_watermark && self.is_expired(newest, now)
+        let expired = is_expired(self.config.retention_ms, newest, now);
+        self.active.bytes > 0 && self.cursors.log_end() <= high_watermark && expired
     }
 
     /// Where the segments end without which the log still has at least `retention_bytes`.
-    fn oversize_end(&self) -> Offset {
-        let Some(retention_bytes) = self.config.retention_bytes else { return Offset::ZERO };
+    fn oversize_end(&self, retention_bytes: Option<u64>) -> Offset {
+        let Some(retention_bytes) = retention_bytes else { return Offset::ZERO };
         let mut excess = self.stats().bytes.saturating_sub(retention_bytes);
         let mut end = Offset::ZERO;
         for sealed in self.sealed.iter().take_while(|sealed| {
@@ -183,5 +193,13 @@ impl Log {
         let gone = self.sealed.partition_point(|sealed| sealed.end <= log_start.min(self.settled_end));
         let segments = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
         Ok(ObsoleteFiles { shared: Arc::clone(&self.shared), segments })
+    }
+}
+
+fn is_expired(retention_ms: Option<u64>, newest: Option<TimestampMs>, now: TimestampMs) -> bool {
+    match (retention_ms, newest) {
+        (Some(retention_ms), Some(newest)) => newest < now.minus_ms(retention_ms),
+        // Records without any timestamp have no age.
+        _ => false,
     }
 }
