@@ -3,6 +3,7 @@
 mod clock;
 mod commit;
 mod controller;
+mod damage;
 mod housekeeping;
 mod identity;
 mod opening;

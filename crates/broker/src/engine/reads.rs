@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corduroy_api::Refusal;
 use corduroy_batch::BatchHeader;
-use corduroy_log::ReadCursor;
+use corduroy_log::{ReadCursor, ReadError};
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
 
-use super::{Engine, Replica, refusals};
-use crate::metrics::CacheResult;
+use super::{Engine, Replica, identity::ReplicaCursors, refusals};
+use crate::metrics::{CacheResult, CorruptionAction};
 
 /// Where the next read of the same consumer probably begins. Only a hint: it is checked.
 pub(crate) type ReadHint = ReadCursor;
@@ -79,7 +79,7 @@ impl Engine {
             self.metrics.storage.tail_cache(CacheResult::Hit).inc();
             plan.perform()
         };
-        let batches = batches.map_err(|error| refusals::read(replica.identity(), &error, cursors))?;
+        let batches = batches.map_err(|error| self.refuse_read(replica, &error, cursors))?;
         if strict && batches.bytes.len() > max_bytes as usize {
             return Ok(fetched);
         }
@@ -105,7 +105,7 @@ impl Engine {
         let plan = replica.with_log(|log, high_watermark| log.plan_time_lookup(time, high_watermark));
         let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
         let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| refusals::read(replica.identity(), &error, replica.cursors()))?;
+        let found = found.map_err(|error| self.refuse_read(replica, &error, replica.cursors()))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
     }
 
@@ -120,8 +120,19 @@ impl Engine {
         let plan = replica.with_log(|log, high_watermark| log.plan_max_timestamp_lookup(high_watermark));
         let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
         let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| refusals::read(replica.identity(), &error, replica.cursors()))?;
+        let found = found.map_err(|error| self.refuse_read(replica, &error, replica.cursors()))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
+    }
+}
+
+impl Engine {
+    /// The refusal of a read that failed; damage is counted and remembered.
+    fn refuse_read(&self, replica: &Replica, error: &ReadError, cursors: ReplicaCursors) -> Refusal {
+        if let ReadError::Corrupt { damage, .. } = error {
+            self.metrics.storage.corruption(CorruptionAction::ReadRefused).inc();
+            replica.damage_met().note(damage);
+        }
+        refusals::read(replica.identity(), error, cursors)
     }
 }
 

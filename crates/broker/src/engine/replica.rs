@@ -18,13 +18,14 @@ use corduroy_log::{
     Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
-use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
     clock::Clock,
     commit::CommitQueue,
+    damage::DamageMet,
     identity::{ReplicaCursors, ReplicaIdentity},
     refusals,
 };
@@ -69,6 +70,7 @@ pub(crate) struct Replica {
     leader_epoch: AtomicU32,
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
+    damage_met: DamageMet,
     commits: CommitQueue,
 }
 
@@ -108,6 +110,7 @@ impl Replica {
             high_watermark,
             leader_epoch: AtomicU32::new(0),
             seen_end: AtomicU64::new(u64::MAX),
+            damage_met: DamageMet::default(),
             commits,
         });
         replica.lead(leader_epoch, clock);
@@ -124,6 +127,11 @@ impl Replica {
 
     pub(crate) fn identity(&self) -> &ReplicaIdentity {
         &self.identity
+    }
+
+    /// Damage that reads met here.
+    pub(crate) fn damage_met(&self) -> &DamageMet {
+        &self.damage_met
     }
 
     pub(crate) fn topic_id(&self) -> TopicId {
@@ -371,6 +379,16 @@ impl Replica {
 
     pub(crate) fn stats(&self) -> LogStats {
         self.state.lock().log.as_ref().map(Log::stats).unwrap_or_default()
+    }
+
+    /// Bytes that retention by these limits would delete now, whatever the topic's own are.
+    pub(crate) fn deletable_bytes(
+        &self,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+        now: TimestampMs,
+    ) -> u64 {
+        self.with_log(|log, _| log.deletable_bytes(retention_ms, retention_bytes, now)).unwrap_or(0)
     }
 
     /// Why the log takes no appends, if it does not.

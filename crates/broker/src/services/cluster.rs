@@ -114,7 +114,17 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
                     hint: "check the disk; the log is reopened by itself when it can be".to_owned(),
                 });
             }
+            if let Some(damage) = replica.damage_met().describe(replica.cursors().log_start) {
+                findings.push(v1::Finding {
+                    severity: v1::HealthState::Degraded.into(),
+                    message: format!("{}/{}: reads were refused: {damage}", topic.name(), replica.index()),
+                    hint: "`logctl log verify` shows the extent; reads can go on behind it, appends are not affected"
+                        .to_owned(),
+                });
+            }
         }
     }
+    // A stable sort: what is found first of one severity stays first.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
