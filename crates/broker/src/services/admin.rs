@@ -309,7 +309,7 @@ async fn alter_configs(
         key: change.key.to_owned(),
         effect: match change.value == change.previous_value {
             true => String::new(),
-            false => configs::effect(change.key, &change.value, &found, now),
+            false => configs::effect(change.key, &change.previous_value, &change.value, &found, now),
         },
         previous_value: change.previous_value,
         value: change.value,

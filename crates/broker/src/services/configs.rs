@@ -28,39 +28,37 @@ pub(super) fn described(topic: &Described) -> Vec<v1::TopicConfig> {
         .collect()
 }
 
-/// What a change of `key` will do to what is stored, where that can be foreseen; else empty.
-pub(super) fn effect(key: &str, value: &str, topic: &Arc<Topic>, now: TimestampMs) -> String {
-    let mut config = TopicConfig::default();
-    if config.set(key, value).is_err() {
+/// What a change of `key` from `previous` to `value` will do to what is stored, where that can be foreseen; else empty.
+pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Arc<Topic>, now: TimestampMs) -> String {
+    let (mut old, mut new) = (TopicConfig::default(), TopicConfig::default());
+    if old.set(key, previous).is_err() || new.set(key, value).is_err() {
         return String::new();
     }
     match key {
-        "retention.bytes" => config.retention_bytes.map_or_else(String::new, |limit| {
-            let excess = topic
-                .replicas()
-                .iter()
-                .map(|replica| replica.stats().bytes.saturating_sub(limit))
-                .sum::<u64>();
-            if excess == 0 {
-                String::new()
-            } else {
-                format!("about {} become deletable", format_byte_size(excess))
+        "retention.bytes" | "retention.ms" => {
+            let limits = |config: &TopicConfig| {
+                [config.retention_ms, config.retention_bytes].map(|limit| limit.unwrap_or(u64::MAX))
+            };
+            if limits(&new) > limits(&old) {
+                return "what is still stored is kept longer".to_owned();
             }
-        }),
-        "retention.ms" => config.retention_ms.map_or_else(String::new, |limit_ms| {
-            let oldest_kept = now.minus_ms(limit_ms);
-            let replicas = topic.replicas();
-            let expired = replicas
-                .iter()
-                .filter(|replica| replica.stats().max_timestamp.is_some_and(|newest| newest < oldest_kept));
-            match expired.count() {
-                0 => format!(
-                    "segments whose newest record is older than {} become deletable",
-                    format_duration_ms(limit_ms)
-                ),
-                count => format!("everything in {count} partitions becomes deletable"),
+            let (ms, bytes) = match key {
+                "retention.ms" => (new.retention_ms, None),
+                _ => (None, new.retention_bytes),
+            };
+            let deletable =
+                topic.replicas().iter().map(|replica| replica.deletable_bytes(ms, bytes, now)).sum();
+            match (deletable, ms) {
+                (0, Some(ms)) => {
+                    format!(
+                        "segments whose newest record is older than {} become deletable",
+                        format_duration_ms(ms)
+                    )
+                }
+                (0, None) => String::new(),
+                (deletable, _) => format!("about {} become deletable", format_byte_size(deletable)),
             }
-        }),
+        }
         "durability" if value == "background" => {
             "the newest acknowledged records may be lost in a crash or a power cut from now on".to_owned()
         }
