@@ -36,10 +36,11 @@ pub(crate) async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     set_serving(&reporter).await;
     tokio::spawn(report_stopping(Arc::clone(&shared), reporter));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let request_max_bytes = usize::try_from(shared.config.limits.request_max_bytes).unwrap_or(usize::MAX);
     let produce = v1::produce_server::ProduceServer::new(ProduceService::new(Arc::clone(&shared)))
         .max_decoding_message_size(request_max_bytes);
@@ -65,9 +66,10 @@ pub(crate) async fn serve(
         .add_service(fetch)
         .add_service(admin)
         .add_service(cluster);
-    match reflection {
-        Ok(reflection) => router = router.add_service(reflection),
-        Err(error) => tracing::error!(%error, "no gRPC reflection"),
+    // Both: many tools still ask for v1alpha alone.
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => router = router.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
     }
     let incoming = shared.limits.incoming(listener);
     router.serve_with_incoming_shutdown(incoming, stop).await
