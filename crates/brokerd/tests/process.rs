@@ -127,6 +127,7 @@ fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
     let foreign = brokerd(dir.path(), &[&FREE_PORTS[..], &["--data-dir", "."]].concat()).output().unwrap();
     assert_eq!(foreign.status.code(), Some(1));
     assert!(error_of(&foreign).contains("is no data directory of brokerd"), "{}", error_of(&foreign));
+    assert!(!dir.path().join("LOCK").exists(), "nothing was written into it");
     let mut owner = Running::start(dir.path(), &[]);
     owner.signal(Signal::TERM);
     assert_eq!(owner.end().0, Some(0));
@@ -153,6 +154,23 @@ fn a_wrong_configuration_starts_nothing() {
     assert_eq!(unknown.status.code(), Some(78));
     assert!(error_of(&unknown).contains("did you mean BROKERD_NODE__DATA_DIR?"), "{}", error_of(&unknown));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was created");
+}
+
+#[test]
+fn help_names_the_data_directory_that_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = brokerd(dir.path(), &["--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for (args, data_dir) in [
+        (&["config", "show"][..], "./brokerd-data"),
+        (&["config", "show", "--dev", "--listen", "127.0.0.1:0"], "./brokerd-data"),
+        (&["config", "show", "--listen", "127.0.0.1:0"], "/var/lib/brokerd"),
+    ] {
+        let shown = brokerd(dir.path(), args).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains(&format!("data_dir = \"{data_dir}\"")), "{args:?}: {shown}");
+        assert!(help.contains(data_dir), "{help}");
+    }
 }
 
 #[test]

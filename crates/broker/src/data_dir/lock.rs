@@ -2,13 +2,13 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{DataDirError, LOCK_FILE};
+use super::{DataDirError, IDENTITY_FILE, LOCK_FILE, refuse_foreign};
 
 /// The lock of a data directory on a real disk; held until it is dropped, or the process ends in any way.
 ///
@@ -22,11 +22,16 @@ impl DirLock {
     /// Takes the lock, and creates the directory when it is missing.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] at once when another process has it; [`DataDirError::Failed`] when the directory
-    /// cannot be created or written.
+    /// [`DataDirError::InUse`] at once when another process has it; [`DataDirError::Foreign`], before anything is
+    /// written into it, when the directory has files of somebody else; [`DataDirError::Failed`] when it cannot be
+    /// created or written.
     pub fn take(dir: &Path) -> Result<Self, DataDirError> {
         let failed = |action| move |source| DataDirError::Failed { dir: dir.to_owned(), action, source };
         std::fs::create_dir_all(dir).map_err(failed("create it"))?;
+        if !dir.join(IDENTITY_FILE).exists() {
+            let names = names(dir).map_err(failed("list it"))?;
+            refuse_foreign(dir, names.iter().map(String::as_str))?;
+        }
         let path = dir.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)
@@ -48,6 +53,11 @@ impl DirLock {
         }
         Ok(Self { _file: file })
     }
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

@@ -57,6 +57,23 @@ fn a_crash_at_any_call_of_the_first_start_leaves_a_directory_that_opens() {
 }
 
 #[test]
+fn the_lock_writes_nothing_into_a_foreign_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), "dear").unwrap();
+    let error = DirLock::take(&foreign).unwrap_err();
+    assert!(matches!(&error, DataDirError::Foreign { entry, .. } if entry == "letter.txt"), "{error}");
+    let names: Vec<_> =
+        std::fs::read_dir(&foreign).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["letter.txt"]);
+    // A new directory, and one whose first start was cut off, are no strangers.
+    let ours = dir.path().join("ours");
+    drop(DirLock::take(&ours).unwrap());
+    drop(DirLock::take(&ours).unwrap());
+}
+
+#[test]
 fn other_owners_foreign_files_and_newer_formats_are_refused() {
     let (_, disk) = sim();
     DataDir::open(Arc::clone(&disk), &config("/data")).unwrap().close();
