@@ -132,6 +132,11 @@ impl ProducerBuilder {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_options(self) -> Options {
+        Options { batch_bytes: 1024, ..self.options }
+    }
+
     /// Starts the producer and its background task. The broker is contacted when the first record comes.
     ///
     /// # Errors

@@ -153,7 +153,7 @@ impl PartitionQueue {
         };
         match next {
             Some(batch) => {
-                state.taken.push(Arc::clone(&batch.ticket));
+                state.note_taken(std::slice::from_ref(&batch));
                 Taken::Batch(batch)
             }
             None => Taken::Nothing,
@@ -179,7 +179,7 @@ impl PartitionQueue {
         state.tickets()
     }
 
-    /// Takes the batches created at `before` or earlier, oldest first.
+    /// Takes the batches created at `before` or earlier, oldest first. Until each has its result, `hurry` tells of it.
     pub(crate) fn take_older(&self, before: Instant) -> Vec<Unsent> {
         let mut state = self.state.lock();
         let old = state.full.iter().take_while(|batch| batch.created <= before).count();
@@ -187,15 +187,17 @@ impl PartitionQueue {
         if state.full.is_empty() && state.open.as_ref().is_some_and(|open| open.created <= before) {
             taken.extend(state.take_open());
         }
+        state.note_taken(&taken);
         taken
     }
 
-    /// Takes everything, and lets nothing more in.
+    /// Takes everything, and lets nothing more in. Until each has its result, `hurry` tells of it.
     pub(crate) fn abort(&self) -> Vec<Unsent> {
         let mut state = self.state.lock();
         state.closed = true;
         let mut taken: Vec<_> = state.full.drain(..).collect();
         taken.extend(state.take_open());
+        state.note_taken(&taken);
         taken
     }
 
@@ -217,6 +219,11 @@ impl PartitionQueue {
 }
 
 impl State {
+    /// They are not waiting any more, and not finished either: a flush that begins now has to wait for them.
+    fn note_taken(&mut self, batches: &[Unsent]) {
+        self.taken.extend(batches.iter().map(|batch| Arc::clone(&batch.ticket)));
+    }
+
     fn take_open(&mut self) -> Option<Unsent> {
         self.urgent = false;
         self.open.take()
@@ -235,6 +242,53 @@ impl State {
                 true
             }
             None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_types::TopicName;
+
+    use super::*;
+    use crate::{
+        Client, Record,
+        producer::{queues::QueueList, topic::TopicQueues},
+        topics::TopicInfo,
+    };
+
+    #[tokio::test]
+    async fn a_batch_that_was_taken_in_any_way_is_waited_for_until_it_has_its_result() {
+        let info = TopicInfo {
+            name: TopicName::new("t").unwrap(),
+            id: None,
+            partition_count: 1,
+            max_message_bytes: 1000,
+            learned_at: Instant::now(),
+        };
+        let list = QueueList::default();
+        let _topic = TopicQueues::new(Arc::new(info), &list);
+        let queue = list.all().remove(0);
+        let options = Client::builder("http://127.0.0.1:1").connect_lazy().unwrap().producer().into_options();
+        type Take = fn(&PartitionQueue) -> Vec<Unsent>;
+        let takes: [Take; 3] = [
+            |queue| match queue.take(Instant::now(), true, Duration::ZERO) {
+                Taken::Batch(batch) => vec![batch],
+                Taken::NotBefore(_) | Taken::Nothing => vec![],
+            },
+            |queue| queue.take_older(Instant::now()),
+            |queue| queue.abort(),
+        ];
+        for take in takes {
+            let record = Record::to("t").value("v");
+            let pushed = queue.push(&record, TimestampMs(1), 100, &options, 1000).unwrap().unwrap();
+            drop(pushed.delivery);
+            let taken = take(&queue);
+            let [batch] = taken.as_slice() else { panic!("one batch was taken, not {}", taken.len()) };
+            let waited_for = queue.hurry();
+            assert!(waited_for.iter().any(|ticket| Arc::ptr_eq(ticket, &batch.ticket)));
+            queue.finished(&batch.ticket);
+            assert!(queue.hurry().is_empty());
         }
     }
 }
