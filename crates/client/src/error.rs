@@ -6,6 +6,38 @@ use corduroy_api::{ERROR_DETAIL_KEY, Refusal};
 use corduroy_types::ErrorCode;
 use tonic::{Code, Status};
 
+/// What every error of this crate tells of the refusal behind it.
+macro_rules! tells_its_refusal {
+    ($error:ty, $($refusal:ident).+) => {
+        impl $error {
+            /// The whole refusal: code, message, hint, and the offsets it is about.
+            #[must_use]
+            pub fn refusal(&self) -> &$crate::Refusal {
+                &self.$($refusal).+
+            }
+
+            /// The code, from the closed set.
+            #[must_use]
+            pub fn code(&self) -> $crate::ErrorCode {
+                self.refusal().code
+            }
+
+            /// What was wrong, with the values that were wrong, without the code.
+            #[must_use]
+            pub fn message(&self) -> &str {
+                &self.refusal().message
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub fn hint(&self) -> &str {
+                &self.refusal().hint
+            }
+        }
+    };
+}
+pub(crate) use tells_its_refusal;
+
 /// Why connecting, an admin call or a lookup failed.
 ///
 /// [`code`](Self::code) is from the closed set of codes; [`is_retriable`](Self::is_retriable) tells whether the
@@ -31,36 +63,14 @@ impl ClientError {
         Self::new(ErrorCode::UnexpectedAnswer, what)
     }
 
-    /// The whole refusal: code, message, hint, and the offsets it is about.
-    #[must_use]
-    pub fn refusal(&self) -> &Refusal {
-        &self.refusal
-    }
-
-    /// The code, from the closed set.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        self.refusal.code
-    }
-
-    /// What was wrong, with the values that were wrong, without the code.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.refusal.message
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &str {
-        &self.refusal.hint
-    }
-
     /// Whether the same call may succeed later without anybody changing it.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         self.code().is_retriable()
     }
 }
+
+tells_its_refusal!(ClientError, refusal);
 
 impl From<Refusal> for ClientError {
     fn from(refusal: Refusal) -> Self {

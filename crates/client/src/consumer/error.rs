@@ -1,7 +1,9 @@
 //! Why records could not be read.
 
 use corduroy_api::Refusal;
-use corduroy_types::{ErrorCode, Offset, PartitionIndex, TopicName};
+use corduroy_types::{Offset, PartitionIndex, TopicName};
+
+use crate::error::tells_its_refusal;
 
 /// Why a partition cannot be read at its position. The other partitions go on; this one waits for
 /// [`seek`](crate::Consumer::seek).
@@ -20,6 +22,8 @@ pub struct ConsumeError {
     refusal: Box<Refusal>,
 }
 
+tells_its_refusal!(ConsumeError, refusal);
+
 impl ConsumeError {
     pub(crate) fn new(
         topic: TopicName,
@@ -28,30 +32,6 @@ impl ConsumeError {
         refusal: Refusal,
     ) -> Self {
         Self { topic, partition, position, refusal: Box::new(refusal) }
-    }
-
-    /// The whole refusal: code, message, hint, and the offsets it is about.
-    #[must_use]
-    pub fn refusal(&self) -> &Refusal {
-        &self.refusal
-    }
-
-    /// The code, from the closed set.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        self.refusal.code
-    }
-
-    /// What was wrong, with the values that were wrong, without the code.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.refusal.message
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &str {
-        &self.refusal.hint
     }
 
     /// Whether reading the same place again may succeed without anybody changing anything. Such errors are retried

@@ -6,7 +6,7 @@ use corduroy_api::Refusal;
 use corduroy_batch::BatchError;
 use corduroy_types::{ErrorCode, Outcome};
 
-use crate::{ClientError, Record};
+use crate::{ClientError, Record, error::tells_its_refusal};
 
 /// What stood in the way of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ struct Inner {
     refusal: Refusal,
     record: Option<Record>,
 }
+
+tells_its_refusal!(SendError, inner.refusal);
 
 impl SendError {
     pub(crate) fn new(kind: SendErrorKind, outcome: Outcome, refusal: Refusal) -> Self {
@@ -102,24 +104,6 @@ impl SendError {
     #[must_use]
     pub fn into_record(self) -> Option<Record> {
         self.inner.record
-    }
-
-    /// The code, from the closed set.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        self.inner.refusal.code
-    }
-
-    /// What was wrong, with the values that were wrong, without the code.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.inner.refusal.message
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &str {
-        &self.inner.refusal.hint
     }
 
     /// Whether sending the same record again may succeed without anybody changing anything. Look at
