@@ -27,6 +27,8 @@ pub struct Refusal {
     pub high_watermark: Option<Offset>,
     /// Where reading can go on behind damaged bytes.
     pub next_good_offset: Option<Offset>,
+    /// The partition's next offset, where another one was expected.
+    pub next_offset: Option<Offset>,
 }
 
 impl Refusal {
@@ -40,6 +42,7 @@ impl Refusal {
             log_start: None,
             high_watermark: None,
             next_good_offset: None,
+            next_offset: None,
         }
     }
 
@@ -119,9 +122,13 @@ fn grpc_code(code: ErrorCode) -> Code {
         E::TopicExists => Code::AlreadyExists,
         E::TopicNotFound | E::PartitionNotFound => Code::NotFound,
         E::OffsetOutOfRange => Code::OutOfRange,
+        E::OffsetMismatch => Code::Aborted,
         E::TopicIdMismatch
         | E::FencedLeaderEpoch
         | E::UnknownLeaderEpoch
+        | E::OutOfSequence
+        | E::SequenceUnknown
+        | E::ProducerFenced
         | E::ConfirmationNeeded
         | E::ReadOnlyContext
         | E::DirectoryInUse
@@ -146,7 +153,16 @@ fn foreign_code(code: Code) -> ErrorCode {
 
 impl From<Refusal> for v1::Error {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { code, message, hint, outcome, log_start, high_watermark, next_good_offset } = refusal;
+        let Refusal {
+            code,
+            message,
+            hint,
+            outcome,
+            log_start,
+            high_watermark,
+            next_good_offset,
+            next_offset,
+        } = refusal;
         Self {
             code: i32::from(code.number()),
             message,
@@ -161,6 +177,7 @@ impl From<Refusal> for v1::Error {
             log_start: log_start.map(Offset::get),
             high_watermark: high_watermark.map(Offset::get),
             next_good_offset: next_good_offset.map(Offset::get),
+            next_offset: next_offset.map(Offset::get),
         }
     }
 }
@@ -182,6 +199,7 @@ impl From<v1::Error> for Refusal {
             log_start: error.log_start.and_then(Offset::new),
             high_watermark: error.high_watermark.and_then(Offset::new),
             next_good_offset: error.next_good_offset.and_then(Offset::new),
+            next_offset: error.next_offset.and_then(Offset::new),
         }
     }
 }

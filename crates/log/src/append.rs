@@ -16,8 +16,10 @@ use crate::segment::Active;
 pub struct Appended {
     /// Offset of its first record.
     pub base_offset: Offset,
-    /// The offset after its last: the new log end.
+    /// The offset after its last: the new log end, unless it is a duplicate.
     pub next_offset: Offset,
+    /// Whether the batch was in the log before, at these offsets, and was not appended again.
+    pub duplicate: bool,
 }
 
 impl Log {
@@ -34,6 +36,20 @@ impl Log {
         epoch: LeaderEpoch,
         now: TimestampMs,
     ) -> Result<Appended, AppendError> {
+        self.append_at(batch, epoch, None, now)
+    }
+
+    /// As [`Log::append`], but only where the next offset is `expected_offset`, if one is given.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; [`AppendError::OffsetMismatch`] where the next offset is another one.
+    pub fn append_at(
+        &mut self,
+        batch: Batch,
+        epoch: LeaderEpoch,
+        expected_offset: Option<Offset>,
+        now: TimestampMs,
+    ) -> Result<Appended, AppendError> {
         if let Some(failure) = &self.failure {
             return Err(AppendError::StorageFailed(failure.clone()));
         }
@@ -42,6 +58,9 @@ impl Log {
             return Err(AppendError::BatchTooLarge { bytes });
         }
         let log_end = self.cursors.log_end();
+        if let Some(expected_offset) = expected_offset.filter(|expected| *expected != log_end) {
+            return Err(AppendError::OffsetMismatch { expected_offset, next_offset: log_end });
+        }
         let count = u64::from(batch.header().last_offset_delta) + 1;
         let exhausted = AppendError::OffsetsExhausted { log_end, count };
         let next_offset = log_end.checked_add(count).ok_or(exhausted.clone())?;
@@ -59,7 +78,7 @@ impl Log {
         self.active.checksum = entry.end.checksum;
         self.pending.push_back(Pending::Write { file: Arc::clone(&self.active.file), entry });
         self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
-        Ok(Appended { base_offset: log_end, next_offset })
+        Ok(Appended { base_offset: log_end, next_offset, duplicate: false })
     }
 
     /// Seals the active segment, if it holds anything, and begins another at the log end. The new one's file is

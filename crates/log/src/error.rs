@@ -36,6 +36,14 @@ pub enum AppendError {
         /// The offsets it needs.
         count: u64,
     },
+    /// The partition's next offset is not the one that was expected. Read what was appended meanwhile, then decide.
+    #[error("expected offset {expected_offset}, but the next offset is {next_offset}")]
+    OffsetMismatch {
+        /// The offset the batch was to get.
+        expected_offset: Offset,
+        /// The offset it would have got.
+        next_offset: Offset,
+    },
     /// The batch is larger than any the log stores. Do not retry.
     #[error("a batch of {bytes} bytes is larger than the {} that a log stores", crate::BATCH_BYTES_MAX)]
     BatchTooLarge {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use corduroy_types::{BrokerId, ConfigKey, LeaderEpoch, PartitionIndex, TopicId};
 
 use crate::{
-    ApplyError, Assignment, Broker, Cluster, Delta, Image, Incarnation, Partition, Record, Topic,
+    ApplyError, Assignment, Broker, Cluster, Delta, Image, Incarnation, PRODUCER_ID_MAX, Partition, Record,
+    Topic,
     topic::{Overrides, config_of},
 };
 
@@ -43,6 +44,9 @@ impl Image {
             Record::ConfigsAltered { topic_id, set, unset } => self.alter_configs(*topic_id, set, unset),
             Record::LeaderElected { topic_id, partition, leader, leader_epoch } => {
                 self.elect(*topic_id, *partition, *leader, *leader_epoch)
+            }
+            Record::ProducerIdsReserved { broker, first, count } => {
+                self.reserve_producer_ids(*broker, *first, *count)
             }
         };
         deltas.map_err(|reason| ApplyError { kind: record.kind(), reason })
@@ -197,6 +201,22 @@ impl Image {
             }
         })?;
         Ok(vec![Delta::LeaderEpochRaised { topic_id, partition, leader, leader_epoch }])
+    }
+
+    fn reserve_producer_ids(
+        &mut self,
+        broker: BrokerId,
+        first: u64,
+        count: u32,
+    ) -> Result<Vec<Delta>, Reason> {
+        self.incarnation(broker)?;
+        let last = self.last_producer_id;
+        if first.checked_sub(1) != Some(last) {
+            return Err(format!("producer id {first} cannot follow producer id {last}"));
+        }
+        let end = last.checked_add(count.into()).filter(|end| *end <= PRODUCER_ID_MAX);
+        self.last_producer_id = end.ok_or_else(|| format!("{count} producer ids do not follow {last}"))?;
+        Ok(Vec::new())
     }
 
     fn known(&self, id: TopicId) -> Result<&Arc<Topic>, Reason> {

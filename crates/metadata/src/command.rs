@@ -138,6 +138,17 @@ pub struct ConfigChange {
     pub value: String,
 }
 
+/// Reserves the next producer ids for a broker to hand out. Answers which.
+///
+/// They are never reserved again: what a broker has not handed out when it stops is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct ReserveProducerIds {
+    /// The broker; it has registered.
+    pub broker: BrokerId,
+    /// How many: 1 to [`crate::PRODUCER_IDS_RESERVED_MAX`].
+    pub count: u32,
+}
+
 /// Gives a partition a new leadership after its leader resigned. Answers the new leader epoch.
 ///
 /// A leader whose log was reopened after a failed write or sync never appends again in its epoch; with one

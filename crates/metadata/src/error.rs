@@ -4,7 +4,7 @@ use corduroy_types::{
     BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicConfigError, TopicId, TopicName,
 };
 
-use crate::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
+use crate::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_RESERVED_MAX};
 
 /// Why a command was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +145,21 @@ pub enum MetadataError {
         /// The partition.
         partition: PartitionIndex,
     },
+    /// No producer ids, or too many at once.
+    #[error("{asked} producer ids cannot be reserved at once; ask for 1 to {PRODUCER_IDS_RESERVED_MAX}")]
+    ProducerIdCount {
+        /// The number asked for.
+        asked: u32,
+    },
+    /// A broker that has not registered.
+    #[error("broker {broker} has not registered; register it first")]
+    UnknownBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// All producer ids were handed out.
+    #[error("all producer ids are used up; start a new cluster")]
+    ProducerIdsUsedUp,
     /// The broker's incarnations are used up.
     #[error("broker {broker} cannot register: all incarnations are used up; start a new cluster")]
     IncarnationsUsedUp {
@@ -167,11 +182,12 @@ impl MetadataError {
                 ErrorCode::InvalidPartitionCount
             }
             Self::Replication { .. } => ErrorCode::InvalidReplication,
-            Self::NoBroker => ErrorCode::Starting,
+            Self::NoBroker | Self::UnknownBroker { .. } => ErrorCode::Starting,
             Self::Config(error) => error.code(),
-            Self::ConfigNamedTwice { .. } | Self::Text { .. } | Self::ForeignCluster { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::ConfigNamedTwice { .. }
+            | Self::Text { .. }
+            | Self::ForeignCluster { .. }
+            | Self::ProducerIdCount { .. } => ErrorCode::InvalidRequest,
             Self::OtherLeaderEpoch { present, got, .. } => {
                 if got.get() < present.get() {
                     ErrorCode::FencedLeaderEpoch
@@ -179,9 +195,10 @@ impl MetadataError {
                     ErrorCode::UnknownLeaderEpoch
                 }
             }
-            Self::TopicIdInUse { .. } | Self::EpochsUsedUp { .. } | Self::IncarnationsUsedUp { .. } => {
-                ErrorCode::Internal
-            }
+            Self::TopicIdInUse { .. }
+            | Self::EpochsUsedUp { .. }
+            | Self::IncarnationsUsedUp { .. }
+            | Self::ProducerIdsUsedUp => ErrorCode::Internal,
         }
     }
 }

@@ -56,6 +56,7 @@ pub struct Image {
     pub(crate) names: Arc<BTreeMap<TopicName, TopicId>>,
     pub(crate) partition_count: usize,
     pub(crate) last_incarnation: Incarnation,
+    pub(crate) last_producer_id: u64,
 }
 
 impl Image {
@@ -101,6 +102,11 @@ impl Image {
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
         self.topics.len()
+    }
+
+    /// The greatest producer id that was ever reserved; 0 before the first.
+    pub const fn last_producer_id(&self) -> u64 {
+        self.last_producer_id
     }
 
     /// How many partitions all topics have together.

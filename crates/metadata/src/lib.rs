@@ -53,7 +53,7 @@ mod topic;
 
 pub use command::{
     AddPartitions, AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, CreateTopic, CreatedTopic,
-    Decision, DeleteTopic, ElectLeader, NameCluster, PartitionCounts, RegisterBroker,
+    Decision, DeleteTopic, ElectLeader, NameCluster, PartitionCounts, RegisterBroker, ReserveProducerIds,
 };
 pub use delta::Delta;
 pub use error::{ApplyError, DecodeError, MetadataError};
@@ -67,6 +67,10 @@ pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
 pub const PARTITIONS_MAX: u32 = 100_000;
 /// How many replicas `replication = auto` asks for where there are enough brokers.
 pub const AUTO_REPLICATION_MAX: u32 = 3;
+/// The most producer ids that a broker can reserve at once.
+pub const PRODUCER_IDS_RESERVED_MAX: u32 = 1_000_000;
+/// The greatest producer id: a batch stores it as a signed number of 64 bits.
+const PRODUCER_ID_MAX: u64 = i64::MAX.unsigned_abs();
 
 #[cfg(test)]
 mod tests;

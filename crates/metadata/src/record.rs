@@ -88,6 +88,15 @@ pub enum Record {
         /// The number of the leadership: greater than any before.
         leader_epoch: LeaderEpoch,
     },
+    /// A broker may hand out these producer ids. They follow those that were reserved before.
+    ProducerIdsReserved {
+        /// The broker.
+        broker: BrokerId,
+        /// The first one: 1 or more.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
 }
 
 impl Record {
@@ -101,6 +110,7 @@ impl Record {
             Self::PartitionsAdded { .. } => "partitions added",
             Self::ConfigsAltered { .. } => "configs altered",
             Self::LeaderElected { .. } => "leader elected",
+            Self::ProducerIdsReserved { .. } => "producer ids reserved",
         }
     }
 }

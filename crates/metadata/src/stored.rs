@@ -13,7 +13,7 @@ use crate::{Assignment, DecodeError, Incarnation, Record, RegistrationId};
 
 #[derive(Clone, PartialEq, Message)]
 struct StoredRecord {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     kind: Option<Kind>,
 }
 
@@ -33,6 +33,8 @@ enum Kind {
     ConfigsAltered(ConfigsAltered),
     #[prost(message, tag = "7")]
     LeaderElected(LeaderElected),
+    #[prost(message, tag = "8")]
+    ProducerIdsReserved(ProducerIdsReserved),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -127,6 +129,16 @@ struct LeaderElected {
     leader_epoch: u32,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct ProducerIdsReserved {
+    #[prost(uint32, tag = "1")]
+    broker: u32,
+    #[prost(uint64, tag = "2")]
+    first: u64,
+    #[prost(uint32, tag = "3")]
+    count: u32,
+}
+
 impl Record {
     /// The bytes to store.
     pub fn encode(&self) -> Bytes {
@@ -201,6 +213,13 @@ impl From<&Record> for Kind {
                     leader_epoch: leader_epoch.get(),
                 })
             }
+            Record::ProducerIdsReserved { broker, first, count } => {
+                Self::ProducerIdsReserved(ProducerIdsReserved {
+                    broker: broker.0,
+                    first: *first,
+                    count: *count,
+                })
+            }
         }
     }
 }
@@ -246,6 +265,9 @@ impl TryFrom<Kind> for Record {
                 leader_epoch: LeaderEpoch::new(stored.leader_epoch)
                     .ok_or_else(|| damaged(&format_args!("leader epoch {}", stored.leader_epoch)))?,
             },
+            Kind::ProducerIdsReserved(ProducerIdsReserved { broker, first, count }) => {
+                Self::ProducerIdsReserved { broker: BrokerId(broker), first, count }
+            }
         })
     }
 }

@@ -66,6 +66,7 @@ enum Op {
     Add(u8, u32),
     Alter(u8, Vec<(String, String)>, Vec<String>),
     Elect(u8, u32, u32),
+    ReserveIds(u32, u32),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -85,6 +86,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0_u8..6, count()).prop_map(|(name, count)| Op::Add(name, count)),
         3 => (0_u8..6, configs(), prop::collection::vec(key(), 0..2))
             .prop_map(|(name, set, unset)| Op::Alter(name, set, unset)),
+        2 => (1_u32..4, 0_u32..5).prop_map(|(broker, count)| Op::ReserveIds(broker, count)),
         3 => (0_u8..40, 0_u32..6, 0_u32..4).prop_map(|(id, partition, epoch)| Op::Elect(id, partition, epoch)),
     ]
 }
@@ -124,6 +126,7 @@ fn records_of(image: &Image, op: Op) -> Vec<Record> {
                 resigned_epoch: LeaderEpoch::new(epoch).unwrap(),
             },
         ),
+        Op::ReserveIds(broker, count) => of(image, &ReserveProducerIds { broker: BrokerId(broker), count }),
     }
 }
 
@@ -171,6 +174,7 @@ fn check_progress(before: &Image, after: &Image) -> Result<(), TestCaseError> {
             prop_assert!(same_leadership || old.leader_epoch < new.leader_epoch, "an epoch changed hands");
         }
     }
+    prop_assert!(before.last_producer_id() <= after.last_producer_id());
     for broker in before.brokers() {
         prop_assert!(after.broker(broker.id).unwrap().incarnation >= broker.incarnation);
     }
@@ -367,6 +371,24 @@ fn impossible_records_are_refused() {
     }
     assert!(image.apply(&added(2, assigned(1, &[1]))).is_ok());
     assert!(image.apply(&elected(1, 2)).is_ok());
+}
+
+#[test]
+fn producer_ids_are_reserved_once() {
+    let mut image = started();
+    let reserve = |broker, count| ReserveProducerIds { broker: BrokerId(broker), count };
+    assert_eq!(run(&mut image, &reserve(1, 1_000)).unwrap(), (1..=1_000, vec![]));
+    assert_eq!(run(&mut image, &reserve(1, 2)).unwrap().0, 1_001..=1_002);
+    assert_eq!(image.last_producer_id(), 1_002);
+    assert_eq!(image.decide(&reserve(1, 0)).unwrap_err().code(), ErrorCode::InvalidRequest);
+    assert_eq!(image.decide(&reserve(1, 1_000_001)).unwrap_err().code(), ErrorCode::InvalidRequest);
+    assert_eq!(image.decide(&reserve(9, 1)).unwrap_err().code(), ErrorCode::Starting);
+
+    let again = Record::ProducerIdsReserved { broker: BrokerId(1), first: 1_002, count: 1 };
+    assert!(image.apply(&again).unwrap_err().to_string().contains("cannot follow producer id 1002"));
+    image.last_producer_id = PRODUCER_ID_MAX - 1;
+    assert_eq!(*run(&mut image, &reserve(1, 1)).unwrap().0.end(), i64::MAX.unsigned_abs());
+    assert_eq!(image.decide(&reserve(1, 1)).unwrap_err(), MetadataError::ProducerIdsUsedUp);
 }
 
 #[test]

@@ -180,6 +180,9 @@ codes! {
     UnknownLeaderEpoch = 1403, "UNKNOWN_LEADER_EPOCH", true, Unavailable,
         "The request names a newer leader epoch than this broker knows.",
         "Retry with backoff; the broker will catch up.";
+    OffsetMismatch = 1404, "OFFSET_MISMATCH", false, Conflict,
+        "The produce named the offset it expected to get, and the partition's next offset is another one. Nothing was written.",
+        "Read what was appended meanwhile, decide again, and name the offset that the message gives.";
     Unavailable = 1501, "UNAVAILABLE", true, Unavailable,
         "No broker could be reached, or the connection broke before the answer.",
         "Check that the broker runs and that the address is right.";
@@ -195,6 +198,15 @@ codes! {
     UnexpectedAnswer = 1505, "UNEXPECTED_ANSWER", false, Failed,
         "The other side answered something that the API does not allow.",
         "Check that the address belongs to a Corduroy broker of a compatible version.";
+    OutOfSequence = 1601, "OUT_OF_SEQUENCE", false, Failed,
+        "The batch skips sequences of its producer: one before it is not in the partition. Nothing was written.",
+        "Send what is missing first. If it was acknowledged, records are lost: do not go on as if they were there.";
+    ProducerFenced = 1602, "PRODUCER_FENCED", false, Conflict,
+        "The batch is of an older epoch than its producer's present one. Nothing was written.",
+        "Drop it: the producer gave it up when it raised its epoch, or another one runs with the same id.";
+    SequenceUnknown = 1603, "SEQUENCE_UNKNOWN", false, Failed,
+        "The partition does not remember that far back: it cannot tell whether the batch was written before.",
+        "Read the partition to find out. To go on, begin a new producer epoch at sequence 0.";
     Usage = 1901, "USAGE", false, Usage,
         "The command line is wrong.",
         "See `--help` of that command.";

@@ -11,7 +11,7 @@ use corduroy_types::{Acks, ErrorCode, Outcome, PartitionIndex, TopicName};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    Clock, Engine, Replica, Topic,
+    AppendRequest, Clock, Engine, Replica, Topic,
     opening::{self, Place},
     partition_dirs,
 };
@@ -53,7 +53,13 @@ impl Controller {
         let decision = self.image.decide(command).map_err(|error| refuse(&error))?;
         if !decision.records.is_empty() {
             let batch = encode(&decision.records, clock)?;
-            let pending = self.replica.append(clock, batch, Acks::Quorum, NO_TIMEOUT, None)?;
+            let request = AppendRequest {
+                acks: Acks::Quorum,
+                timeout: NO_TIMEOUT,
+                expected_offset: None,
+                memory: None,
+            };
+            let pending = self.replica.append(clock, batch, request)?;
             pending.acknowledged().await?;
         }
         let deltas = self.image.apply_all(&decision.records).map_err(|error| {

@@ -8,6 +8,7 @@ mod housekeeping;
 mod identity;
 mod opening;
 mod partition_dirs;
+mod producer_ids;
 mod reads;
 mod refusals;
 mod removals;
@@ -36,10 +37,10 @@ pub(crate) use controller::Controller;
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
 pub(crate) use refusals::out_of_range;
-pub(crate) use replica::{PendingAck, Replica};
+pub(crate) use replica::{AppendRequest, PendingAck, Replica};
 pub(crate) use topics::{Topic, Topics};
 
-use self::commit::CommitQueue;
+use self::{commit::CommitQueue, producer_ids::ProducerIds};
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,
@@ -71,6 +72,8 @@ pub(crate) struct Engine {
     topics: ArcSwap<Topics>,
     metadata: Arc<Replica>,
     controller: tokio::sync::Mutex<Controller>,
+    /// What is left of the producer ids that were reserved for this broker.
+    producer_ids: tokio::sync::Mutex<ProducerIds>,
     commits: CommitQueue,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     cold_reads: Arc<Semaphore>,

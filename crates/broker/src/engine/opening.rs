@@ -175,6 +175,7 @@ impl Engine {
             topics: ArcSwap::from_pointee(topics),
             metadata,
             controller: tokio::sync::Mutex::new(controller),
+            producer_ids: tokio::sync::Mutex::default(),
             commits,
             commit_thread: Mutex::new(Some(commit_thread)),
             cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),

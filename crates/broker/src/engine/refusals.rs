@@ -26,13 +26,18 @@ pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
     Refusal::new(reason.code(), text).with_outcome(Outcome::Unknown)
 }
 
-pub(super) fn append(error: &AppendError) -> Refusal {
+pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
         AppendError::OffsetsExhausted { .. } => ErrorCode::Internal,
+        AppendError::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
         AppendError::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
     };
-    Refusal::new(code, error.to_string()).with_outcome(Outcome::NotWritten)
+    let mut refusal = Refusal::new(code, format!("{of}: {error}")).with_outcome(Outcome::NotWritten);
+    if let AppendError::OffsetMismatch { next_offset, .. } = error {
+        refusal.next_offset = Some(*next_offset);
+    }
+    refusal
 }
 
 pub(super) fn read(of: &ReplicaIdentity, error: &ReadError, cursors: ReplicaCursors) -> Refusal {

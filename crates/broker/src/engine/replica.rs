@@ -38,15 +38,33 @@ pub(crate) struct Ack {
     pub(crate) leader_epoch: LeaderEpoch,
 }
 
+/// How a batch is to be appended.
+#[derive(Clone)]
+pub(crate) struct AppendRequest {
+    pub(crate) acks: Acks,
+    /// How long the acknowledgement is waited for.
+    pub(crate) timeout: Duration,
+    /// Append only where this is the next offset.
+    pub(crate) expected_offset: Option<Offset>,
+    /// The memory that the batch is charged for, given back once it is written.
+    pub(crate) memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
 /// An append that is in the log's memory. Dropping it cancels nothing.
 pub(crate) struct PendingAck {
     base_offset: Offset,
+    duplicate: bool,
     answer: oneshot::Receiver<Result<Ack, Refusal>>,
 }
 
 impl PendingAck {
     pub(crate) fn base_offset(&self) -> Offset {
         self.base_offset
+    }
+
+    /// Whether the batch was in the log before.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        self.duplicate
     }
 
     /// Waits for the answer.
@@ -169,16 +187,17 @@ impl Replica {
         self: &Arc<Self>,
         clock: Clock,
         batch: Batch,
-        acks: Acks,
-        timeout: Duration,
-        memory: Option<Arc<OwnedSemaphorePermit>>,
+        request: AppendRequest,
     ) -> Result<PendingAck, Refusal> {
+        let AppendRequest { acks, timeout, expected_offset, memory } = request;
         let mut state = self.state.lock();
         let state = &mut *state;
         let epoch =
             state.partition.check_produce(None).map_err(|e| refusals::not_leading(&self.identity, &e))?;
         let log = state.log.as_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
-        let appended = log.append(batch, epoch, clock.now()).map_err(|e| refusals::append(&e))?;
+        let appended = log
+            .append_at(batch, epoch, expected_offset, clock.now())
+            .map_err(|e| refusals::append(&self.identity, &e))?;
         let counted_end = log.cursors().counted_end();
         let durable_end = log.cursors().durable_end();
         state.charged.extend(memory.map(|memory| (appended.next_offset, memory)));
@@ -199,7 +218,7 @@ impl Replica {
         // With durability `background` what is in memory counts at once.
         self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
         self.commits.push(self);
-        Ok(PendingAck { base_offset: appended.base_offset, answer })
+        Ok(PendingAck { base_offset: appended.base_offset, duplicate: appended.duplicate, answer })
     }
 
     /// What is to be written next, if anything.

@@ -34,6 +34,8 @@ label_words! {
     Api {
         /// `Produce.Produce`; one request for each message of the stream.
         Produce = "produce",
+        /// `Produce.InitProducer`.
+        InitProducer = "init_producer",
         /// `Fetch.Fetch`.
         Fetch = "fetch",
         /// `Fetch.Consume`; one request for the whole stream.

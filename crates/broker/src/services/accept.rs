@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use corduroy_api::{Refusal, acks_from_wire, v1};
+use corduroy_api::{Refusal, acks_from_wire, offset_from_wire, v1};
 use corduroy_batch::TimestampType;
-use corduroy_types::{Acks, ErrorCode, Outcome, TimestampMs};
-use tokio::sync::OwnedSemaphorePermit;
+use corduroy_types::{ErrorCode, Offset, Outcome, TimestampMs};
 use v1::produce_request::Payload;
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
     lookup, plain,
 };
 use crate::{
-    engine::{Engine, PendingAck, Topic},
+    engine::{AppendRequest, Engine, PendingAck, Topic},
     metrics::{Api, Phase},
 };
 
@@ -43,10 +42,19 @@ struct AcceptedPart {
 /// A refusal without an outcome was decided before the first append: not written.
 pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) -> Result<Accepted, Refusal> {
     let engine = shared.engine()?;
-    let v1::ProduceRequest { correlation_id: _, topic, topic_id, partition, acks, timeout_ms, payload } =
-        request;
+    let v1::ProduceRequest {
+        correlation_id: _,
+        topic,
+        topic_id,
+        partition,
+        acks,
+        timeout_ms,
+        payload,
+        expected_offset,
+    } = request;
     let acks = acks_from_wire(acks)?;
     let timeout = timeout(timeout_ms)?;
+    let expected_offset = expected(expected_offset, partition)?;
     let topic = lookup::topic(&engine, &topic, &topic_id)?;
     let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
     let api = engine.metrics().requests.api(Api::Produce);
@@ -57,7 +65,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) ->
     let memory = shared.produce_memory(bytes).await?;
     api.observe(Phase::Queue, queued.elapsed().as_secs_f64());
     let begun = Instant::now();
-    let accepted = append_all(&engine, &topic, checked, acks, timeout, memory).inspect_err(refused)?;
+    // Held until the batches are written, even when the request was answered before.
+    let memory = Some(Arc::new(memory));
+    let request = AppendRequest { acks, timeout, expected_offset, memory };
+    let accepted = append_all(&engine, &topic, checked, &request).inspect_err(refused)?;
     let appended_in = begun.elapsed();
     engine.metrics().storage.append_seconds.observe(appended_in.as_secs_f64());
     api.observe(Phase::Local, (checked_in + appended_in).as_secs_f64());
@@ -95,29 +106,33 @@ fn timeout(timeout_ms: u32) -> Result<Duration, Refusal> {
     }
 }
 
+/// The offset that the batch is to get, where one is named.
+fn expected(offset: Option<u64>, partition: Option<u32>) -> Result<Option<Offset>, Refusal> {
+    let Some(offset) = offset else { return Ok(None) };
+    if partition.is_none() {
+        let text = "expected_offset: only with partition, since each partition has offsets of its own";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    Ok(Some(offset_from_wire("expected_offset", offset)?))
+}
+
 /// Appends every part. From the first append on, a failure leaves the whole request unknown.
 fn append_all(
     engine: &Engine,
     topic: &Topic,
     checked: Vec<Checked>,
-    acks: Acks,
-    timeout: Duration,
-    memory: OwnedSemaphorePermit,
+    request: &AppendRequest,
 ) -> Result<Accepted, Refusal> {
-    // Held until the batches are written, even when the request was answered before.
-    let memory = Arc::new(memory);
     let mut parts = Vec::with_capacity(checked.len());
     for Checked { replica, batch, record_indexes } in checked {
         let record_count = batch.header().record_count;
         let bytes = batch.total_bytes();
         let log_append_time = (batch.header().timestamp_type() == TimestampType::LogAppendTime)
             .then_some(batch.header().max_timestamp);
-        let pending = replica
-            .append(engine.clock(), batch, acks, timeout, Some(Arc::clone(&memory)))
-            .map_err(|refusal| {
-                let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
-                refusal.with_outcome(outcome)
-            })?;
+        let pending = replica.append(engine.clock(), batch, request.clone()).map_err(|refusal| {
+            let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
+            refusal.with_outcome(outcome)
+        })?;
         let metrics = topic.metrics();
         metrics.records_in.inc_by(record_count.into());
         metrics.bytes_in.inc_by(bytes.into());
@@ -136,7 +151,7 @@ impl Accepted {
     pub(super) async fn acknowledged(self) -> Result<v1::ProduceAck, Refusal> {
         let mut appended = Vec::with_capacity(self.parts.len());
         for part in self.parts {
-            let base_offset = part.pending.base_offset();
+            let (base_offset, duplicate) = (part.pending.base_offset(), part.pending.is_duplicate());
             let ack = part
                 .pending
                 .acknowledged()
@@ -150,6 +165,7 @@ impl Accepted {
                 log_append_time_ms: part.log_append_time.map(|time| time.0),
                 durable_replicas: ack.durable_replicas,
                 leader_epoch: ack.leader_epoch.get(),
+                duplicate,
             });
         }
         Ok(v1::ProduceAck { appended })

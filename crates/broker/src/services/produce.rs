@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Instant};
 
 use corduroy_api::{Refusal, v1};
-use corduroy_types::Outcome;
+use corduroy_types::{ErrorCode, Outcome};
 use futures_util::{
     FutureExt, StreamExt,
     future::{Fuse, FusedFuture},
@@ -58,6 +58,23 @@ impl v1::produce_server::Produce for ProduceService {
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
+    async fn init_producer(
+        &self,
+        _request: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        let begun = self.shared.metrics.requests.api(Api::InitProducer).begin();
+        let answer = init_producer(&self.shared).await;
+        begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
+        answer.map(Response::new).map_err(Refusal::into_status)
+    }
+}
+
+async fn init_producer(shared: &Shared) -> Result<v1::InitProducerResponse, Refusal> {
+    let id = shared.engine()?.new_producer_id().await?;
+    let producer_id = i64::try_from(id)
+        .map_err(|_| Refusal::new(ErrorCode::Internal, format!("producer id {id} is out of range")))?;
+    Ok(v1::InitProducerResponse { producer_id, producer_epoch: 0 })
 }
 
 /// The receiving half of the answers is gone: the client left or its connection broke.

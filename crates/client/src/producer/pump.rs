@@ -221,6 +221,7 @@ impl Pump {
             acks: corduroy_api::acks_to_wire(self.core.options.acks),
             timeout_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).clamp(1, 3_600_000),
             payload: Some(v1::produce_request::Payload::Batch(sealed.bytes.clone())),
+            expected_offset: None,
         };
         lane.in_flight.push_back(Flight { correlation_id, sealed });
         self.flights.insert(correlation_id, id);

@@ -41,6 +41,13 @@ impl v1::produce_server::Produce for Fake {
         });
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }
+
+    async fn init_producer(
+        &self,
+        _: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        Err(Status::unimplemented("init_producer"))
+    }
 }
 
 #[tonic::async_trait]

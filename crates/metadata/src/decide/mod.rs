@@ -3,6 +3,7 @@
 mod cluster;
 mod configs;
 mod partitions;
+mod producers;
 mod topics;
 
 use std::sync::Arc;
