@@ -88,10 +88,11 @@ impl Log {
             return;
         }
         let log_end = self.cursors.log_end();
-        let (offsets, times) = self.active.index.finish();
+        // An index that lacks the front of its segment is not worth keeping: it is built again when needed.
+        let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
         let end = self.active.end_point(log_end);
         let file = Arc::clone(&self.active.file);
-        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, offsets, times })));
+        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, indexes })));
         Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end)));
         self.active = Active::new(&self.shared.dir, log_end, &self.config);
     }

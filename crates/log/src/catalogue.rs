@@ -90,7 +90,12 @@ impl Catalogue {
         self.entries.get(at)
     }
 
-    #[cfg(test)]
+    /// The segment that `offset` lies in.
+    pub(crate) fn covering(&self, offset: Offset) -> Option<&CatalogueEntry> {
+        let at = self.entries.partition_point(|entry| entry.end <= offset);
+        self.entries.get(at).filter(|entry| entry.base <= offset)
+    }
+
     pub(crate) fn entries(&self) -> &[CatalogueEntry] {
         &self.entries
     }

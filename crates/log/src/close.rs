@@ -27,7 +27,7 @@ impl Log {
             let result = round.perform(&*disk);
             self.round_done(result)?;
         }
-        if self.active.bytes == 0 {
+        if self.active.bytes == 0 || self.active.lower.is_some() {
             return Ok(());
         }
         let (offsets, times) = self.active.index.finish();

@@ -14,7 +14,9 @@
 //! | `retention` | retention by size and time, delete-records |
 //! | `recovery`, `reopen`, `close` | from files to a log and back |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
+//! | `damage`, `lower` | what cannot be read and where it ends; what recovery did not look at |
 //! | `mark` | the durable mark, which tells a torn tail from damage |
+//! | `scrub` | looking for damage before a reader meets it |
 //! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
 //!
@@ -25,10 +27,12 @@ mod catalogue;
 mod close;
 mod config;
 mod cursors;
+mod damage;
 pub mod disk;
 mod error;
 mod index;
 mod log;
+mod lower;
 mod mark;
 pub mod offline;
 mod read;
@@ -38,6 +42,7 @@ mod reopen;
 mod retention;
 mod round;
 mod scan;
+mod scrub;
 mod segment;
 mod shared;
 mod state_file;
@@ -47,6 +52,7 @@ mod time_lookup;
 pub use append::Appended;
 pub use config::{BATCH_BYTES_MAX, LogConfig};
 pub use cursors::{CursorOrder, Cursors};
+pub use damage::DamagedRange;
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
 pub use index::IndexDoubt;
@@ -58,4 +64,5 @@ pub use reopen::Reopen;
 pub use retention::{ObsoleteFiles, Removal};
 pub use round::{Round, RoundResult, Step};
 pub use scan::{Damage, DamageReason};
+pub use scrub::{Scrub, ScrubStep};
 pub use time_lookup::{FoundRecord, TimeLookupPlan};

@@ -8,6 +8,7 @@ use corduroy_types::{Offset, TimestampMs};
 
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
+use crate::damage::DamagedRange;
 use crate::error::StorageFailure;
 use crate::mark::Point;
 use crate::round::Pending;
@@ -126,6 +127,12 @@ impl Log {
         self.tail.shrink(config.tail_bytes, self.cursors.written_end());
     }
 
+    /// The ranges known to be damaged, in order: found by recovery, by reads and by the scrub, and not deleted since.
+    /// Reads there answer [`crate::ReadError::Corrupt`]; all others go on.
+    pub fn damages(&self) -> Vec<DamagedRange> {
+        self.shared.damages()
+    }
+
     /// Figures, without I/O.
     pub fn stats(&self) -> LogStats {
         let sealed_bytes: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
@@ -145,6 +152,9 @@ impl Log {
         // A handle with unsynced writes is kept: it is the one that learns of their failure.
         if self.in_flight.is_none() && self.durable.offset == self.cursors.log_end() {
             self.active.file.release();
+        }
+        if let Some(lower) = &self.active.lower {
+            lower.release();
         }
         for sealed in self.sealed.iter() {
             sealed.file.release();

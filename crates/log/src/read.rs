@@ -129,7 +129,7 @@ impl Log {
                 (Arc::clone(&sealed.file), Place::Sealed(Arc::clone(sealed)), sealed.end, sealed.bytes)
             }
             None => {
-                let place = Place::Active(self.active.index.scan_start(from));
+                let place = self.active.scan_start(from).map_or_else(Place::Lower, Place::Active);
                 (Arc::clone(&self.active.file), place, self.cursors.written_end(), self.active.bytes)
             }
         };

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use corduroy_batch::{BatchHeader, HEADER_BYTES};
 use corduroy_types::Offset;
 
+use crate::damage::Sought;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::{Expect, Indexes, ScanStart};
+use crate::lower::Lower;
 use crate::read::{Hint, ReadBatches, ReadCursor};
 use crate::recovery::index_segment;
 use crate::scan::{Damage, DamageReason, check_crc, parse_header};
@@ -37,6 +39,8 @@ pub(crate) struct DiskRead {
 pub(crate) enum Place {
     Sealed(Arc<Sealed>),
     Active(ScanStart),
+    /// The active segment's part below the mark, whose index may have to be made.
+    Lower(Arc<Lower>),
 }
 
 /// Bytes to read beyond `max_bytes` to reach the first batch from an index entry before it.
@@ -64,36 +68,53 @@ impl DiskRead {
         if self.from < log_start {
             return Err(ReadError::BelowStart { from: self.from, log_start });
         }
+        if let Place::Sealed(sealed) = &self.place
+            && sealed.lost
+        {
+            return Err(sealed.lost_error());
+        }
         match stop {
             Stop::Io(source) => Err(ReadError::Io { file: self.file.path(), source }),
             Stop::Damage(damage) => {
-                let next_good = self.next_good(shared, &damage);
-                Err(ReadError::Corrupt { damage: Box::new(damage), next_good })
+                let (position, offset) = (damage.position, damage.offset);
+                let sought = Sought { position, offset, limit: self.limit, end: self.end };
+                match self.file.open(&*shared.disk) {
+                    Ok(file) => Err(shared.corrupt(&*file, self.file.base, damage, sought)),
+                    Err(source) => Err(ReadError::Io { file: self.file.path(), source }),
+                }
             }
         }
     }
 
-    /// Tries the hint, then the index, then walks from the segment's start: only damage that the last of them
-    /// meets is damage of the log, not of what pointed into it.
+    /// Tries the hint, then the index, then the same without believing any header, then that from the segment's
+    /// start: only damage that the last of them meets is damage of the log, and is where it seems to be.
     fn try_all(&self, shared: &Shared) -> Result<ReadBatches, Stop> {
         let file = self.file.open(&*shared.disk)?;
         if let Some(hint) = self.hint {
             let gaps = self.gaps() && hint.file == Some(self.file.id);
             let start = ScanStart { position: hint.position, expect: Expect::next(self.from, gaps) };
-            if let Ok(read) = self.read_from(&*file, start) {
+            if let Ok(read) = self.read_from(&*file, start, Belief::Headers) {
                 return Ok(read);
             }
         }
         let start = match &self.place {
             Place::Active(start) => *start,
+            Place::Lower(lower) => {
+                lower.indexes(shared, &self.file, &file)?.scan_start(self.file.base, self.from)
+            }
             Place::Sealed(sealed) => {
                 sealed_indexes(shared, sealed, &file)?.scan_start(sealed.base(), self.from)
             }
         };
-        match self.read_from(&*file, start.allowing_gaps(self.gaps())) {
-            Err(Stop::Damage(_)) if start.position > 0 => {
-                let start = ScanStart::of_segment(self.file.base);
-                self.read_from(&*file, start.allowing_gaps(self.gaps()))
+        let start = start.allowing_gaps(self.gaps());
+        match self.read_from(&*file, start, Belief::Headers) {
+            Err(Stop::Damage(_)) => {}
+            other => return other,
+        }
+        match self.read_from(&*file, start, Belief::Nothing) {
+            Err(Stop::Damage(damage)) if damage.position == start.position && start.position > 0 => {
+                let start = ScanStart::of_segment(self.file.base).allowing_gaps(self.gaps());
+                self.read_from(&*file, start, Belief::Nothing)
             }
             other => other,
         }
@@ -104,29 +125,13 @@ impl DiskRead {
         matches!(&self.place, Place::Sealed(sealed) if sealed.gaps)
     }
 
-    fn read_from(&self, file: &dyn DiskFile, start: ScanStart) -> Result<ReadBatches, Stop> {
-        let mut search = Search::new(self, file, start);
+    fn read_from(&self, file: &dyn DiskFile, start: ScanStart, belief: Belief) -> Result<ReadBatches, Stop> {
+        let mut search = Search { belief, ..Search::new(self, file, start) };
         if search.find_first()? {
             return search.take_batches();
         }
         // Only what is missing up to the segment's end was asked for.
         Ok(ReadBatches::none(self.end.min(self.upper)))
-    }
-
-    /// The next offset that can be read: the first sound batch that an index entry points to, or the next
-    /// segment. Records are not searched for what looks like a batch, since a producer may write such bytes.
-    fn next_good(&self, shared: &Shared, damage: &Damage) -> Option<Offset> {
-        let Place::Sealed(sealed) = &self.place else { return None };
-        let file = self.file.open(&*shared.disk).ok()?;
-        let indexes = sealed_indexes(shared, sealed, &file).ok()?;
-        let beyond = indexes.scan_starts(sealed.base()).filter(|start| start.position > damage.position);
-        let found = beyond.filter(|start| start.expect.offset() > self.from).find_map(|start| {
-            let mut search = Search::new(self, &*file, start);
-            let header = search.header().ok()?;
-            search.whole(&header).ok()?;
-            Some(header.base_offset)
-        });
-        found.or(Some(sealed.end))
     }
 }
 
@@ -145,8 +150,9 @@ pub(crate) fn sealed_indexes(
         Ok(indexes) => indexes,
         Err(_) => {
             let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
-            let (base, gaps) = (sealed.base(), sealed.gaps);
-            index_segment(interval, path, file, base, None, gaps, sealed.bytes)?.0.indexes()
+            let built = index_segment(interval, path, file, sealed.extent())?;
+            shared.note_damages(built.damages);
+            built.index.indexes()
         }
     };
     Ok(slot.insert(indexes).clone())
@@ -162,12 +168,23 @@ struct Search<'a> {
     /// Where in the file the search is, and what is known of the batch there.
     position: u64,
     expect: Expect,
+    belief: Belief,
+}
+
+/// What a search goes by on its way to the first batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belief {
+    /// What headers say, so that nothing else has to be read.
+    Headers,
+    /// Nothing that has not passed its checksum; for when headers contradict one another.
+    Nothing,
 }
 
 impl<'a> Search<'a> {
     fn new(read: &'a DiskRead, file: &'a dyn DiskFile, start: ScanStart) -> Self {
         let ScanStart { position, expect } = start;
-        Self { read, file, buffer: Vec::new(), buffer_at: position, position, expect }
+        let belief = Belief::Headers;
+        Self { read, file, buffer: Vec::new(), buffer_at: position, position, expect, belief }
     }
 
     /// Moves to the batch that holds `from`, or to the one after it where that offset is missing. `false` when
@@ -178,7 +195,13 @@ impl<'a> Search<'a> {
             if self.position == self.read.limit && matches!(self.expect, Expect::AtLeast(_)) {
                 return Ok(false);
             }
-            let header = self.header()?;
+            let header = match self.believed() {
+                Err(Stop::Damage(damage)) if self.belief == Belief::Nothing => {
+                    self.pass(damage)?;
+                    continue;
+                }
+                other => other?,
+            };
             if header.next_offset() > self.read.from {
                 return Ok(true);
             }
@@ -186,14 +209,39 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The header of the batch here, if it is to be believed.
+    fn believed(&mut self) -> Result<BatchHeader, Stop> {
+        let header = self.header()?;
+        if self.belief == Belief::Nothing {
+            self.whole(&header)?;
+        }
+        Ok(header)
+    }
+
+    /// Steps over damage that lies wholly below `from`.
+    fn pass(&mut self, damage: Damage) -> Result<(), Stop> {
+        let Damage { position, offset, .. } = damage;
+        let sought = Sought { position, offset, limit: self.read.limit, end: self.read.end };
+        let found = if offset < self.read.from { sought.find(self.file)? } else { None };
+        match found.filter(|start| start.expect.offset() <= self.read.from) {
+            Some(start) => {
+                (self.position, self.expect) = (start.position, start.expect);
+                (self.buffer, self.buffer_at) = (Vec::new(), start.position);
+                Ok(())
+            }
+            None => Err(Stop::Damage(damage)),
+        }
+    }
+
     /// Takes whole batches from here on, until the first that does not fit.
     fn take_batches(mut self) -> Result<ReadBatches, Stop> {
         let first = self.header()?;
+        // Before anything it says is believed: a reader told that there is nothing yet would wait for ever.
+        self.whole(&first)?;
         if first.next_offset() > self.read.upper {
             let nothing_below = first.base_offset >= self.read.upper;
             return Ok(ReadBatches::none(if nothing_below { self.read.upper } else { self.read.from }));
         }
-        self.whole(&first)?;
         let begin = self.position;
         self.step_over(&first);
         let most = begin.saturating_add(self.read.max_bytes.into());

@@ -42,9 +42,8 @@ pub(crate) enum Pending {
 pub(crate) struct Seal {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) end: Point,
-    /// The contents of both index files.
-    pub(crate) offsets: Bytes,
-    pub(crate) times: Bytes,
+    /// The contents of both index files; without them, older ones are removed.
+    pub(crate) indexes: Option<(Bytes, Bytes)>,
 }
 
 impl Seal {
@@ -79,6 +78,7 @@ enum Kind {
     Write { file: Arc<SegmentFile>, position: u64, parts: Vec<Bytes>, bytes: u64 },
     Sync { file: Arc<SegmentFile> },
     WriteIndex { path: PathBuf, contents: Bytes },
+    RemoveIndex { path: PathBuf },
     Catalogue { shared: Arc<Shared>, entry: CatalogueEntry },
 }
 
@@ -102,6 +102,10 @@ impl Step {
                 file.write_at(std::slice::from_ref(contents), 0)?;
                 file.sync()
             }
+            Kind::RemoveIndex { path } => match disk.remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
             Kind::Catalogue { shared, entry } => shared.state.enter(disk, *entry),
         }
     }
@@ -128,6 +132,7 @@ impl fmt::Display for Step {
             }
             Kind::Sync { file } => write!(f, "sync of {file:?}"),
             Kind::WriteIndex { path, .. } => write!(f, "write of {}", path.display()),
+            Kind::RemoveIndex { path } => write!(f, "removal of {}", path.display()),
             Kind::Catalogue { shared, .. } => write!(f, "write of {}", shared.state.path().display()),
         }
     }
@@ -281,11 +286,15 @@ impl RoundBuilder {
 
     fn add_seal(&mut self, seal: Seal, shared: &Arc<Shared>) {
         let entry = seal.entry();
-        let Seal { file, end, offsets, times } = seal;
+        let Seal { file, end, indexes } = seal;
         self.steps.push(Step(Kind::Sync { file }));
+        let (offsets, times) = indexes.unzip();
         for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
-            self.steps
-                .push(Step(Kind::WriteIndex { path: file_path(&shared.dir, entry.base, suffix), contents }));
+            let path = file_path(&shared.dir, entry.base, suffix);
+            self.steps.push(Step(match contents {
+                Some(contents) => Kind::WriteIndex { path, contents },
+                None => Kind::RemoveIndex { path },
+            }));
         }
         self.steps.push(Step(Kind::Catalogue { shared: Arc::clone(shared), entry }));
         self.end.durable = Some(end);

@@ -8,6 +8,7 @@ use corduroy_batch::{BatchError, BatchHeader, HEADER_BYTES, crc32c};
 use corduroy_types::Offset;
 
 use crate::BATCH_BYTES_MAX;
+use crate::damage::{DamagedRange, Sought};
 use crate::disk::DiskFile;
 use crate::index::{Expect, ScanStart};
 
@@ -53,6 +54,20 @@ pub enum DamageReason {
     WrongOffset {
         /// The base offset it gives.
         got: Offset,
+    },
+    /// The file has become shorter than it was when it was synced.
+    #[error("the file ends there, and had {stored_bytes} bytes when it was synced")]
+    Shortened {
+        /// The length it had.
+        stored_bytes: u64,
+    },
+    /// The file is not the one that was written, though each batch in it passes its own checksum.
+    #[error("the checksum over all of it is {computed:#010x}, and was {stored:#010x} when it was synced")]
+    WrongChecksum {
+        /// The checksum on record.
+        stored: u32,
+        /// The checksum of what is there.
+        computed: u32,
     },
     /// The segment ends before the next one begins.
     #[error("the file ends there, and the next segment begins at offset {next}")]
@@ -115,6 +130,7 @@ pub(crate) enum WalkError {
 }
 
 /// A walk through one segment file.
+#[derive(Debug)]
 pub(crate) struct Walk {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
@@ -207,6 +223,37 @@ impl Walk {
         Damage { file: self.path.clone(), position: self.position, offset: self.expected(), reason }
     }
 
+    /// Steps over damage that [`Walk::next`] has met, to the next sound batch or else to the limit, where offsets
+    /// end at `end`.
+    pub(crate) fn pass(
+        &mut self,
+        segment_base: Offset,
+        damage: Damage,
+        end: Offset,
+    ) -> io::Result<DamagedRange> {
+        if let Some(range) = self.pass_if_followed(segment_base, &damage, end)? {
+            return Ok(range);
+        }
+        (self.position, self.expect) = (self.limit, Expect::Base(end));
+        Ok(DamagedRange { damage, segment_base, next_good: end })
+    }
+
+    /// The same, but stays where it is when no sound batch follows.
+    pub(crate) fn pass_if_followed(
+        &mut self,
+        segment_base: Offset,
+        damage: &Damage,
+        end: Offset,
+    ) -> io::Result<Option<DamagedRange>> {
+        let (position, offset) = (self.position, self.expected());
+        let sought = Sought { position, offset, limit: self.limit, end };
+        let Some(start) = sought.find(&*self.file)? else { return Ok(None) };
+        self.read_bytes += start.position - position;
+        (self.position, self.expect) = (start.position, start.expect);
+        let (damage, next_good) = (damage.clone(), start.expect.offset());
+        Ok(Some(DamagedRange { damage, segment_base, next_good }))
+    }
+
     /// Where the next batch begins.
     pub(crate) fn position(&self) -> u64 {
         self.position
@@ -227,6 +274,32 @@ impl Walk {
     /// The offset after the batch returned last.
     pub(crate) fn expected(&self) -> Offset {
         self.expect.offset()
+    }
+
+    /// Where damage really is that a walk by headers has met: a header that cannot be believed may have blamed its
+    /// neighbour. Walks again from `start`, through checksums.
+    pub(crate) fn locate(&self, start: ScanStart, met: Damage) -> io::Result<Damage> {
+        let walk = Self::new(&self.file, self.path.clone(), Depth::Checksums, start, self.limit);
+        let mut walk = walk.allowing_gaps(self.gaps);
+        while walk.position < met.position.saturating_add(1) {
+            match walk.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(WalkError::Damaged(damage)) => return Ok(damage),
+                Err(WalkError::Io(error)) => return Err(error),
+            }
+        }
+        Ok(met)
+    }
+
+    /// Where the walk began, or goes on.
+    pub(crate) fn place(&self) -> ScanStart {
+        ScanStart { position: self.position, expect: self.expect }
+    }
+
+    /// Where the walk ends.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
     }
 
     pub(crate) fn read_bytes(&self) -> u64 {

@@ -12,8 +12,12 @@ use parking_lot::Mutex;
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::index::{IndexBuilder, Indexes};
+use crate::error::ReadError;
+use crate::index::{IndexBuilder, Indexes, ScanStart};
+use crate::lower::Lower;
 use crate::mark::Point;
+use crate::recovery::Extent;
+use crate::scan::{Damage, DamageReason};
 
 /// Suffix of a file of batches.
 pub(crate) const LOG_SUFFIX: &str = "log";
@@ -105,10 +109,11 @@ pub(crate) struct Sealed {
     /// The greatest timestamp of its records, if any has one.
     pub(crate) max_timestamp: Option<TimestampMs>,
     /// CRC-32C over all of its file; `None` where no catalogue has it (written before there was one, or lost).
-    #[allow(dead_code, reason = "for the scrub, and for compaction")]
     pub(crate) checksum: Option<u32>,
     /// Whether offsets may be missing between its base and its end: compacted, or sealed after damage.
     pub(crate) gaps: bool,
+    /// Whether there is no file at all: the offsets are known to have been given out, and nothing else.
+    pub(crate) lost: bool,
     /// Mapped when first needed; before its files are written, and when they are doubtful, an image in memory.
     pub(crate) indexes: Mutex<Option<Indexes>>,
 }
@@ -116,6 +121,17 @@ pub(crate) struct Sealed {
 impl Sealed {
     pub(crate) fn base(&self) -> Offset {
         self.file.base
+    }
+
+    /// What a read of it says when there is no file.
+    pub(crate) fn lost_error(&self) -> ReadError {
+        let reason = DamageReason::Missing { next: self.end };
+        let damage = Damage { file: self.file.path(), position: 0, offset: self.base(), reason };
+        ReadError::Corrupt { damage: Box::new(damage), next_good: Some(self.end) }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { base: self.base(), end: self.end, bytes: self.bytes, gaps: self.gaps }
     }
 }
 
@@ -129,6 +145,8 @@ pub(crate) struct Active {
     /// CRC-32C over all of them.
     pub(crate) checksum: u32,
     pub(crate) index: IndexBuilder,
+    /// What `index` does not cover.
+    pub(crate) lower: Option<Arc<Lower>>,
     first: Option<First>,
 }
 
@@ -141,14 +159,14 @@ struct First {
 }
 
 /// Positions and relative offsets are stored in 31 bits.
-const RELATIVE_MAX: u64 = i32::MAX.unsigned_abs() as u64;
+pub(crate) const RELATIVE_MAX: u64 = i32::MAX.unsigned_abs() as u64;
 
 impl Active {
     /// A segment without records and without a file.
     pub(crate) fn new(dir: &Arc<Path>, base: Offset, config: &LogConfig) -> Self {
         let index = IndexBuilder::new(base, config.index_interval_bytes);
         let file = SegmentFile::new(Arc::clone(dir), base);
-        Self { file, created: false, bytes: 0, checksum: 0, index, first: None }
+        Self { file, created: false, bytes: 0, checksum: 0, index, lower: None, first: None }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -175,6 +193,16 @@ impl Active {
 
     pub(crate) fn note_first(&mut self, header: &BatchHeader, now: TimestampMs) {
         self.first.get_or_insert(First { timestamp: header.max_timestamp, appended_at: now });
+    }
+
+    /// Where a scan for the batch that holds `target` may begin, if it is not in the part without an index.
+    pub(crate) fn scan_start(&self, target: Offset) -> Result<ScanStart, Arc<Lower>> {
+        let start = self.index.scan_start(target);
+        match &self.lower {
+            Some(lower) if target < lower.offset => Err(Arc::clone(lower)),
+            Some(lower) if start.position < lower.position => Ok(lower.end()),
+            _ => Ok(start),
+        }
     }
 
     /// Whether a batch that ends at `last_offset` has to go to a new segment (Kafka's rules, evaluated on append only).
@@ -209,6 +237,7 @@ impl Active {
             max_timestamp: self.index.max_timestamp().map(|(timestamp, _)| timestamp),
             checksum: Some(self.checksum),
             gaps: false,
+            lost: false,
             indexes: Mutex::new(Some(self.index.indexes())),
         }
     }

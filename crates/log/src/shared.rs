@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use corduroy_types::Offset;
 
-use crate::disk::Disk;
+use crate::damage::{DamagedRange, Damages, Sought};
+use crate::disk::{Disk, DiskFile};
+use crate::error::ReadError;
+use crate::scan::Damage;
 use crate::state_file::StateWriter;
 
 /// The parts of a log that need no lock.
@@ -17,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) state: StateWriter,
     pub(crate) index_interval_bytes: u32,
     log_start: AtomicU64,
+    damages: Damages,
 }
 
 impl Shared {
@@ -28,7 +32,8 @@ impl Shared {
         log_start: Offset,
     ) -> Arc<Self> {
         let log_start = AtomicU64::new(log_start.get());
-        Arc::new(Self { disk, dir, state, index_interval_bytes, log_start })
+        let damages = Damages::default();
+        Arc::new(Self { disk, dir, state, index_interval_bytes, log_start, damages })
     }
 
     /// The log start as of now, which may be later than when a plan was made.
@@ -39,5 +44,31 @@ impl Shared {
     /// Raised before a file is removed, so that whoever misses the file finds the reason here.
     pub(crate) fn raise_log_start(&self, to: Offset) {
         self.log_start.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
+    /// Remembers damage that was found; returns the ranges that were not known.
+    pub(crate) fn note_damages(&self, found: Vec<DamagedRange>) -> Vec<DamagedRange> {
+        found.into_iter().filter(|range| self.damages.add(range.clone())).collect()
+    }
+
+    /// The answer to a read that met damage, of which the log knows from now on.
+    pub(crate) fn corrupt(
+        &self,
+        file: &dyn DiskFile,
+        segment_base: Offset,
+        damage: Damage,
+        sought: Sought,
+    ) -> ReadError {
+        let next_good = match sought.find(file) {
+            Ok(found) => found.map_or(sought.end, |start| start.expect.offset()),
+            Err(source) => return ReadError::Io { file: damage.file, source },
+        };
+        self.note_damages(vec![DamagedRange { damage: damage.clone(), segment_base, next_good }]);
+        ReadError::Corrupt { damage: Box::new(damage), next_good: Some(next_good) }
+    }
+
+    /// The damage known in what the log has.
+    pub(crate) fn damages(&self) -> Vec<DamagedRange> {
+        self.damages.above(self.log_start())
     }
 }

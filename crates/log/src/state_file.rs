@@ -162,7 +162,12 @@ impl StateWriter {
 
     /// Whether a segment that begins at `base` is entered as sealed.
     pub(crate) fn is_sealed(&self, base: Offset) -> bool {
-        self.written.lock().state.as_ref().is_some_and(|state| state.catalogue.get(base).is_some())
+        self.entry(base).is_some()
+    }
+
+    /// The entry of the segment that begins at `base`.
+    pub(crate) fn entry(&self, base: Offset) -> Option<CatalogueEntry> {
+        self.written.lock().state.as_ref().and_then(|state| state.catalogue.get(base).copied())
     }
 
     pub(crate) fn path(&self) -> &Path {

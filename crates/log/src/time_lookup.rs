@@ -8,10 +8,12 @@ use bytes::Bytes;
 use corduroy_batch::{Batch, BatchHeader, DecompressLimits};
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
+use crate::damage::Sought;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::ScanStart;
 use crate::log::Log;
+use crate::lower::Lower;
 use crate::read_disk::sealed_indexes;
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
 use crate::segment::{Sealed, SegmentFile};
@@ -49,6 +51,8 @@ pub struct TimeLookupPlan {
     /// The active segment: its file, where to begin in it, and how much of it is written.
     active: Arc<SegmentFile>,
     active_start: ScanStart,
+    /// The part of it whose index may have to be made, and the timestamp to look up there.
+    active_lower: Option<(Arc<Lower>, TimestampMs)>,
     active_limit: u64,
     active_max: Option<TimestampMs>,
     /// Sealed segments that are not wholly written: how far they are.
@@ -61,8 +65,7 @@ impl Log {
     /// Plans to find the first record with a timestamp at or after `timestamp`, in offset order, below `upper`
     /// (KIP-79: the answer is the record's own timestamp, and none when there is no such record).
     pub fn plan_time_lookup(&self, timestamp: TimestampMs, upper: Offset) -> TimeLookupPlan {
-        let start = self.active.index.scan_start(self.active.index.offset_before(timestamp));
-        self.lookup(Wanted::AtOrAfter(timestamp), start, upper)
+        self.lookup(Wanted::AtOrAfter(timestamp), Some(timestamp), upper)
     }
 
     /// Plans to find the first record with the greatest timestamp below `upper` (KIP-734).
@@ -71,17 +74,17 @@ impl Log {
         // Where the greatest is known and in range, only its batch has to be looked at.
         let known =
             index.max_timestamp().filter(|(_, last)| *last < upper && *last >= self.cursors.log_start());
-        let start = match known {
-            Some((timestamp, _)) => index.scan_start(index.offset_before(timestamp)),
-            None => ScanStart::of_segment(self.active.base()),
-        };
-        self.lookup(Wanted::Greatest, start, upper)
+        self.lookup(Wanted::Greatest, known.map(|(timestamp, _)| timestamp), upper)
     }
 
-    fn lookup(&self, wanted: Wanted, active_start: ScanStart, upper: Offset) -> TimeLookupPlan {
+    fn lookup(&self, wanted: Wanted, near: Option<TimestampMs>, upper: Offset) -> TimeLookupPlan {
         let readable_end =
             if self.failure.is_some() { self.cursors.durable_end() } else { self.cursors.log_end() };
         let written_end = self.cursors.written_end();
+        let (base, index) = (self.active.base(), &self.active.index);
+        let whole = ScanStart::of_segment(base);
+        let active_start = near.map_or(whole, |timestamp| index.scan_start(index.offset_before(timestamp)));
+        let lower = self.active.lower.clone().filter(|_| active_start == whole);
         TimeLookupPlan {
             shared: Arc::clone(&self.shared),
             wanted,
@@ -90,6 +93,7 @@ impl Log {
             sealed: Arc::clone(&self.sealed),
             active: Arc::clone(&self.active.file),
             active_start,
+            active_lower: lower.zip(near),
             active_limit: self.readable_bytes(self.active.base(), self.active.bytes),
             active_max: self.active.index.max_timestamp().map(|(timestamp, _)| timestamp),
             written: self.written,
@@ -113,8 +117,16 @@ impl TimeLookupPlan {
         if self.active_limit > 0 && search.may_hold(self.active_max) {
             let path = self.active.path();
             let file = self.active.open(&*self.shared.disk).map_err(at(&path))?;
-            let walk = Walk::new(&file, path.clone(), Depth::Headers, self.active_start, self.active_limit);
-            if search.walk(&file, &path, walk)? {
+            let start = match &self.active_lower {
+                Some((lower, near)) => {
+                    let indexes = lower.indexes(&self.shared, &self.active, &file).map_err(at(&path))?;
+                    let base = self.active.base;
+                    indexes.scan_start(base, indexes.offset_before(base, *near))
+                }
+                None => self.active_start,
+            };
+            let walk = Walk::new(&file, path.clone(), Depth::Headers, start, self.active_limit);
+            if search.walk(&file, &path, walk, (self.active.base, self.written.offset))? {
                 return Ok(search.best);
             }
         }
@@ -127,7 +139,7 @@ impl TimeLookupPlan {
             };
             if entry.base < self.upper
                 && search.may_hold(Some(entry.max_timestamp))
-                && search.batch(entry.contiguous(), place)?
+                && search.batch(entry.contiguous(), place).map_err(in_memory)?
             {
                 break;
             }
@@ -176,8 +188,11 @@ impl Search<'_> {
             std::cmp::Ordering::Equal => self.plan.written.position,
             std::cmp::Ordering::Greater => 0,
         };
-        if limit == 0 {
+        if limit == 0 && !sealed.lost {
             return Ok(false); // no round has made its file yet
+        }
+        if sealed.lost {
+            return Err(sealed.lost_error());
         }
         let file = sealed.file.open(&*shared.disk).map_err(at(path))?;
         let indexes = sealed_indexes(shared, sealed, &file).map_err(at(path))?;
@@ -193,17 +208,31 @@ impl Search<'_> {
         };
         let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
         let walk = Walk::new(&file, path.to_path_buf(), Depth::Headers, start, limit);
-        self.walk(&file, path, walk.allowing_gaps(sealed.gaps))
+        self.walk(&file, path, walk.allowing_gaps(sealed.gaps), (base, sealed.end))
     }
 
-    /// Goes through headers, and into those batches that may hold a better record.
-    fn walk(&mut self, file: &Arc<dyn DiskFile>, path: &Path, mut walk: Walk) -> Result<bool, ReadError> {
+    /// Goes through headers, and into those batches that may hold a better record. `range` is the segment's base, and
+    /// the offset at which the walk ends.
+    fn walk(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        path: &Path,
+        mut walk: Walk,
+        range: (Offset, Offset),
+    ) -> Result<bool, ReadError> {
+        let (limit, start) = (walk.limit(), walk.place());
+        let corrupt = |damage: Damage| {
+            let sought = Sought { position: damage.position, offset: damage.offset, limit, end: range.1 };
+            self.plan.shared.corrupt(&**file, range.0, damage, sought)
+        };
         loop {
             let header = match walk.next() {
                 Ok(Some(header)) => header,
                 Ok(None) => return Ok(false),
                 Err(WalkError::Io(source)) => return Err(at(path)(source)),
-                Err(WalkError::Damaged(damage)) => return Err(corrupt(damage)),
+                Err(WalkError::Damaged(damage)) => {
+                    return Err(corrupt(walk.locate(start, damage).map_err(at(path))?));
+                }
             };
             if header.base_offset >= self.plan.upper {
                 return Ok(true);
@@ -212,15 +241,15 @@ impl Search<'_> {
             if !passed && self.may_hold(Some(header.max_timestamp)) {
                 let bytes = read_batch(&**file, &header, walk.batch_at()).map_err(at(path))?;
                 let place = damage_at(path, walk.batch_at(), &header);
-                if self.batch(bytes, place)? {
+                if self.batch(bytes, place).map_err(corrupt)? {
                     return Ok(true);
                 }
             }
         }
     }
 
-    fn batch(&mut self, bytes: Bytes, place: Damage) -> Result<bool, ReadError> {
-        let fail = |reason| corrupt(Damage { reason: DamageReason::Batch(reason), ..place.clone() });
+    fn batch(&mut self, bytes: Bytes, place: Damage) -> Result<bool, Damage> {
+        let fail = |reason| Damage { reason: DamageReason::Batch(reason), ..place.clone() };
         let batch = Batch::parse(bytes).map_err(fail)?;
         // The batch was checked against a limit when it was appended; a later, lower one does not hide it.
         let records = batch.records(DecompressLimits::default()).map_err(fail)?;
@@ -257,6 +286,7 @@ fn damage_at(path: &Path, position: u64, header: &BatchHeader) -> Damage {
     Damage { file: path.to_path_buf(), position, offset: header.base_offset, reason }
 }
 
-fn corrupt(damage: Damage) -> ReadError {
+/// Damage of what has not been written yet.
+fn in_memory(damage: Damage) -> ReadError {
     ReadError::Corrupt { damage: Box::new(damage), next_good: None }
 }

@@ -167,7 +167,7 @@ fn a_missing_segment_is_a_hole_and_not_silence() {
     disk.remove_file(&segment_path(bases[2], "log")).unwrap();
     let (log, report) = open(&disk, small_config(), false);
     let reason = DamageReason::Missing { next: at(bases[3]) };
-    assert!(matches!(&report.damages[..], [damage] if damage.reason == reason), "{report:?}");
+    assert!(matches!(&report.damages[..], [damage] if damage.damage.reason == reason), "{report:?}");
     let read = log.plan_read(at(bases[2]), 1 << 20, end).unwrap().perform();
     let Err(ReadError::Corrupt { next_good, .. }) = read else { panic!("{read:?}") };
     assert_eq!(next_good, Some(at(bases[3])));

@@ -61,7 +61,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     CodeText {
         code: "B0101",
         summary: "A log was recovered after an unclean stop.",
-        action: "Nothing after a crash that tore the tail; else suspect the disk: damage in the last segment is cut too.",
+        action: "Nothing: what was cut lay behind all that was synced, or nothing sound followed it.",
     },
     CodeText {
         code: "B0102",
@@ -96,8 +96,8 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0206",
-        summary: "Stored bytes failed their checksum when they were read.",
-        action: "Run `logctl log verify` on the partition's directory while the broker is stopped.",
+        summary: "Stored bytes are damaged: found at start, by a read or by the scrub. Reads there answer CORRUPT; all else goes on.",
+        action: "Suspect the disk. `logctl log verify` on the partition's directory, while the broker is stopped, shows all of it.",
     },
     CodeText {
         code: "B0207",

@@ -28,13 +28,18 @@ impl IndexBuilder {
         Self { base, interval_bytes, bytes_since_entry: 0, offsets, times, max: None }
     }
 
-    /// Goes on from the files of a segment that was closed cleanly. `bytes_since_entry` counts from the last
-    /// entry's batch, which the caller notes again from there on.
+    /// Goes on from the files of a segment that was closed cleanly. Where the
+    /// next entry comes differs from an index built in one go.
     pub(crate) fn resume(base: Offset, interval_bytes: u32, indexes: &Indexes) -> Self {
         let times = (*indexes.times).as_ref().to_vec();
         let max = time::last(&times).map(|entry| (entry.timestamp, entry.offset(base)));
         let offsets = (*indexes.offsets).as_ref().to_vec();
         Self { base, interval_bytes, bytes_since_entry: 0, offsets, times, max }
+    }
+
+    /// Begins behind batches of which only the greatest timestamp is known.
+    pub(crate) fn behind(base: Offset, interval_bytes: u32, max: Option<(TimestampMs, Offset)>) -> Self {
+        Self { max, ..Self::new(base, interval_bytes) }
     }
 
     /// Takes note of the next batch, which begins at `position`.

@@ -140,11 +140,6 @@ impl Indexes {
         ScanStart::new(base, offset::lookup((*self.offsets).as_ref(), target.distance_from(base)))
     }
 
-    /// Every place the index knows, in order.
-    pub(crate) fn scan_starts(&self, base: Offset) -> impl Iterator<Item = ScanStart> + '_ {
-        offset::entries((*self.offsets).as_ref()).map(move |entry| ScanStart::new(base, Some(entry)))
-    }
-
     /// Where a walk to the segment's end may begin.
     pub(crate) fn last_scan_start(&self, base: Offset) -> ScanStart {
         ScanStart::new(base, offset::last((*self.offsets).as_ref()))

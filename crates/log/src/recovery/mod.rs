@@ -1,12 +1,14 @@
 //! From files to a log: what is believed, what is checked, what is cut.
 //!
-//! After a clean close the files are as they should be, and only the end is looked up. Otherwise: a segment's
-//! file is made only after the one before it was synced with its indexes (see `round`), so only the last can
-//! end in bytes that were never synced. That one is read through, cut at the first batch that is not sound, and
-//! synced. Earlier ones are checked to end where the next begins; what is wrong inside them is damage, which is
-//! reported and never cut.
+//! A segment's file is made only after the one before it was synced with its indexes and entered in the catalogue
+//! (see `round`), so only the last can end in bytes that were never synced. Sealed segments are held to their entries
+//! by length alone; what is wrong inside them is found by reads and by the scrub. The last one is read from the durable
+//! mark on, and cut there at the first batch that is not sound (see `active`). What was synced is never cut:
+//! what is wrong or missing there is reported, its offsets stay taken, and appends go on behind them.
 
+mod active;
 mod files;
+mod layout;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -16,21 +18,25 @@ use std::sync::Arc;
 
 use corduroy_types::{Offset, TimestampMs};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, CatalogueEntry};
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
+use crate::damage::DamagedRange;
 use crate::disk::{Disk, create_partition_dir};
 use crate::error::LogError;
 use crate::index::IndexDoubt;
 use crate::log::Log;
-use crate::mark::Known;
+use crate::mark::{DurableMark, Known};
 use crate::scan::{Damage, DamageReason};
 use crate::segment::{Active, LOG_SUFFIX, Sealed, file_path};
 use crate::shared::Shared;
 use crate::state_file::{self, State, StateWriter};
 
+use layout::{Layout, Part, lay_out};
+
+pub(crate) use active::checksum;
 pub(crate) use files::{Files, SegmentEntry, look_through};
-pub(crate) use segments::index_segment;
+pub(crate) use segments::{Extent, index_segment};
 
 /// What opening a log found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,14 +47,16 @@ pub struct RecoveryReport {
     pub segments: usize,
     /// Bytes read to check them.
     pub scanned_bytes: u64,
-    /// What was cut from the end, if anything: bytes that were never acknowledged after a sync.
+    /// The durable mark from which the last segment was checked; `None` when all of it was.
+    pub mark: Option<DurableMark>,
+    /// What was cut from the end, if anything: with a mark, bytes that were never acknowledged after a sync.
     pub cut: Option<Cut>,
-    /// Damage in segments that are not the last, and missing segments. Reads there answer with it; appends go
-    /// on.
-    pub damages: Vec<Damage>,
+    /// Damage in what was synced, as far as it was looked at, and missing segments. Reads there answer with it; appends
+    /// go on.
+    pub damages: Vec<DamagedRange>,
     /// Index files that were missing or doubtful, and were not used.
     pub index_doubts: Vec<IndexDoubt>,
-    /// Segments that an interrupted deletion had left, and now are gone.
+    /// Segments that an interrupted deletion or rewrite had left, and now are gone.
     pub removed_segments: usize,
     /// Whether the state file was missing or damaged, so that the log starts at its first segment.
     pub state_rebuilt: bool,
@@ -86,16 +94,18 @@ impl Log {
         report.unknown_files = std::mem::take(&mut files.unknown);
         report.segments = files.segments.len();
         let stored = read_state(&*disk, &dir, &files, &mut report)?;
-        let log_start = log_start(&dir, stored.as_ref(), &files, &mut report);
+        let log_start = log_start(&dir, stored.as_ref(), &files, known.mark, &mut report);
         let catalogue = stored.as_ref().map(|state| state.catalogue.clone()).unwrap_or_default();
         let has_state = stored.is_some();
         report.removed_segments = files.remove_below(&*disk, &dir, log_start)?;
         let writer = StateWriter::new(&dir, stored);
         let shared = Shared::new(disk, dir, writer, config.index_interval_bytes, log_start);
-        let mut opening = Opening { shared: &shared, config, known, catalogue, now, report };
+        let mut opening =
+            Opening { shared: &shared, config, known, catalogue, now, report, entered: Vec::new() };
         let (sealed, active, log_end) = opening.segments(&files.segments, log_start)?;
         let dir_durable = opening.make_durable(has_state, &files, log_start)?;
         let report = opening.report;
+        shared.note_damages(report.damages.clone());
         let cursors = Cursors::recovered(log_start, log_end)?;
         Ok((Self::from_parts(shared, config, cursors, sealed, active, dir_durable), report))
     }
@@ -118,15 +128,24 @@ fn read_state(
 }
 
 /// Where the log starts: where the state says, or at the first segment if that is later.
-fn log_start(dir: &Path, stored: Option<&State>, files: &Files, report: &mut RecoveryReport) -> Offset {
-    let first = files.segments.first().map(|segment| segment.base);
+fn log_start(
+    dir: &Path,
+    stored: Option<&State>,
+    files: &Files,
+    mark: Option<DurableMark>,
+    report: &mut RecoveryReport,
+) -> Offset {
+    let file = files.segments.first().map(|segment| segment.base);
+    let entry = stored.and_then(|state| state.catalogue.entries().first()).map(|entry| entry.base);
+    let first = [file, entry, mark.map(|mark| mark.segment_base)].into_iter().flatten().min();
     let Some(log_start) = stored.map(|state| state.log_start) else { return first.unwrap_or(Offset::ZERO) };
     match first {
         // A deletion moves the log start before it removes a file, so these were not deleted by the log.
         Some(next) if next > log_start => {
             let file = file_path(dir, log_start, LOG_SUFFIX);
             let reason = DamageReason::Missing { next };
-            report.damages.push(Damage { file, position: 0, offset: log_start, reason });
+            let damage = Damage { file, position: 0, offset: log_start, reason };
+            report.damages.push(DamagedRange { damage, segment_base: log_start, next_good: next });
             next
         }
         _ => log_start,
@@ -141,6 +160,8 @@ pub(crate) struct Opening<'a> {
     catalogue: Catalogue,
     now: TimestampMs,
     report: RecoveryReport,
+    /// What has to be in the catalogue before anything is appended.
+    entered: Vec<CatalogueEntry>,
 }
 
 impl Opening<'_> {
@@ -154,32 +175,37 @@ impl Opening<'_> {
         found: &[SegmentEntry],
         log_start: Offset,
     ) -> Result<(Vec<Arc<Sealed>>, Active, Offset), LogError> {
-        let (shared, config) = (Arc::clone(self.shared), self.config);
-        let fresh = |start| Active::new(&shared.dir, start, &config);
-        let Some((last, earlier)) = found.split_last() else {
-            return Ok((Vec::new(), fresh(log_start), log_start));
-        };
-        let whole = self.catalogue.get(last.base).filter(|entry| entry.bytes == last.bytes).copied();
-        if let Some(entry) = whole {
-            // Sealed, and its successor's file was not made.
-            let bases = found.iter().skip(1).map(|segment| segment.base);
-            let ends = bases.chain([entry.end]);
-            let sealed = found.iter().zip(ends).map(|(segment, end)| self.open_sealed(*segment, end));
-            return Ok((sealed.collect::<Result<_, _>>()?, fresh(entry.end), entry.end));
+        let Layout { parts, covered, end } = lay_out(found, &self.catalogue, self.known.mark, log_start);
+        for segment in &covered {
+            segment.remove(self.disk(), &self.shared.dir)?;
         }
-        let (active, log_end) = self.open_active(*last)?;
-        if log_end < log_start {
-            // Deleted up to a point that the records before it did not survive to (durability `background`).
-            drop(active);
-            for segment in found.iter().rev() {
-                segment.remove(self.disk(), &self.shared.dir)?;
+        self.report.removed_segments += covered.len();
+        let (mut sealed, mut last) = (Vec::new(), None);
+        for part in parts {
+            sealed.push(match part {
+                Part::Catalogued { entry, bytes } => self.open_catalogued(entry, bytes)?,
+                Part::Uncatalogued { segment, end } => self.open_uncatalogued(segment, end)?,
+                Part::Short { mark, bytes } => self.open_short(mark, bytes)?,
+                Part::Hole { base, end } => self.open_hole(base, end),
+                Part::Active(segment) => {
+                    last = Some(self.open_active(segment)?);
+                    break;
+                }
+            });
+        }
+        let fresh = |start| Active::new(&self.shared.dir, start, &self.config);
+        match last {
+            Some((active, log_end)) if log_end >= log_start => Ok((sealed, active, log_end)),
+            Some(_) => {
+                // Deleted up to a point that the records before it did not survive to (durability `background`).
+                for segment in found.iter().rev() {
+                    segment.remove(self.disk(), &self.shared.dir)?;
+                }
+                self.report.removed_segments += found.len();
+                Ok((Vec::new(), fresh(log_start), log_start))
             }
-            self.report.removed_segments += found.len();
-            return Ok((Vec::new(), Active::new(&self.shared.dir, log_start, &self.config), log_start));
+            None => Ok((sealed, fresh(end), end)),
         }
-        let ends = found.iter().skip(1).map(|segment| segment.base);
-        let sealed = earlier.iter().zip(ends).map(|(segment, end)| self.open_sealed(*segment, end));
-        Ok((sealed.collect::<Result<_, _>>()?, active, log_end))
     }
 
     /// Makes what was found as durable as what is appended from now on; says whether the directory is.
@@ -198,6 +224,8 @@ impl Opening<'_> {
             self.disk().sync_dir(dir).map_err(LogError::io("sync", &**dir))?;
         }
         let written = self.shared.state.raise_log_start(self.disk(), log_start);
+        let entered = |entry: &CatalogueEntry| self.shared.state.enter(self.disk(), *entry);
+        let written = written.and_then(|()| self.entered.iter().try_for_each(entered));
         written.map_err(LogError::io("write", self.shared.state.path()))?;
         Ok(true)
     }

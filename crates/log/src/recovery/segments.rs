@@ -1,49 +1,151 @@
-//! Opening segments: the sealed ones by their indexes, the last one by reading it.
+//! Opening segments: the sealed ones by the catalogue or their indexes, the last one from the mark on.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use corduroy_batch::{HEADER_BYTES, crc32c_append};
-use corduroy_types::Offset;
+use corduroy_types::{Offset, TimestampMs};
 use parking_lot::Mutex;
 
-use super::{Cut, Opening, SegmentEntry};
+use super::{Opening, SegmentEntry};
+use crate::catalogue::CatalogueEntry;
+use crate::damage::DamagedRange;
 use crate::disk::DiskFile;
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::mark::DurableMark;
-use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
-use crate::segment::{Active, Sealed, SegmentFile};
+use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
+use crate::segment::{LOG_SUFFIX, Sealed, SegmentFile, file_path};
 
-/// Builds a segment's indexes from its headers, up to the end or to damage. Also returns the bytes read.
+/// How far a segment goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) base: Offset,
+    pub(crate) end: Offset,
+    pub(crate) bytes: u64,
+    pub(crate) gaps: bool,
+}
+
+/// Indexes made from a segment's headers.
+#[derive(Debug)]
+pub(crate) struct Indexed {
+    pub(crate) index: IndexBuilder,
+    /// What was stepped over.
+    pub(crate) damages: Vec<DamagedRange>,
+    pub(crate) read_bytes: u64,
+}
+
+/// Builds a segment's indexes from its headers, stepping over damage.
 pub(crate) fn index_segment(
     interval_bytes: u32,
     path: PathBuf,
     file: &Arc<dyn DiskFile>,
-    base: Offset,
-    end: Option<Offset>,
-    gaps: bool,
-    bytes: u64,
-) -> io::Result<(IndexBuilder, Option<Damage>, u64)> {
+    extent: Extent,
+) -> io::Result<Indexed> {
+    let by_headers = index_at(interval_bytes, path.clone(), file, extent, Depth::Headers)?;
+    if by_headers.damages.is_empty() {
+        return Ok(by_headers);
+    }
+    // A header that cannot be believed may have blamed its neighbour.
+    index_at(interval_bytes, path, file, extent, Depth::Checksums)
+}
+
+fn index_at(
+    interval_bytes: u32,
+    path: PathBuf,
+    file: &Arc<dyn DiskFile>,
+    extent: Extent,
+    depth: Depth,
+) -> io::Result<Indexed> {
+    let Extent { base, end, bytes, gaps } = extent;
     let mut index = IndexBuilder::new(base, interval_bytes);
-    let walk = Walk::new(file, path, Depth::Headers, ScanStart::of_segment(base), bytes);
+    let walk = Walk::new(file, path, depth, ScanStart::of_segment(base), bytes);
     let mut walk = walk.allowing_gaps(gaps);
-    let damage = loop {
+    let mut damages = Vec::new();
+    loop {
         match walk.next() {
             Ok(Some(header)) => index.note(&header, walk.batch_at()),
-            Ok(None) => break end.and_then(|end| walk.missing_before(end)),
-            Err(WalkError::Damaged(damage)) => break Some(damage),
+            Ok(None) => break,
+            Err(WalkError::Damaged(damage)) => damages.push(walk.pass(base, damage, end)?),
             Err(WalkError::Io(error)) => return Err(error),
         }
-    };
-    Ok((index, damage, walk.read_bytes()))
+    }
+    let missing = walk.missing_before(end);
+    damages.extend(missing.map(|damage| DamagedRange { damage, segment_base: base, next_good: end }));
+    Ok(Indexed { index, damages, read_bytes: walk.read_bytes() })
 }
 
 impl Opening<'_> {
-    /// Opens a segment that ends where the next begins, at `end`.
-    pub(super) fn open_sealed(&mut self, entry: SegmentEntry, end: Offset) -> Result<Arc<Sealed>, LogError> {
-        let SegmentEntry { base, bytes } = entry;
+    fn segment_file(&self, base: Offset) -> Arc<SegmentFile> {
+        SegmentFile::new(Arc::clone(&self.shared.dir), base)
+    }
+
+    /// Opens a segment that the catalogue knows: without reading it, if its length is right.
+    pub(super) fn open_catalogued(
+        &mut self,
+        entry: CatalogueEntry,
+        bytes: Option<u64>,
+    ) -> Result<Arc<Sealed>, LogError> {
+        let CatalogueEntry { base, end, max_timestamp, gaps, .. } = entry;
+        let present = bytes.unwrap_or(0).min(entry.bytes);
+        let (file, checksum, indexes) = (self.segment_file(base), Some(entry.checksum), Mutex::new(None));
+        let lost = bytes.is_none();
+        let sealed = Sealed { file, end, bytes: present, max_timestamp, checksum, gaps, lost, indexes };
+        if lost {
+            self.report_missing(base, end);
+        } else if present < entry.bytes {
+            // Offsets may be missing in it, but not bytes.
+            self.index_anew(&sealed, false)?;
+            let known = self.report.damages.iter().any(|range| range.segment_base == base);
+            if !known {
+                let reason = DamageReason::Shortened { stored_bytes: entry.bytes };
+                let damage = Damage { file: sealed.file.path(), position: present, offset: end, reason };
+                self.report.damages.push(DamagedRange { damage, segment_base: base, next_good: end });
+            }
+        }
+        Ok(Arc::new(sealed))
+    }
+
+    /// Opens what was the last segment when it was synced up to the mark, and now ends before it. What is missing
+    /// was acknowledged: the segment is sealed as it was, so that its offsets are not given away again.
+    pub(super) fn open_short(
+        &mut self,
+        mark: DurableMark,
+        bytes: Option<u64>,
+    ) -> Result<Arc<Sealed>, LogError> {
+        let entry = CatalogueEntry {
+            base: mark.segment_base,
+            end: mark.offset,
+            bytes: mark.position,
+            checksum: mark.checksum,
+            max_timestamp: mark.max_timestamp.map(|(timestamp, _)| timestamp),
+            gaps: false,
+        };
+        self.entered.push(entry);
+        self.open_catalogued(entry, bytes)
+    }
+
+    /// A range of offsets for which there is no file.
+    pub(super) fn open_hole(&mut self, base: Offset, end: Offset) -> Arc<Sealed> {
+        self.report_missing(base, end);
+        let (file, indexes) = (self.segment_file(base), Mutex::new(None));
+        let (max_timestamp, checksum, gaps) = (None, None, false);
+        Arc::new(Sealed { file, end, bytes: 0, max_timestamp, checksum, gaps, lost: true, indexes })
+    }
+
+    fn report_missing(&mut self, base: Offset, end: Offset) {
+        let file = file_path(&self.shared.dir, base, LOG_SUFFIX);
+        let damage = Damage { file, position: 0, offset: base, reason: DamageReason::Missing { next: end } };
+        self.report.damages.push(DamagedRange { damage, segment_base: base, next_good: end });
+    }
+
+    /// Opens a segment that ends where the next begins, at `end`, and of which the catalogue knows nothing.
+    pub(super) fn open_uncatalogued(
+        &mut self,
+        segment: SegmentEntry,
+        end: Offset,
+    ) -> Result<Arc<Sealed>, LogError> {
+        let SegmentEntry { base, bytes } = segment;
         let dir: &Path = &self.shared.dir;
         let mapped = match Indexes::map(self.disk(), dir, base, end, bytes) {
             Ok(indexes) => Some(indexes),
@@ -52,11 +154,10 @@ impl Opening<'_> {
                 None
             }
         };
-        let file = SegmentFile::new(Arc::clone(&self.shared.dir), base);
-        let entry = self.catalogue.get(base).filter(|entry| (entry.end, entry.bytes) == (end, bytes));
-        let (checksum, gaps) = (entry.map(|entry| entry.checksum), entry.is_some_and(|entry| entry.gaps));
-        let indexes = Mutex::new(None);
-        let sealed = Sealed { file, end, bytes, max_timestamp: None, checksum, gaps, indexes };
+        let (file, indexes, max_timestamp) = (self.segment_file(base), Mutex::new(None), None);
+        // Where the catalogue was lost, it cannot say any more that there are gaps.
+        let (checksum, gaps, lost) = (None, self.report.state_rebuilt, false);
+        let sealed = Sealed { file, end, bytes, max_timestamp, checksum, gaps, lost, indexes };
         let trusted = match mapped {
             Some(indexes) if self.report.clean => Some(indexes),
             Some(indexes) if self.ends_as_indexed(&sealed, &indexes)? => Some(indexes),
@@ -64,7 +165,7 @@ impl Opening<'_> {
         };
         let (max, image) = match trusted {
             Some(indexes) => (indexes.max_timestamp(base), None),
-            None => self.index_anew(&sealed)?,
+            None => self.index_anew(&sealed, true)?,
         };
         sealed.file.release();
         let max_timestamp = max.map(|(timestamp, _)| timestamp);
@@ -96,97 +197,16 @@ impl Opening<'_> {
     fn index_anew(
         &mut self,
         sealed: &Sealed,
-    ) -> Result<(Option<(corduroy_types::TimestampMs, Offset)>, Option<Indexes>), LogError> {
+        keep: bool,
+    ) -> Result<(Option<(TimestampMs, Offset)>, Option<Indexes>), LogError> {
         let path = sealed.file.path();
         let file = sealed.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
-        let interval = self.config.index_interval_bytes;
-        let (base, end) = (sealed.base(), Some(sealed.end));
-        let built = index_segment(interval, path.clone(), &file, base, end, sealed.gaps, sealed.bytes);
-        let (index, damage, read_bytes) = built.map_err(LogError::io("read", path))?;
+        let built = index_segment(self.config.index_interval_bytes, path.clone(), &file, sealed.extent());
+        let Indexed { index, damages, read_bytes } = built.map_err(LogError::io("read", path))?;
         self.report.scanned_bytes += read_bytes;
-        let max = index.max_timestamp().filter(|_| damage.is_none());
-        self.report.damages.extend(damage);
-        Ok((max, Some(index.indexes())))
-    }
-
-    /// Opens the last segment for appending; returns it and the log end.
-    pub(super) fn open_active(&mut self, entry: SegmentEntry) -> Result<(Active, Offset), LogError> {
-        // Without the mark the checksum of what is there is not known, so all of it has to be read anyway.
-        let whole = |mark: &&DurableMark| (mark.segment_base, mark.position) == (entry.base, entry.bytes);
-        let mark = self.known.mark.filter(|mark| self.report.clean && whole(&mark));
-        if let Some(mark) = mark
-            && let Some((mut active, end)) = self.resume_active(entry)?
-            && end == mark.offset
-        {
-            active.checksum = mark.checksum;
-            return Ok((active, end));
-        }
-        self.scan_active(entry)
-    }
-
-    /// The last segment as its clean close left it; `None` when anything does not fit.
-    fn resume_active(&mut self, entry: SegmentEntry) -> Result<Option<(Active, Offset)>, LogError> {
-        let SegmentEntry { base, bytes } = entry;
-        let mut active = Active::new(&self.shared.dir, base, &self.config);
-        active.created = true;
-        if bytes == 0 {
-            return Ok(Some((active, base)));
-        }
-        let Ok(indexes) = Indexes::map(self.disk(), &self.shared.dir, base, Offset::MAX, bytes) else {
-            return Ok(None);
-        };
-        let path = active.file.path();
-        let file = active.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
-        let mut first = Vec::new();
-        file.read_at(&mut first, 0, HEADER_BYTES).map_err(LogError::io("read", &*path))?;
-        let Ok(first) = parse_header(&first, bytes) else { return Ok(None) };
-        active.note_first(&first, self.now);
-        active.index = IndexBuilder::resume(base, self.config.index_interval_bytes, &indexes);
-        active.bytes = bytes;
-        let start = indexes.last_scan_start(base);
-        let mut walk = Walk::new(&file, path.clone(), Depth::Headers, start, bytes);
-        loop {
-            match walk.next() {
-                Ok(Some(header)) => active.index.note(&header, walk.batch_at()),
-                Ok(None) => break,
-                Err(WalkError::Damaged(_)) => return Ok(None),
-                Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
-            }
-        }
-        self.report.scanned_bytes += walk.read_bytes();
-        active.file.release();
-        Ok(Some((active, walk.expected())))
-    }
-
-    /// Reads the last segment through, cuts it at the first batch that is not sound, and syncs it: what is in
-    /// the page cache after a kill is listed and read, but not durable.
-    fn scan_active(&mut self, entry: SegmentEntry) -> Result<(Active, Offset), LogError> {
-        let SegmentEntry { base, bytes } = entry;
-        let mut active = Active::new(&self.shared.dir, base, &self.config);
-        active.created = true;
-        let path = active.file.path();
-        let file = active.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
-        let start = ScanStart::of_segment(base);
-        let mut walk = Walk::new(&file, path.clone(), Depth::Checksums, start, bytes);
-        let damage = loop {
-            match walk.next() {
-                Ok(Some(header)) => {
-                    active.note(&header, self.now);
-                    active.checksum = crc32c_append(active.checksum, walk.batch_bytes());
-                }
-                Ok(None) => break None,
-                Err(WalkError::Damaged(damage)) => break Some(damage),
-                Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
-            }
-        };
-        self.report.scanned_bytes += walk.read_bytes();
-        if let Some(damage) = damage {
-            let position = walk.position();
-            file.set_len(position).map_err(LogError::io("cut", &*path))?;
-            self.report.cut = Some(Cut { damage, bytes: bytes - position });
-        }
-        file.sync().map_err(LogError::io("sync", path))?;
-        active.file.release();
-        Ok((active, walk.expected()))
+        let max = index.max_timestamp().filter(|_| damages.is_empty());
+        self.report.damages.extend(damages);
+        sealed.file.release();
+        Ok((max, keep.then(|| index.indexes())))
     }
 }

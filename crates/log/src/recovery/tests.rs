@@ -37,10 +37,9 @@ fn a_rebuilt_index_is_the_one_that_was_lost() {
     for sealed in log.sealed.iter() {
         let (base, file) = (sealed.base(), sealed.file.open(&*disk).unwrap());
         let path = sealed.file.path();
-        let (interval, end) = (config.index_interval_bytes, Some(sealed.end));
-        let built = index_segment(interval, path, &file, base, end, false, sealed.bytes);
-        let (index, damage, _) = built.unwrap();
-        assert_eq!(damage, None);
+        let built = index_segment(config.index_interval_bytes, path, &file, sealed.extent()).unwrap();
+        assert_eq!(built.damages, []);
+        let index = built.index;
         let read =
             |suffix| Bytes::copy_from_slice((*disk.map(&file_path(&dir, base, suffix)).unwrap()).as_ref());
         assert_eq!(index.finish(), (read(INDEX_SUFFIX), read(TIME_INDEX_SUFFIX)), "segment {base}");

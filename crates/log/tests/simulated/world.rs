@@ -29,8 +29,10 @@ pub struct World {
 impl World {
     pub fn new(config: LogConfig) -> Self {
         let disk = new_disk();
-        let log = Some(crate::promise::open(&disk, config, None).0);
-        let promise = Arc::default();
+        let log = crate::promise::open(&disk, config, None).0;
+        // That nothing is there yet is on record before the first append.
+        let promise = Promise { mark: Some(log.durable_mark()), ..Promise::default() };
+        let (log, promise) = (Some(log), Arc::new(Mutex::new(promise)));
         Self { disk, config, promise, log, round: None, epoch: 0, seed: 0, failing: false }
     }
 

@@ -1,0 +1,159 @@
+//! Opening the last segment for appending.
+//!
+//! With a mark, what lies before it was synced and is not looked at; what lies behind it may not have been, and is
+//! checked and cut at the first batch that is not sound. Without a mark nothing says where synced bytes end. Then the whole
+//! segment is read, and damage that sound batches follow is taken for what it most likely is: rot in something
+//! that was synced. It stays, and so do they; only what nothing sound follows is cut.
+
+use std::io;
+use std::sync::Arc;
+
+use corduroy_batch::{BatchHeader, HEADER_BYTES, crc32c_append};
+use corduroy_types::Offset;
+
+use super::{Cut, Opening, SegmentEntry};
+use crate::disk::DiskFile;
+use crate::error::LogError;
+use crate::index::{IndexBuilder, Indexes, ScanStart};
+use crate::lower::Lower;
+use crate::mark::DurableMark;
+use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
+use crate::segment::{Active, RELATIVE_MAX};
+
+impl Opening<'_> {
+    /// Opens the last segment; returns it and the log end.
+    pub(super) fn open_active(&mut self, entry: SegmentEntry) -> Result<(Active, Offset), LogError> {
+        let SegmentEntry { base, bytes } = entry;
+        let behind = |mark: &DurableMark| mark.segment_base == base || mark.offset <= base;
+        self.report.mark = self.known.mark.filter(behind);
+        let mut active = Active::new(&self.shared.dir, base, &self.config);
+        active.created = true;
+        if bytes == 0 {
+            return Ok((active, base));
+        }
+        let path = active.file.path();
+        let file = active.file.open(self.disk()).map_err(LogError::io("open", &*path))?;
+        let mark = self.report.mark.filter(|mark| mark.segment_base == base && mark.position > 0);
+        let start = match mark {
+            Some(mark) => {
+                self.begin_at(&mut active, &mark, bytes, &*file).map_err(LogError::io("read", &*path))?
+            }
+            None => ScanStart::of_segment(base),
+        };
+        let end = self.scan(&mut active, &file, start, bytes)?;
+        active.file.release();
+        Ok((active, end))
+    }
+
+    /// What is before the mark, taken as it was when the mark was made.
+    fn begin_at(
+        &self,
+        active: &mut Active,
+        mark: &DurableMark,
+        bytes: u64,
+        file: &dyn DiskFile,
+    ) -> io::Result<ScanStart> {
+        let base = active.base();
+        let mut first = Vec::new();
+        file.read_at(&mut first, 0, HEADER_BYTES)?;
+        if let Ok(first) = parse_header(&first, bytes) {
+            active.note_first(&first, self.now);
+        }
+        (active.bytes, active.checksum) = (mark.position, mark.checksum);
+        let (interval, max) = (self.config.index_interval_bytes, mark.max_timestamp);
+        let lower = Lower::new(mark.position, mark.offset);
+        // The index files of the last segment are those of its end only after a clean close.
+        let whole = self.report.clean && mark.position == bytes;
+        let mapped = || Indexes::map(self.disk(), &self.shared.dir, base, mark.offset, bytes).ok();
+        let indexes = whole.then(mapped).flatten();
+        match indexes.filter(|indexes| indexes.max_timestamp(base) == mark.max_timestamp) {
+            Some(indexes) => active.index = IndexBuilder::resume(base, interval, &indexes),
+            None => {
+                active.index = IndexBuilder::behind(base, interval, max);
+                active.lower = Some(Arc::clone(&lower));
+            }
+        }
+        Ok(lower.end())
+    }
+
+    /// Reads what is behind `start`, cuts or fences what is not sound, and syncs it: what is in the page cache after
+    /// a kill is listed and read, but not durable. Returns the log end.
+    fn scan(
+        &mut self,
+        active: &mut Active,
+        file: &Arc<dyn DiskFile>,
+        start: ScanStart,
+        bytes: u64,
+    ) -> Result<Offset, LogError> {
+        let path = active.file.path();
+        let mut walk = Walk::new(file, path.clone(), Depth::Checksums, start, bytes);
+        let mut cut = None;
+        loop {
+            match walk.next() {
+                Ok(Some(header)) => self.note(active, &header, walk.batch_bytes()),
+                Ok(None) => break,
+                Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
+                Err(WalkError::Damaged(damage)) => {
+                    let fenced = self.fence(active, file, &mut walk, &damage);
+                    if !fenced.map_err(LogError::io("read", &*path))? {
+                        cut = Some(damage);
+                        break;
+                    }
+                }
+            }
+        }
+        self.report.scanned_bytes += walk.read_bytes();
+        if let Some(damage) = cut {
+            let position = walk.position();
+            file.set_len(position).map_err(LogError::io("cut", &*path))?;
+            self.report.cut = Some(Cut { damage, bytes: bytes - position });
+        }
+        if start.position < bytes {
+            file.sync().map_err(LogError::io("sync", path))?;
+        }
+        Ok(walk.expected())
+    }
+
+    fn note(&self, active: &mut Active, header: &BatchHeader, bytes: &[u8]) {
+        active.note(header, self.now);
+        active.checksum = crc32c_append(active.checksum, bytes);
+    }
+
+    /// Steps over damage, where that may be in what was synced and something sound follows; `false` where it is
+    /// to be cut.
+    fn fence(
+        &mut self,
+        active: &mut Active,
+        file: &Arc<dyn DiskFile>,
+        walk: &mut Walk,
+        damage: &Damage,
+    ) -> io::Result<bool> {
+        if self.report.mark.is_some() && !self.report.clean {
+            return Ok(false);
+        }
+        let base = active.base();
+        let end = base.saturating_add(RELATIVE_MAX + 1);
+        let from = walk.position();
+        let Some(range) = walk.pass_if_followed(base, damage, end)? else { return Ok(false) };
+        active.checksum = checksum(&**file, active.checksum, from, walk.position())?;
+        active.bytes = walk.position();
+        self.report.damages.push(range);
+        Ok(true)
+    }
+}
+
+/// Adds the bytes of a part of a file to a running checksum.
+pub(crate) fn checksum(file: &dyn DiskFile, mut so_far: u32, mut from: u64, to: u64) -> io::Result<u32> {
+    let mut chunk = Vec::new();
+    while from < to {
+        chunk.clear();
+        let wanted = usize::try_from(to - from).map_or(1 << 20, |left| left.min(1 << 20));
+        let read = file.read_at(&mut chunk, from, wanted)?;
+        if read == 0 {
+            break;
+        }
+        so_far = crc32c_append(so_far, &chunk);
+        from += read as u64;
+    }
+    Ok(so_far)
+}
