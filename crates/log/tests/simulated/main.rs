@@ -5,6 +5,7 @@
 //! | `ops` | what may happen to a log, drawn from a seed |
 //! | `world` | a log, its disk, and the performance of it all |
 //! | `promise` | what holds whatever happens next, and how a disk is checked against it |
+//! | `probing` | the power going between disk calls |
 //! | `crashes` | any operations in any order, the power going between any two disk calls |
 //! | `faults` | failing calls: inside what the log promises to bear |
 //! | `seeds` | which seeds run, and how to run one again |
@@ -25,6 +26,7 @@ mod common;
 mod crashes;
 mod faults;
 mod ops;
+mod probing;
 mod promise;
 mod seeds;
 mod world;

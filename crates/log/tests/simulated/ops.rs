@@ -68,8 +68,14 @@ pub struct Failing {
 
 fn failing() -> impl Strategy<Value = Failing> {
     let call = prop::sample::select(SimCall::ALL.to_vec());
-    let failure = prop::sample::select(vec![SimFailure::Io, SimFailure::Io, SimFailure::Full]);
-    (call, 0..6_u64, failure).prop_map(|(call, nth, failure)| Failing { call, nth, failure })
+    let failure = vec![SimFailure::Io, SimFailure::Io, SimFailure::Full, SimFailure::TooManyFiles];
+    (call, 0..6_u64, prop::sample::select(failure)).prop_map(|(call, nth, failure)| {
+        // Only calls that open something can be short of handles.
+        let opens =
+            matches!(call, SimCall::Create | SimCall::Open | SimCall::SyncDir | SimCall::List | SimCall::Map);
+        let failure = if opens || failure != SimFailure::TooManyFiles { failure } else { SimFailure::Io };
+        Failing { call, nth, failure }
+    })
 }
 
 fn op(with_faults: bool) -> BoxedStrategy<Op> {

@@ -64,6 +64,7 @@ impl Promise {
     pub fn check_power_loss(mut self, disk: &SimDisk, config: LogConfig, seed: u64) {
         // Without a mark a torn write that sound ones follow is taken for damage.
         let mark = self.mark;
+        disk.set_capacity(None);
         let loss = disk.lose_power(Kept::Subset { seed });
         eprintln!("{loss}"); // shown when the check fails
         let crashing = disk.fork();
@@ -91,6 +92,7 @@ impl Promise {
     /// The process goes on this disk, and the page cache stays. What is opened then counts as durable, and must be.
     pub fn check_kill(mut self, disk: &SimDisk, config: LogConfig, seed: u64) {
         let mark = self.mark.filter(|_| !mixed(seed, 1).is_multiple_of(3));
+        disk.set_capacity(None);
         let (log, report) = open(disk, config, mark);
         self.settle(&log, &report);
         let found = ends(&log);

@@ -1,5 +1,6 @@
 //! A log, its disk, and the performance of operations on it.
 
+use std::io;
 use std::sync::Arc;
 
 use corduroy_log::disk::{Kept, SimDisk};
@@ -62,7 +63,7 @@ impl World {
             Op::Commit => {
                 self.finish_round();
                 while let Some(round) = self.log().take_round() {
-                    self.perform(&round, 0);
+                    self.perform(round, 0);
                 }
             }
             Op::BeginRound { steps } => self.begin_round(*steps),
@@ -122,7 +123,7 @@ impl World {
         let Some(round) = self.log().take_round() else { return };
         for (done, step) in round.steps().iter().take(steps).enumerate() {
             if let Err(error) = step.perform(self.disk()) {
-                return self.report(round.failed(done, error));
+                return self.fail_round(round, done, error);
             }
         }
         let steps = steps.min(round.steps().len());
@@ -131,17 +132,27 @@ impl World {
 
     fn finish_round(&mut self) {
         if let Some((round, done)) = self.round.take() {
-            self.perform(&round, done);
+            self.perform(round, done);
         }
     }
 
-    fn perform(&mut self, round: &Round, done: usize) {
+    fn perform(&mut self, round: Round, done: usize) {
         for (index, step) in round.steps().iter().enumerate().skip(done) {
             if let Err(error) = step.perform(self.disk()) {
-                return self.report(round.failed(index, error));
+                return self.fail_round(round, index, error);
             }
         }
         self.report(round.succeeded());
+    }
+
+    fn fail_round(&mut self, round: Round, index: usize, error: io::Error) {
+        let result = round.failed(index, error);
+        if result.is_postponed() {
+            // Without a file handle the step did nothing, and is done later.
+            self.round = Some((round, index));
+        } else {
+            self.report(result);
+        }
     }
 
     fn report(&mut self, result: RoundResult) {
@@ -151,6 +162,7 @@ impl World {
                 promise.durable_end = promise.durable_end.max(cursors.durable_end().get());
             }
             Err(LogError::StorageFailed(failure)) => {
+                assert!(self.failing || self.is_full(), "stopped on a disk that works: {failure}");
                 let promise = self.promise.lock();
                 assert_eq!(failure.lost, at(promise.durable_end)..at(promise.model.log_end));
                 drop(promise);
@@ -189,6 +201,14 @@ impl World {
         promise.settle(&log, &report);
         drop(promise);
         self.replace(log);
+        self.check_now();
+    }
+
+    /// Whatever has failed before, what is there now survives the power.
+    fn check_now(&mut self) {
+        self.seed += 1;
+        let promise = self.promise.lock().clone();
+        promise.check_power_loss(&self.disk.fork(), self.config, self.seed);
     }
 
     /// Opens again after a crash or kill; the first attempts may meet a failing disk.
@@ -214,6 +234,7 @@ impl World {
         self.heal();
         self.promise.lock().settle(&log, &report);
         self.replace(log);
+        self.check_now();
     }
 
     fn replace(&mut self, log: Log) {
@@ -224,8 +245,8 @@ impl World {
     }
 
     fn restart_cleanly(&mut self) {
-        self.finish_round();
         self.heal();
+        self.finish_round();
         let log = self.log.take().unwrap();
         log.close().unwrap();
         let mut promise = self.promise.lock();
@@ -320,7 +341,7 @@ impl World {
             promise.log_start_max = promise.log_start_max.max(removal.log_start().get());
         }
         if removal.persist(self.disk()).is_err() {
-            assert!(self.failing || self.disk.space(&dir()).is_err() || self.is_full());
+            assert!(self.failing || self.is_full());
             return;
         }
         if stop == 0 {
