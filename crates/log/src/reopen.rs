@@ -21,7 +21,7 @@ pub struct Reopen {
     shared: Arc<Shared>,
     config: LogConfig,
     durable: Point,
-    /// In durability `background`, where only a write failed: what a successful sync would still save.
+    /// In durability `background`, where only a write failed: up to where recovery may still find sound batches.
     written: Option<Point>,
 }
 
@@ -30,7 +30,7 @@ impl Log {
     ///
     /// Everything above `durable_end` is given up, in memory, page cache and file alike, because after a failed
     /// sync the kernel takes its pages for clean. One exception: in durability `background`, when only a write
-    /// failed, a sync that succeeds afterwards proves what was written before it.
+    /// failed, what was written before it is recovered as after a kill.
     pub fn plan_reopen(&self) -> Option<Reopen> {
         let failure = self.failure.as_ref()?;
         let unsynced = self.durable.offset < self.written.offset;
@@ -50,18 +50,9 @@ impl Reopen {
     /// # Errors
     /// The disk's; the log stays stopped, and this can be tried again.
     pub fn perform(&self, disk: &Arc<dyn Disk>, now: TimestampMs) -> Result<(Log, RecoveryReport), LogError> {
-        let keep = match self.written {
-            Some(written) if self.sync(&**disk, written).is_ok() => written,
-            _ => self.durable,
-        };
-        self.cut(&**disk, keep)?;
-        let known = Known { clean: false, mark: Some(keep.into()) };
+        self.cut(&**disk, self.written.unwrap_or(self.durable))?;
+        let known = Known { clean: false, mark: Some(self.durable.into()) };
         Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, known, now)
-    }
-
-    fn sync(&self, disk: &dyn Disk, written: Point) -> std::io::Result<()> {
-        let path = file_path(&self.shared.dir, written.segment_base, LOG_SUFFIX);
-        disk.open(&path, OpenMode::ReadWrite)?.sync()
     }
 
     /// Removes what was written beyond `keep`: whole segments, newest first, then the rest of the one it is in.

@@ -76,8 +76,8 @@ impl Opening<'_> {
         Ok(lower.end())
     }
 
-    /// Reads what is behind `start`, cuts or fences what is not sound, and syncs it: what is in the page cache after
-    /// a kill is listed and read, but not durable. Returns the log end.
+    /// Reads what is behind `start`, cuts or fences what is not sound, and makes it durable: what is in the page cache
+    /// after a kill is listed and read, but need not be on disk. Returns the log end.
     fn scan(
         &mut self,
         active: &mut Active,
@@ -109,9 +109,26 @@ impl Opening<'_> {
             self.report.cut = Some(Cut { damage, bytes: bytes - position });
         }
         if start.position < bytes {
-            file.sync().map_err(LogError::io("sync", path))?;
+            let durable = self.write_again(&**file, start.position, walk.position());
+            durable.and_then(|()| file.sync()).map_err(LogError::io("sync", path))?;
         }
         Ok(walk.expected())
+    }
+
+    /// Writes bytes again that recovery has read. Whoever wrote them may have met a sync that failed, and been killed
+    /// before the file was cut; the kernel then takes their pages for clean, and another sync would say nothing.
+    fn write_again(&self, file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
+        while from < to && !self.report.clean {
+            let wanted = usize::try_from(to - from).map_or(1 << 20, |left| left.min(1 << 20));
+            let mut chunk = Vec::with_capacity(wanted);
+            let read = file.read_at(&mut chunk, from, wanted)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_at(&[chunk.into()], from)?;
+            from += read as u64;
+        }
+        Ok(())
     }
 
     fn note(&self, active: &mut Active, header: &BatchHeader, bytes: &[u8]) {
