@@ -59,11 +59,28 @@ impl Engine {
         strict: bool,
         hint: Option<ReadHint>,
     ) -> Result<Fetched, Refusal> {
-        let at = hint.filter(|hint| hint.offset == from).unwrap_or_else(|| from.into());
+        let mut at = hint.filter(|hint| hint.offset == from).unwrap_or_else(|| from.into());
+        loop {
+            let fetched = self.read_at(replica, at, max_bytes, strict).await?;
+            // Nothing is stored between the two any more: what was asked for comes later.
+            if !fetched.bytes.is_empty() || fetched.next_offset <= at.offset {
+                return Ok(fetched);
+            }
+            at = fetched.next_offset.into();
+        }
+    }
+
+    async fn read_at(
+        &self,
+        replica: &Arc<Replica>,
+        at: ReadCursor,
+        max_bytes: u32,
+        strict: bool,
+    ) -> Result<Fetched, Refusal> {
         let (plan, cursors) = replica.plan_read(at, max_bytes.max(1))?;
         let mut fetched = Fetched {
             bytes: Bytes::new(),
-            next_offset: from,
+            next_offset: at.offset,
             hint: None,
             log_start: cursors.log_start,
             high_watermark: cursors.high_watermark,

@@ -178,7 +178,9 @@ impl Session {
         let answer = match read.await {
             Ok(fetched) if fetched.bytes.is_empty() => {
                 source.hint = fetched.hint;
-                return Ok(false);
+                source.next = fetched.next_offset;
+                // Where nothing is stored up to there, that may be the end that was asked for.
+                return Ok(source.next > from);
             }
             Ok(mut fetched) => {
                 source.hint = fetched.hint.take();
