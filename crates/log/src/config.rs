@@ -1,6 +1,6 @@
 //! What a log is told about itself.
 
-use corduroy_types::{Durability, MIB};
+use corduroy_types::{Durability, MIB, Ratio};
 
 /// How one partition's log behaves. Topic configs of the same name are the source of most of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `retention.ms`: segments may go whose newest record is older than this. `None` keeps them.
     pub retention_ms: Option<u64>,
+    /// How the log is compacted; `None` keeps every record until retention takes it.
+    pub compaction: Option<CompactionConfig>,
     /// Bytes of the newest batches that reads are served from memory. Batches that are not on disk yet are
     /// always kept, beyond this if need be.
     pub tail_bytes: u64,
@@ -36,9 +38,47 @@ impl Default for LogConfig {
             index_bytes_max: 10 << 20,
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3_600_000),
+            compaction: None,
             tail_bytes: 4 * MIB,
             round_bytes: 16 * MIB,
         }
+    }
+}
+
+/// How a log is compacted: the last record of each key stays. Kafka's topic configs of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// `min.compaction.lag.ms`: a segment with a younger record is left alone.
+    pub min_lag_ms: u64,
+    /// `max.compaction.lag.ms`: no record stays out of compaction for longer; also a bound on `segment_ms`. `None`
+    /// sets no bound.
+    pub max_lag_ms: Option<u64>,
+    /// `min.cleanable.dirty.ratio`: compaction is due when this much of the log is not compacted.
+    pub min_dirty_ratio: Ratio,
+    /// `delete.retention.ms`: how long a tombstone can still be read once compaction has met it.
+    pub delete_retention_ms: u64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        let day_ms = 24 * 3_600_000;
+        Self { min_lag_ms: 0, max_lag_ms: None, min_dirty_ratio: Ratio::HALF, delete_retention_ms: day_ms }
+    }
+}
+
+impl CompactionConfig {
+    /// What of the maximum lag a segment may span. With as much again until its newest record counts as overdue, no
+    /// record waits longer than the whole.
+    pub(crate) fn half_lag_ms(&self) -> Option<u64> {
+        self.max_lag_ms.map(|max_lag_ms| max_lag_ms / 2)
+    }
+}
+
+impl LogConfig {
+    /// When a segment is rolled for its age.
+    pub(crate) fn roll_ms(&self) -> u64 {
+        let lag_ms = self.compaction.as_ref().and_then(CompactionConfig::half_lag_ms);
+        self.segment_ms.min(lag_ms.unwrap_or(u64::MAX))
     }
 }
 

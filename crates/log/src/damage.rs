@@ -48,6 +48,11 @@ impl Damages {
         true
     }
 
+    /// Forgets those of segments between two offsets.
+    pub(crate) fn forget(&self, base: Offset, end: Offset) {
+        self.0.lock().retain(|(segment_base, _), _| *segment_base < base || *segment_base >= end);
+    }
+
     /// Those that reach beyond `log_start`, in order.
     pub(crate) fn above(&self, log_start: Offset) -> Vec<DamagedRange> {
         let mut known = self.0.lock();

@@ -25,6 +25,7 @@
 mod append;
 mod catalogue;
 mod close;
+mod compaction;
 mod config;
 mod cursors;
 mod damage;
@@ -46,11 +47,16 @@ mod scrub;
 mod segment;
 mod shared;
 mod state_file;
+mod swap;
 mod tail;
 mod time_lookup;
 
 pub use append::Appended;
-pub use config::{BATCH_BYTES_MAX, LogConfig};
+pub use compaction::{
+    Compacted, Compaction, CompactionError, CompactionNeed, CompactionProgress, CompactionStep,
+    CompactionTotals,
+};
+pub use config::{BATCH_BYTES_MAX, CompactionConfig, LogConfig};
 pub use cursors::{CursorOrder, Cursors};
 pub use damage::DamagedRange;
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
@@ -65,4 +71,5 @@ pub use retention::{ObsoleteFiles, Removal};
 pub use round::{Round, RoundResult, Step};
 pub use scan::{Damage, DamageReason};
 pub use scrub::{Scrub, ScrubStep};
+pub use swap::Swap;
 pub use time_lookup::{FoundRecord, TimeLookupPlan};

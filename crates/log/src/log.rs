@@ -40,6 +40,8 @@ pub struct Log {
     /// Whether the partition's directory and state file are known to be durable.
     pub(crate) dir_durable: bool,
     pub(crate) failure: Option<StorageFailure>,
+    /// Compaction has been through everything below.
+    pub(crate) compacted_end: Offset,
 }
 
 /// Figures of one log.
@@ -83,6 +85,7 @@ impl Log {
             round_file: None,
             dir_durable,
             failure: None,
+            compacted_end: Offset::ZERO,
         }
     }
 
@@ -158,7 +161,7 @@ impl Log {
         }
         for sealed in self.sealed.iter() {
             sealed.file.release();
-            if sealed.end <= self.settled_end {
+            if sealed.end <= self.settled_end && !sealed.file.is_swapping() {
                 // Whoever holds it is opening or building them now, which is I/O and no idleness.
                 if let Some(mut indexes) = sealed.indexes.try_lock() {
                     *indexes = None;

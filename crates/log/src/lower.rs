@@ -46,7 +46,7 @@ impl Lower {
         }
         let extent = Extent { base: segment.base, end: self.offset, bytes: self.position, gaps: false };
         let built = index_segment(shared.index_interval_bytes, segment.path(), file, extent)?;
-        shared.note_damages(built.damages);
+        shared.note_damages_of(segment, built.damages);
         Ok(slot.insert(built.index.indexes()).clone())
     }
 

@@ -59,6 +59,30 @@ impl From<io::Error> for Stop {
 
 impl DiskRead {
     pub(crate) fn perform(&self, shared: &Shared) -> Result<ReadBatches, ReadError> {
+        let read = match self.file.replacement() {
+            None => self.perform_here(shared),
+            Some(new) => return self.of(new).perform(shared),
+        };
+        // A file that was replaced while it was read may have been either of the two.
+        match self.file.replacement() {
+            None => read,
+            Some(new) => self.of(new).perform(shared),
+        }
+    }
+
+    /// The same read from the segment that has taken this one's place.
+    fn of(&self, new: &Arc<Sealed>) -> Self {
+        Self {
+            file: Arc::clone(&new.file),
+            place: Place::Sealed(Arc::clone(new)),
+            hint: None,
+            limit: new.bytes,
+            end: new.end,
+            ..*self
+        }
+    }
+
+    fn perform_here(&self, shared: &Shared) -> Result<ReadBatches, ReadError> {
         let stop = match self.try_all(shared) {
             Ok(read) => return Ok(read),
             Err(stop) => stop,
@@ -79,7 +103,7 @@ impl DiskRead {
                 let (position, offset) = (damage.position, damage.offset);
                 let sought = Sought { position, offset, limit: self.limit, end: self.end };
                 match self.file.open(&*shared.disk) {
-                    Ok(file) => Err(shared.corrupt(&*file, self.file.base, damage, sought)),
+                    Ok(file) => Err(shared.corrupt(&self.file, &*file, damage, sought)),
                     Err(source) => Err(ReadError::Io { file: self.file.path(), source }),
                 }
             }
@@ -145,13 +169,15 @@ pub(crate) fn sealed_indexes(
     if let Some(indexes) = &*slot {
         return Ok(indexes.clone());
     }
-    let mapped = Indexes::map(&*shared.disk, &shared.dir, sealed.base(), sealed.end, sealed.bytes);
+    let map = || Indexes::map(&*shared.disk, &shared.dir, sealed.base(), sealed.end, sealed.bytes).ok();
+    // While it is swapped in, the files with its name may be the old segment's.
+    let mapped = if sealed.file.is_swapping() { None } else { map() };
     let indexes = match mapped {
-        Ok(indexes) => indexes,
-        Err(_) => {
+        Some(indexes) => indexes,
+        None => {
             let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
             let built = index_segment(interval, path, file, sealed.extent())?;
-            shared.note_damages(built.damages);
+            shared.note_damages_of(&sealed.file, built.damages);
             built.index.indexes()
         }
     };

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use corduroy_batch::BatchHeader;
 use corduroy_types::{Offset, TimestampMs};
@@ -18,6 +18,7 @@ use crate::lower::Lower;
 use crate::mark::Point;
 use crate::recovery::Extent;
 use crate::scan::{Damage, DamageReason};
+use crate::swap::Name;
 
 /// Suffix of a file of batches.
 pub(crate) const LOG_SUFFIX: &str = "log";
@@ -58,11 +59,25 @@ pub(crate) struct SegmentFile {
     pub(crate) id: FileId,
     dir: Arc<Path>,
     slot: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// Whether it may still have the name under which it is swapped in.
+    swapping: AtomicBool,
+    /// What has taken its place.
+    replacement: OnceLock<Arc<Sealed>>,
 }
 
 impl SegmentFile {
     pub(crate) fn new(dir: Arc<Path>, base: Offset) -> Arc<Self> {
-        Arc::new(Self { base, id: FileId::next(), dir, slot: Mutex::new(None) })
+        Arc::new(Self::named(dir, base, false))
+    }
+
+    /// One that is about to take the place of others: see `swap`.
+    pub(crate) fn swapped_in(dir: Arc<Path>, base: Offset) -> Arc<Self> {
+        Arc::new(Self::named(dir, base, true))
+    }
+
+    fn named(dir: Arc<Path>, base: Offset, swapping: bool) -> Self {
+        let (slot, swapping) = (Mutex::new(None), AtomicBool::new(swapping));
+        Self { base, id: FileId::next(), dir, slot, swapping, replacement: OnceLock::new() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -75,9 +90,39 @@ impl SegmentFile {
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
-        let file = disk.open(&self.path(), OpenMode::ReadWrite)?;
+        let swapping = self.is_swapping().then(|| Name::Swap.path(&self.dir, self.base));
+        let file = match swapping.map(|path| disk.open(&path, OpenMode::Read)) {
+            // It has got its name, if it ever had another.
+            None => disk.open(&self.path(), OpenMode::ReadWrite)?,
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                disk.open(&self.path(), OpenMode::ReadWrite)?
+            }
+            Some(opened) => opened?,
+        };
         *slot = Some(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Whether its name is not settled, so that files with that name may be another segment's.
+    pub(crate) fn is_swapping(&self) -> bool {
+        self.swapping.load(Ordering::Acquire)
+    }
+
+    /// It has its name from now on.
+    pub(crate) fn take_name(&self) {
+        let mut slot = self.slot.lock();
+        self.swapping.store(false, Ordering::Release);
+        *slot = None;
+    }
+
+    /// The segment that has taken this one's place, once one has. Known before the file with this name is another:
+    /// whoever read from it and then finds nothing here has read the file that was meant.
+    pub(crate) fn replacement(&self) -> Option<&Arc<Sealed>> {
+        self.replacement.get()
+    }
+
+    pub(crate) fn replace(&self, new: &Arc<Sealed>) {
+        let _only_once = self.replacement.set(Arc::clone(new));
     }
 
     /// Makes the file, which must not exist.
@@ -223,9 +268,19 @@ impl Active {
             TimestampMs(-1) => (now, first.appended_at),
             timestamp => (incoming.max_timestamp, timestamp),
         };
-        let too_old =
-            newest.0.saturating_sub(oldest.0) > i64::try_from(config.segment_ms).unwrap_or(i64::MAX);
+        let too_old = newest.0.saturating_sub(oldest.0) > i64::try_from(config.roll_ms()).unwrap_or(i64::MAX);
         full || out_of_range || index_full || too_old
+    }
+
+    /// How long ago its first batch was appended, or its first record made if that is longer; `None` while it has
+    /// none.
+    pub(crate) fn age_ms(&self, now: TimestampMs) -> Option<u64> {
+        let first = self.first?;
+        let since = match first.timestamp {
+            TimestampMs(-1) => first.appended_at,
+            timestamp => timestamp,
+        };
+        Some(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
     }
 
     /// The segment as it is now, never to be appended to again.

@@ -10,6 +10,7 @@ use crate::damage::{DamagedRange, Damages, Sought};
 use crate::disk::{Disk, DiskFile};
 use crate::error::ReadError;
 use crate::scan::Damage;
+use crate::segment::SegmentFile;
 use crate::state_file::StateWriter;
 
 /// The parts of a log that need no lock.
@@ -51,11 +52,24 @@ impl Shared {
         found.into_iter().filter(|range| self.damages.add(range.clone())).collect()
     }
 
+    /// As [`Shared::note_damages`], of a segment that was read: unless it was replaced, and so perhaps another one
+    /// was read.
+    pub(crate) fn note_damages_of(&self, segment: &SegmentFile, found: Vec<DamagedRange>) {
+        if segment.replacement().is_none() {
+            self.note_damages(found);
+        }
+    }
+
+    /// What was damaged between two offsets was replaced.
+    pub(crate) fn forget_damages(&self, base: Offset, end: Offset) {
+        self.damages.forget(base, end);
+    }
+
     /// The answer to a read that met damage, of which the log knows from now on.
     pub(crate) fn corrupt(
         &self,
+        segment: &SegmentFile,
         file: &dyn DiskFile,
-        segment_base: Offset,
         damage: Damage,
         sought: Sought,
     ) -> ReadError {
@@ -63,7 +77,8 @@ impl Shared {
             Ok(found) => found.map_or(sought.end, |start| start.expect.offset()),
             Err(source) => return ReadError::Io { file: damage.file, source },
         };
-        self.note_damages(vec![DamagedRange { damage: damage.clone(), segment_base, next_good }]);
+        let range = DamagedRange { damage: damage.clone(), segment_base: segment.base, next_good };
+        self.note_damages_of(segment, vec![range]);
         ReadError::Corrupt { damage: Box::new(damage), next_good: Some(next_good) }
     }
 

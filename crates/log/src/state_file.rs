@@ -1,6 +1,7 @@
 //! `partition.state`: the little that a log must remember beside its batches.
 //!
-//! Layout, big-endian: magic `CDPS` · version u16 (2) · log start u64 · catalogue (count u32, and 37 bytes for
+//! Layout, big-endian: magic `CDPS` · version u16 (2) · log start u64 · compacted
+//! end u64 · catalogue (count u32, and 37 bytes for
 //! each sealed segment, see `catalogue`) · CRC-32 u32 (ISO-HDLC, over all before it). Version 1 had no
 //! catalogue and is still read. The file is always replaced as a whole: written beside, synced, renamed, and the
 //! directory synced. Its presence also says that the directory itself is durable, because it is first written
@@ -31,6 +32,8 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) log_start: Offset,
+    /// Compaction has been through everything below.
+    pub(crate) compacted_end: Offset,
     pub(crate) catalogue: Catalogue,
 }
 
@@ -49,6 +52,7 @@ impl State {
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&self.log_start.get().to_be_bytes());
+        bytes.extend_from_slice(&self.compacted_end.get().to_be_bytes());
         self.catalogue.encode(&mut bytes);
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
         bytes.into()
@@ -67,14 +71,21 @@ impl State {
             return Err(version);
         }
         let Some((log_start, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
-        let catalogue = match version {
-            1 => rest.is_empty().then(Catalogue::default),
-            VERSION => Catalogue::decode(rest),
+        let rest = match version {
+            1 => rest.is_empty().then(|| (Offset::ZERO, Catalogue::default())),
+            VERSION => decode_rest(rest),
             _ => None,
         };
         let log_start = Offset::new(u64::from_be_bytes(*log_start));
-        Ok(log_start.zip(catalogue).map(|(log_start, catalogue)| Self { log_start, catalogue }))
+        let state = |(log_start, (compacted_end, catalogue))| Self { log_start, compacted_end, catalogue };
+        Ok(log_start.zip(rest).map(state))
     }
+}
+
+/// What version 2 has behind the log start.
+fn decode_rest(rest: &[u8]) -> Option<(Offset, Catalogue)> {
+    let (compacted_end, rest) = rest.split_first_chunk::<8>()?;
+    Offset::new(u64::from_be_bytes(*compacted_end)).zip(Catalogue::decode(rest))
 }
 
 /// Reads the state of the partition in `dir`.
@@ -132,7 +143,16 @@ impl StateWriter {
         if written.state.is_none() && !written.doubtful {
             return Ok(()); // the file must not come before the directory is durable
         }
-        self.change_locked(&mut written, disk, |state| state.catalogue.cut(end))
+        self.change_locked(&mut written, disk, |state| {
+            state.catalogue.cut(end);
+            // What is appended there next is not compacted.
+            state.compacted_end = state.compacted_end.min(end);
+        })
+    }
+
+    /// Makes it durable that compaction has been through everything below `end`.
+    pub(crate) fn raise_compacted_end(&self, disk: &dyn Disk, end: Offset) -> io::Result<()> {
+        self.change(disk, |state| state.compacted_end = state.compacted_end.max(end))
     }
 
     /// Any other change. The file is written only if it differs, and `change` must not lower the log start.
@@ -180,7 +200,8 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        let mut state = State { log_start: Offset::new(1_234_567).unwrap(), ..State::default() };
+        let (log_start, compacted_end) = (Offset::new(1_234_567).unwrap(), Offset::new(1_234_600).unwrap());
+        let mut state = State { log_start, compacted_end, catalogue: Catalogue::default() };
         for base in [1_234_000, 1_234_800] {
             state.catalogue.put(CatalogueEntry {
                 base: Offset::new(base).unwrap(),

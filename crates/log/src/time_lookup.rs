@@ -114,21 +114,8 @@ impl TimeLookupPlan {
                 return Ok(search.best);
             }
         }
-        if self.active_limit > 0 && search.may_hold(self.active_max) {
-            let path = self.active.path();
-            let file = self.active.open(&*self.shared.disk).map_err(at(&path))?;
-            let start = match &self.active_lower {
-                Some((lower, near)) => {
-                    let indexes = lower.indexes(&self.shared, &self.active, &file).map_err(at(&path))?;
-                    let base = self.active.base;
-                    indexes.scan_start(base, indexes.offset_before(base, *near))
-                }
-                None => self.active_start,
-            };
-            let walk = Walk::new(&file, path.clone(), Depth::Headers, start, self.active_limit);
-            if search.walk(&file, &path, walk, (self.active.base, self.written.offset))? {
-                return Ok(search.best);
-            }
+        if self.active_limit > 0 && search.may_hold(self.active_max) && search.active()? {
+            return Ok(search.best);
         }
         for entry in &self.unwritten {
             let place = Damage {
@@ -172,22 +159,51 @@ impl Search<'_> {
 
     /// Each of these returns whether the search is over.
     fn sealed(&mut self, sealed: &Sealed) -> Result<bool, ReadError> {
-        let path = sealed.file.path();
-        let result = self.sealed_at(sealed, &path);
-        match result {
-            // Deleted since the plan was made: its records do not count any more.
-            Err(_) if sealed.end <= self.plan.shared.log_start() => Ok(false),
-            other => other,
-        }
-    }
-
-    fn sealed_at(&mut self, sealed: &Sealed, path: &Path) -> Result<bool, ReadError> {
-        let shared = &self.plan.shared;
         let limit = match sealed.base().cmp(&self.plan.written.segment_base) {
             std::cmp::Ordering::Less => sealed.bytes,
             std::cmp::Ordering::Equal => self.plan.written.position,
             std::cmp::Ordering::Greater => 0,
         };
+        self.sealed_to(sealed, limit)
+    }
+
+    fn sealed_to(&mut self, sealed: &Sealed, limit: u64) -> Result<bool, ReadError> {
+        let path = sealed.file.path();
+        let result = self.sealed_at(sealed, &path, limit);
+        match (sealed.file.replacement(), result) {
+            // It was replaced, so that what was looked at may have been either of the two.
+            (Some(new), _) => self.sealed_to(new, new.bytes),
+            // Deleted since the plan was made: its records do not count any more.
+            (None, Err(_)) if sealed.end <= self.plan.shared.log_start() => Ok(false),
+            (None, result) => result,
+        }
+    }
+
+    /// What was the active segment when the plan was made.
+    fn active(&mut self) -> Result<bool, ReadError> {
+        let plan = self.plan;
+        let (file, path) = (&plan.active, plan.active.path());
+        let mut walk = || {
+            let open = file.open(&*plan.shared.disk).map_err(at(&path))?;
+            let start = match &plan.active_lower {
+                Some((lower, near)) => {
+                    let indexes = lower.indexes(&plan.shared, file, &open).map_err(at(&path))?;
+                    indexes.scan_start(file.base, indexes.offset_before(file.base, *near))
+                }
+                None => plan.active_start,
+            };
+            let walk = Walk::new(&open, path.clone(), Depth::Headers, start, plan.active_limit);
+            self.walk((file, &open), &path, walk, plan.written.offset)
+        };
+        let result = walk();
+        match file.replacement() {
+            Some(new) => self.sealed_to(new, new.bytes),
+            None => result,
+        }
+    }
+
+    fn sealed_at(&mut self, sealed: &Sealed, path: &Path, limit: u64) -> Result<bool, ReadError> {
+        let shared = &self.plan.shared;
         if limit == 0 && !sealed.lost {
             return Ok(false); // no round has made its file yet
         }
@@ -208,22 +224,22 @@ impl Search<'_> {
         };
         let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
         let walk = Walk::new(&file, path.to_path_buf(), Depth::Headers, start, limit);
-        self.walk(&file, path, walk.allowing_gaps(sealed.gaps), (base, sealed.end))
+        self.walk((&sealed.file, &file), path, walk.allowing_gaps(sealed.gaps), sealed.end)
     }
 
-    /// Goes through headers, and into those batches that may hold a better record. `range` is the segment's base, and
-    /// the offset at which the walk ends.
+    /// Goes through headers, and into those batches that may hold a better record. `end` is the offset at which the
+    /// walk ends.
     fn walk(
         &mut self,
-        file: &Arc<dyn DiskFile>,
+        (segment, file): (&SegmentFile, &Arc<dyn DiskFile>),
         path: &Path,
         mut walk: Walk,
-        range: (Offset, Offset),
+        end: Offset,
     ) -> Result<bool, ReadError> {
         let (limit, start) = (walk.limit(), walk.place());
         let corrupt = |damage: Damage| {
-            let sought = Sought { position: damage.position, offset: damage.offset, limit, end: range.1 };
-            self.plan.shared.corrupt(&**file, range.0, damage, sought)
+            let sought = Sought { position: damage.position, offset: damage.offset, limit, end };
+            self.plan.shared.corrupt(segment, &**file, damage, sought)
         };
         loop {
             let header = match walk.next() {

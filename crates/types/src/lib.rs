@@ -7,6 +7,7 @@ mod cursor;
 mod error_code;
 mod error_text;
 mod ids;
+mod ratio;
 mod topic;
 mod topic_config;
 mod units;
@@ -16,6 +17,7 @@ pub use cursor::{LeaderEpoch, Offset, OutOfRange, TimestampMs};
 pub use error_code::{ErrorCode, ExitClass};
 pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_page, explain};
 pub use ids::{BrokerId, PartitionIndex, TopicId};
+pub use ratio::{NotARatio, Ratio};
 pub use topic::{InvalidTopicName, TopicName};
 pub use topic_config::{
     CONFIG_KEYS, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig, TopicConfigError,

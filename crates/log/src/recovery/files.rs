@@ -5,11 +5,13 @@ use std::path::Path;
 
 use corduroy_types::Offset;
 
+use crate::catalogue::CatalogueEntry;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::retention::remove_if_present;
 use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name};
 use crate::state_file::{STATE_FILE, STATE_FILE_TEMPORARY};
+use crate::swap::{Leftovers, Name};
 
 /// A segment's file of batches, as listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) struct Files {
     /// Index files by base offset and suffix.
     pub(crate) indexes: Vec<(Offset, &'static str)>,
     pub(crate) unknown: Vec<String>,
+    /// Files of swaps that a crash has interrupted.
+    pub(crate) leftovers: Leftovers,
 }
 
 /// Lists a partition's directory; one that does not exist is empty.
@@ -40,6 +44,9 @@ pub(crate) fn look_through(disk: &dyn Disk, dir: &Path) -> Result<Files, LogErro
             Some((base, LOG_SUFFIX)) => files.segments.push(SegmentEntry { base, bytes: entry.bytes }),
             Some((base, INDEX_SUFFIX)) => files.indexes.push((base, INDEX_SUFFIX)),
             Some((base, _)) => files.indexes.push((base, TIME_INDEX_SUFFIX)),
+            None if Name::parse(&entry.name).is_some() && !entry.is_dir => {
+                files.leftovers.0.extend(Name::parse(&entry.name));
+            }
             None if entry.name == STATE_FILE || entry.name == STATE_FILE_TEMPORARY => {}
             None => files.unknown.push(entry.name),
         }
@@ -60,6 +67,22 @@ impl SegmentEntry {
 }
 
 impl Files {
+    /// Takes note that a swap was finished.
+    pub(crate) fn swapped(&mut self, entry: &CatalogueEntry, others: &[Offset]) {
+        self.gone(others);
+        let new = SegmentEntry { base: entry.base, bytes: entry.bytes };
+        match self.segments.binary_search_by_key(&entry.base, |segment| segment.base) {
+            Ok(at) => self.segments.iter_mut().skip(at).take(1).for_each(|segment| *segment = new),
+            Err(at) => self.segments.insert(at, new),
+        }
+    }
+
+    /// Takes note that segments were removed with their indexes.
+    pub(crate) fn gone(&mut self, bases: &[Offset]) {
+        self.segments.retain(|segment| !bases.contains(&segment.base));
+        self.indexes.retain(|(base, _)| !bases.contains(base));
+    }
+
     /// Removes segments that lie wholly below the log start, which an interrupted deletion has left, so that
     /// they do not count as holes; and indexes without a segment. Returns how many segments went.
     pub(crate) fn remove_below(

@@ -31,6 +31,7 @@ use crate::scan::{Damage, DamageReason};
 use crate::segment::{Active, LOG_SUFFIX, Sealed, file_path};
 use crate::shared::Shared;
 use crate::state_file::{self, State, StateWriter};
+use crate::swap;
 
 use layout::{Layout, Part, lay_out};
 
@@ -92,10 +93,12 @@ impl Log {
         let mut report = RecoveryReport { clean: known.clean, ..RecoveryReport::default() };
         let mut files = look_through(&*disk, &dir)?;
         report.unknown_files = std::mem::take(&mut files.unknown);
-        report.segments = files.segments.len();
         let stored = read_state(&*disk, &dir, &files, &mut report)?;
-        let log_start = log_start(&dir, stored.as_ref(), &files, known.mark, &mut report);
         let catalogue = stored.as_ref().map(|state| state.catalogue.clone()).unwrap_or_default();
+        swap::settle(&*disk, &dir, &catalogue, &mut files)?;
+        report.segments = files.segments.len();
+        let log_start = log_start(&dir, stored.as_ref(), &files, known.mark, &mut report);
+        let compacted_end = stored.as_ref().map(|state| state.compacted_end).unwrap_or_default();
         let has_state = stored.is_some();
         report.removed_segments = files.remove_below(&*disk, &dir, log_start)?;
         let writer = StateWriter::new(&dir, stored);
@@ -107,7 +110,9 @@ impl Log {
         let report = opening.report;
         shared.note_damages(report.damages.clone());
         let cursors = Cursors::recovered(log_start, log_end)?;
-        Ok((Self::from_parts(shared, config, cursors, sealed, active, dir_durable), report))
+        let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable);
+        log.compacted_end = compacted_end.min(log_end);
+        Ok((log, report))
     }
 }
 

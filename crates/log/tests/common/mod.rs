@@ -40,6 +40,7 @@ pub fn small_config() -> LogConfig {
         index_bytes_max: 1 << 20,
         retention_bytes: None,
         retention_ms: None,
+        compaction: None,
         tail_bytes: 0,
         round_bytes: 3_000,
     }
