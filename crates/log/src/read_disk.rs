@@ -135,10 +135,11 @@ impl DiskRead {
             Err(Stop::Damage(_)) => {}
             other => return other,
         }
+        let whole = ScanStart::of_segment(self.file.base).allowing_gaps(self.gaps());
         match self.read_from(&*file, start, Belief::Nothing) {
-            Err(Stop::Damage(damage)) if damage.position == start.position && start.position > 0 => {
-                let start = ScanStart::of_segment(self.file.base).allowing_gaps(self.gaps());
-                self.read_from(&*file, start, Belief::Nothing)
+            // An index entry may be wrong about the segment's first batch, too.
+            Err(Stop::Damage(damage)) if damage.position == start.position && start != whole => {
+                self.read_from(&*file, whole, Belief::Nothing)
             }
             other => other,
         }

@@ -8,6 +8,7 @@
 //! | `probing` | the power going between disk calls |
 //! | `crashes` | any operations in any order, the power going between any two disk calls |
 //! | `faults` | failing calls: inside what the log promises to bear |
+//! | `rot` | beyond that: what is lost is reported, never served |
 //! | `seeds` | which seeds run, and how to run one again |
 
 #![allow(
@@ -28,5 +29,6 @@ mod faults;
 mod ops;
 mod probing;
 mod promise;
+mod rot;
 mod seeds;
 mod world;
