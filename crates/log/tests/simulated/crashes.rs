@@ -18,7 +18,7 @@ fn run(config: LogConfig, ops: &[Op], probing: Probing) {
 
 #[test]
 fn any_operations_in_any_order_keep_what_was_promised() {
-    for_seeds("crashes::any_operations_in_any_order", 400, &ops(false), |seed, (config, ops)| {
+    for_seeds("crashes::any_operations_in_any_order", 250, &ops(false), |seed, (config, ops)| {
         run(config, &ops, Probing { seed, one_in: 12, subsets: 1 });
     });
 }

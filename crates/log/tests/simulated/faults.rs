@@ -12,7 +12,7 @@ use crate::world::World;
 
 #[test]
 fn failing_calls_lose_nothing_that_was_acknowledged() {
-    for_seeds("faults::failing_calls", 600, &ops(true), |seed, (config, ops)| {
+    for_seeds("faults::failing_calls", 300, &ops(true), |seed, (config, ops)| {
         let mut world = World::new(config);
         world.disk.failed_syncs_keep(if seed % 2 == 0 { Kept::Nothing } else { Kept::Subset { seed } });
         Probing { seed, one_in: 25, subsets: 1 }.watch(&world);

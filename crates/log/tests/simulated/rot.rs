@@ -234,7 +234,7 @@ fn scrub(log: &Log) -> usize {
 
 #[test]
 fn what_is_lost_beyond_the_promise_is_reported() {
-    for_seeds("rot::what_is_lost", 1_500, &stories(), |_, story| {
+    for_seeds("rot::what_is_lost", 800, &stories(), |_, story| {
         let Some(mut told) = tell(&story) else { return };
         let end = told.log.cursors().log_end();
         assert!(
