@@ -18,6 +18,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// The offset after its last: the new log end, unless it is a duplicate.
     pub next_offset: Offset,
+    /// Its greatest timestamp; of a duplicate, as it was stored the first time.
+    pub max_timestamp: TimestampMs,
     /// Whether the batch was in the log before, at these offsets, and was not appended again.
     pub duplicate: bool,
 }
@@ -25,11 +27,15 @@ pub struct Appended {
 impl Log {
     /// Appends a batch that the leader has validated; its bytes are shared, not copied, unless it is small.
     ///
+    /// A batch of an idempotent producer that is in the log already is not appended again: the answer has its offsets
+    /// there and `duplicate`. It counts when they do.
+    ///
     /// It is in memory then, and in the next round; it counts when `counted_end` reaches `next_offset`. `now`
     /// only serves to roll segments whose records have no timestamp.
     ///
     /// # Errors
-    /// In every case the batch was certainly not written; see [`AppendError`] for what to do.
+    /// Certainly nothing was written by this call; see [`AppendError`] for what to do, and
+    /// [`AppendError::may_be_written`] for whether an earlier one may have.
     pub fn append(
         &mut self,
         batch: Batch,
@@ -39,7 +45,8 @@ impl Log {
         self.append_at(batch, epoch, None, now)
     }
 
-    /// As [`Log::append`], but only where the next offset is `expected_offset`, if one is given.
+    /// As [`Log::append`], but only where the next offset is `expected_offset`, if one is given. A duplicate is found
+    /// before that is looked at, so that whoever repeats an append that succeeded learns its offset.
     ///
     /// # Errors
     /// As [`Log::append`]; [`AppendError::OffsetMismatch`] where the next offset is another one.
@@ -52,6 +59,11 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         if let Some(failure) = &self.failure {
             return Err(AppendError::StorageFailed(failure.clone()));
+        }
+        if let Some(original) = self.producers.check(batch.header())? {
+            let (base_offset, next_offset) = (original.base_offset, original.next_offset());
+            let max_timestamp = original.max_timestamp;
+            return Ok(Appended { base_offset, next_offset, max_timestamp, duplicate: true });
         }
         let bytes = batch.total_bytes();
         if bytes > BATCH_BYTES_MAX {
@@ -74,11 +86,14 @@ impl Log {
         }
         let stamped = batch.stamp(log_end, epoch);
         self.active.note(stamped.header(), now);
+        self.producers.note(stamped.header());
+        let max_timestamp = stamped.header().max_timestamp;
         let entry = self.tail.push(stamped, self.active.end_point(next_offset));
         self.active.checksum = entry.end.checksum;
+        self.upkeep.appended(&self.producers, bytes.into(), entry.end);
         self.pending.push_back(Pending::Write { file: Arc::clone(&self.active.file), entry });
         self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
-        Ok(Appended { base_offset: log_end, next_offset, duplicate: false })
+        Ok(Appended { base_offset: log_end, next_offset, max_timestamp, duplicate: false })
     }
 
     /// Seals the active segment, if it holds anything, and begins another at the log end. The new one's file is
@@ -92,7 +107,8 @@ impl Log {
         let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
         let end = self.active.end_point(log_end);
         let file = Arc::clone(&self.active.file);
-        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, indexes })));
+        let producers = self.upkeep.rolled(&self.producers, log_end);
+        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, indexes, producers })));
         Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end)));
         self.active = Active::new(&self.shared.dir, log_end, &self.config);
     }

@@ -1,11 +1,12 @@
-//! Closing: everything durable, the active segment's indexes written.
+//! Closing: everything durable, the active segment's indexes and the producers written.
 
 use corduroy_types::Durability;
 
 use crate::disk::OpenMode;
 use crate::error::LogError;
 use crate::log::Log;
-use crate::segment::{INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::producers::Snapshot;
+use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path};
 
 impl Log {
     /// Writes and syncs what is left, whatever the durability, and the active segment's indexes; then the log
@@ -27,12 +28,21 @@ impl Log {
             let result = round.perform(&*disk);
             self.round_done(result)?;
         }
-        if self.active.bytes == 0 || self.active.lower.is_some() {
+        if self.active.bytes == 0 {
             return Ok(());
         }
-        let (offsets, times) = self.active.index.finish();
-        for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
-            let path = file_path(&self.shared.dir, self.active.base(), suffix);
+        // An index that lacks the front of its segment is not worth keeping.
+        let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
+        let (offsets, times) = indexes.unzip();
+        let (base, log_end) = (self.active.base(), self.cursors.log_end());
+        let producers = Snapshot::encode(&self.producers, log_end, base, self.active.bytes);
+        for (offset, suffix, contents) in [
+            (base, INDEX_SUFFIX, offsets),
+            (base, TIME_INDEX_SUFFIX, times),
+            (log_end, SNAPSHOT_SUFFIX, Some(producers)),
+        ] {
+            let Some(contents) = contents else { continue };
+            let path = file_path(&self.shared.dir, offset, suffix);
             let written = disk.open(&path, OpenMode::Truncate).and_then(|file| {
                 file.write_at(&[contents], 0)?;
                 file.sync()

@@ -24,6 +24,9 @@ pub struct LogConfig {
     /// Bytes of the newest batches that reads are served from memory. Batches that are not on disk yet are
     /// always kept, beyond this if need be.
     pub tail_bytes: u64,
+    /// Log time after which an idempotent producer that appended nothing more is forgotten (Kafka's
+    /// `producer.id.expiration.ms`).
+    pub producer_expiration_ms: u64,
     /// Bytes of batches that one commit round carries at most; one batch may alone be more.
     pub round_bytes: u64,
 }
@@ -40,6 +43,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * 24 * 3_600_000),
             compaction: None,
             tail_bytes: 4 * MIB,
+            producer_expiration_ms: 24 * 3_600_000,
             round_bytes: 16 * MIB,
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use corduroy_types::Offset;
 
+use crate::producers::SequenceError;
 use crate::scan::Damage;
 
 /// A write or sync failed, and the log has stopped taking appends. Reopen it: see [`crate::Log::plan_reopen`].
@@ -22,7 +23,7 @@ pub struct StorageFailure {
     pub lost: Range<Offset>,
 }
 
-/// Why a batch was not appended. In each case certainly nothing of it was written.
+/// Why a batch was not appended. In each case certainly nothing of it was written now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The log has stopped. Retry after it was reopened.
@@ -44,12 +45,22 @@ pub enum AppendError {
         /// The offset it would have got.
         next_offset: Offset,
     },
+    /// It does not follow what the log has of its producer.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
     /// The batch is larger than any the log stores. Do not retry.
     #[error("a batch of {bytes} bytes is larger than the {} that a log stores", crate::BATCH_BYTES_MAX)]
     BatchTooLarge {
         /// Its size.
         bytes: u32,
     },
+}
+
+impl AppendError {
+    /// Whether the batch may be in the log from an earlier append, which the log does not remember.
+    pub const fn may_be_written(&self) -> bool {
+        matches!(self, Self::Sequence(error) if error.may_be_written())
+    }
 }
 
 /// Why nothing was read.

@@ -13,6 +13,7 @@
 //! | `read`, `time_lookup`, `tail` | reads by offset and by time; the newest batches in memory |
 //! | `retention` | retention by size and time, delete-records |
 //! | `recovery`, `reopen`, `close` | from files to a log and back |
+//! | `producers` | which batches of idempotent producers are in the log, so that none gets in twice |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
 //! | `damage`, `lower` | what cannot be read and where it ends; what recovery did not look at |
 //! | `mark` | the durable mark, which tells a torn tail from damage |
@@ -36,6 +37,7 @@ mod log;
 mod lower;
 mod mark;
 pub mod offline;
+pub mod producers;
 mod read;
 mod read_disk;
 mod recovery;

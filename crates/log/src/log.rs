@@ -11,6 +11,7 @@ use crate::cursors::Cursors;
 use crate::damage::DamagedRange;
 use crate::error::StorageFailure;
 use crate::mark::Point;
+use crate::producers::{Producers, Upkeep};
 use crate::round::Pending;
 use crate::segment::{Active, Sealed, SegmentFile};
 use crate::shared::Shared;
@@ -42,6 +43,9 @@ pub struct Log {
     pub(crate) failure: Option<StorageFailure>,
     /// Compaction has been through everything below.
     pub(crate) compacted_end: Offset,
+    /// As of the log end.
+    pub(crate) producers: Producers,
+    pub(crate) upkeep: Upkeep,
 }
 
 /// Figures of one log.
@@ -66,6 +70,7 @@ impl Log {
         sealed: Vec<Arc<Sealed>>,
         active: Active,
         dir_durable: bool,
+        (producers, upkeep): (Producers, Upkeep),
     ) -> Self {
         let end = active.end_point(cursors.log_end());
         Self {
@@ -86,6 +91,8 @@ impl Log {
             dir_durable,
             failure: None,
             compacted_end: Offset::ZERO,
+            producers,
+            upkeep,
         }
     }
 
@@ -121,11 +128,17 @@ impl Log {
         &self.config
     }
 
+    /// The idempotent producers that the log remembers, as of the log end.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
     /// Changes how the log behaves from now on; what is stored stays as it is. A change of
     /// `index_interval_bytes` applies to segments begun later. A topic that changes to durability `sync` does
     /// not take back what it counted before; the next round makes it durable.
     pub fn set_config(&mut self, config: LogConfig) {
         self.config = config;
+        self.producers.set_expiration(config.producer_expiration_ms);
         self.cursors = self.cursors.counting(config.durability);
         self.tail.shrink(config.tail_bytes, self.cursors.written_end());
     }

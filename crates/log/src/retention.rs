@@ -13,7 +13,7 @@ use corduroy_types::{Offset, TimestampMs};
 use crate::disk::{Disk, create_partition_dir};
 use crate::error::{DeleteRecordsError, LogError};
 use crate::log::Log;
-use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, Sealed, TIME_INDEX_SUFFIX, file_path};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, Sealed, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
 
 /// A new log start, to be made durable.
@@ -75,7 +75,7 @@ impl ObsoleteFiles {
         let dir = &self.shared.dir;
         for sealed in &self.segments {
             // The batches first: indexes without them are known to be leftovers.
-            for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+            for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, SNAPSHOT_SUFFIX] {
                 remove_if_present(disk, file_path(dir, sealed.base(), suffix))?;
             }
         }

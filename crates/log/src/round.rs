@@ -22,7 +22,8 @@ use crate::cursors::Cursors;
 use crate::disk::{Disk, OpenMode, create_partition_dir, is_lost_write, is_out_of_handles};
 use crate::error::{LogError, StorageFailure};
 use crate::mark::{DurableMark, Point};
-use crate::segment::{INDEX_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
+use crate::producers::SnapshotStep;
+use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
 use crate::tail::TailEntry;
 
@@ -44,6 +45,8 @@ pub(crate) struct Seal {
     pub(crate) end: Point,
     /// The contents of both index files; without them, older ones are removed.
     pub(crate) indexes: Option<(Bytes, Bytes)>,
+    /// The snapshot of producers at its end.
+    pub(crate) producers: Bytes,
 }
 
 impl Seal {
@@ -80,6 +83,7 @@ enum Kind {
     WriteIndex { path: PathBuf, contents: Bytes },
     RemoveIndex { path: PathBuf },
     Catalogue { shared: Arc<Shared>, entry: CatalogueEntry },
+    Snapshot(SnapshotStep),
 }
 
 impl Step {
@@ -107,6 +111,10 @@ impl Step {
                 _ => Ok(()),
             },
             Kind::Catalogue { shared, entry } => shared.state.enter(disk, *entry),
+            Kind::Snapshot(snapshot) => {
+                snapshot.perform(disk);
+                Ok(())
+            }
         }
     }
 
@@ -133,6 +141,7 @@ impl fmt::Display for Step {
             Kind::Sync { file } => write!(f, "sync of {file:?}"),
             Kind::WriteIndex { path, .. } => write!(f, "write of {}", path.display()),
             Kind::RemoveIndex { path } => write!(f, "removal of {}", path.display()),
+            Kind::Snapshot(snapshot) => write!(f, "snapshot of producers at offset {}", snapshot.offset),
             Kind::Catalogue { shared, .. } => write!(f, "write of {}", shared.state.path().display()),
         }
     }
@@ -286,11 +295,15 @@ impl RoundBuilder {
 
     fn add_seal(&mut self, seal: Seal, shared: &Arc<Shared>) {
         let entry = seal.entry();
-        let Seal { file, end, indexes } = seal;
+        let Seal { file, end, indexes, producers } = seal;
         self.steps.push(Step(Kind::Sync { file }));
         let (offsets, times) = indexes.unzip();
-        for (suffix, contents) in [(INDEX_SUFFIX, offsets), (TIME_INDEX_SUFFIX, times)] {
-            let path = file_path(&shared.dir, entry.base, suffix);
+        for (base, suffix, contents) in [
+            (entry.base, INDEX_SUFFIX, offsets),
+            (entry.base, TIME_INDEX_SUFFIX, times),
+            (entry.end, SNAPSHOT_SUFFIX, Some(producers)),
+        ] {
+            let path = file_path(&shared.dir, base, suffix);
             self.steps.push(Step(match contents {
                 Some(contents) => Kind::WriteIndex { path, contents },
                 None => Kind::RemoveIndex { path },
@@ -341,6 +354,9 @@ impl Log {
         if !self.dir_durable {
             let log_start = self.cursors.log_start();
             builder.steps.push(Step(Kind::CreateDir { shared: Arc::clone(&self.shared), log_start }));
+        }
+        if let Some(snapshot) = self.upkeep.due(self.durable.offset, &self.shared.dir) {
+            builder.steps.push(Step(Kind::Snapshot(snapshot)));
         }
         let mut last_file = self.written_file.clone();
         while let Some(next) = self.pending.pop_front() {

@@ -26,6 +26,8 @@ pub(crate) const LOG_SUFFIX: &str = "log";
 pub(crate) const INDEX_SUFFIX: &str = "index";
 /// Suffix of a time index.
 pub(crate) const TIME_INDEX_SUFFIX: &str = "timeindex";
+/// Suffix of a snapshot of producers.
+pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
 
 /// The path of a segment's file: its base offset in twenty digits, and the suffix.
 pub(crate) fn file_path(dir: &Path, base: Offset, suffix: &str) -> PathBuf {
@@ -38,7 +40,7 @@ pub(crate) fn parse_file_name(name: &str) -> Option<(Offset, &str)> {
     if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX].contains(&suffix).then_some(())?;
+    [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, SNAPSHOT_SUFFIX].contains(&suffix).then_some(())?;
     Some((Offset::new(digits.parse().ok()?)?, suffix))
 }
 

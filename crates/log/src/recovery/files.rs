@@ -9,7 +9,9 @@ use crate::catalogue::CatalogueEntry;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::retention::remove_if_present;
-use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name};
+use crate::segment::{
+    INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name,
+};
 use crate::state_file::{STATE_FILE, STATE_FILE_TEMPORARY};
 use crate::swap::{Leftovers, Name};
 
@@ -27,6 +29,8 @@ pub(crate) struct Files {
     pub(crate) segments: Vec<SegmentEntry>,
     /// Index files by base offset and suffix.
     pub(crate) indexes: Vec<(Offset, &'static str)>,
+    /// Snapshots of producers, by offset.
+    pub(crate) snapshots: Vec<Offset>,
     pub(crate) unknown: Vec<String>,
     /// Files of swaps that a crash has interrupted.
     pub(crate) leftovers: Leftovers,
@@ -43,6 +47,7 @@ pub(crate) fn look_through(disk: &dyn Disk, dir: &Path) -> Result<Files, LogErro
         match parse_file_name(&entry.name).filter(|_| !entry.is_dir) {
             Some((base, LOG_SUFFIX)) => files.segments.push(SegmentEntry { base, bytes: entry.bytes }),
             Some((base, INDEX_SUFFIX)) => files.indexes.push((base, INDEX_SUFFIX)),
+            Some((offset, SNAPSHOT_SUFFIX)) => files.snapshots.push(offset),
             Some((base, _)) => files.indexes.push((base, TIME_INDEX_SUFFIX)),
             None if Name::parse(&entry.name).is_some() && !entry.is_dir => {
                 files.leftovers.0.extend(Name::parse(&entry.name));
@@ -53,6 +58,7 @@ pub(crate) fn look_through(disk: &dyn Disk, dir: &Path) -> Result<Files, LogErro
     }
     // Twenty digits sort like numbers, but a disk need not list them sorted.
     files.segments.sort_by_key(|segment| segment.base);
+    files.snapshots.sort_unstable();
     Ok(files)
 }
 

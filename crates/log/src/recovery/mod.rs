@@ -27,6 +27,7 @@ use crate::error::LogError;
 use crate::index::IndexDoubt;
 use crate::log::Log;
 use crate::mark::{DurableMark, Known};
+use crate::producers::{self, RecoveredProducers, Segments};
 use crate::scan::{Damage, DamageReason};
 use crate::segment::{Active, LOG_SUFFIX, Sealed, file_path};
 use crate::shared::Shared;
@@ -48,6 +49,8 @@ pub struct RecoveryReport {
     pub segments: usize,
     /// Bytes read to check them.
     pub scanned_bytes: u64,
+    /// Bytes read to learn of the producers since the newest snapshot of them.
+    pub producer_scanned_bytes: u64,
     /// The durable mark from which the last segment was checked; `None` when all of it was.
     pub mark: Option<DurableMark>,
     /// What was cut from the end, if anything: with a mark, bytes that were never acknowledged after a sync.
@@ -107,10 +110,16 @@ impl Log {
             Opening { shared: &shared, config, known, catalogue, now, report, entered: Vec::new() };
         let (sealed, active, log_end) = opening.segments(&files.segments, log_start)?;
         let dir_durable = opening.make_durable(has_state, &files, log_start)?;
-        let report = opening.report;
+        let segments = Segments { sealed: &sealed, active: &active, log_end };
+        let expiration_ms = config.producer_expiration_ms;
+        let recovered = producers::recover(opening.shared, &files.snapshots, &segments, expiration_ms)?;
+        let RecoveredProducers { producers, upkeep, scanned_bytes } = recovered;
+        let mut report = opening.report;
+        report.producer_scanned_bytes = scanned_bytes;
         shared.note_damages(report.damages.clone());
         let cursors = Cursors::recovered(log_start, log_end)?;
-        let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable);
+        let producers = (producers, upkeep);
+        let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable, producers);
         log.compacted_end = compacted_end.min(log_end);
         Ok((log, report))
     }

@@ -42,6 +42,7 @@ pub fn small_config() -> LogConfig {
         retention_ms: None,
         compaction: None,
         tail_bytes: 0,
+        producer_expiration_ms: 86_400_000,
         round_bytes: 3_000,
     }
 }

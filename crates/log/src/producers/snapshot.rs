@@ -1,0 +1,137 @@
+//! The state of all producers, as a file.
+//!
+//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (1) · offset u64: all batches below it are in ·
+//! base offset u64 of the segment it is in, and position u64 of that offset in it · log time i64 · count u32 · for
+//! each producer, the one quiet longest first: id i64 · epoch i16 · log time of its last batch i64 · batches u8 (1 to
+//! 5), and for each, oldest first: first sequence u32 · last delta u32 · base offset u64 · max timestamp i64 · at the
+//! end CRC-32 u32 (ISO-HDLC) over all before it.
+
+use bytes::Bytes;
+use corduroy_types::{Offset, TimestampMs};
+
+use super::{PRODUCERS_MAX, Producer, ProducerBatch, Producers, Sequence, WINDOW_BATCHES};
+
+const MAGIC: [u8; 4] = *b"CDPR";
+const VERSION: u16 = 1;
+const HEAD_BYTES: usize = 4 + 2 + 8 + 8 + 8 + 8 + 4;
+const PRODUCER_BYTES_MAX: usize = 8 + 2 + 8 + 1 + WINDOW_BATCHES * 24;
+/// No snapshot is larger.
+pub(crate) const SNAPSHOT_BYTES_MAX: u64 = (HEAD_BYTES + PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4) as u64;
+
+/// Why the bytes are no snapshot that can be used. It is a cache: the log is read instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotFault {
+    /// Its checksum or its contents are wrong.
+    #[error("the snapshot of producers is damaged")]
+    Damaged,
+    /// A newer version wrote it.
+    #[error("the snapshot of producers has format {0}, and this version knows {VERSION}")]
+    NewerFormat(u16),
+}
+
+/// The producers as of an offset, with the place to go on reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All batches below it are in.
+    pub offset: Offset,
+    /// The segment that holds, or will hold, the batch at that offset.
+    pub segment_base: Offset,
+    /// Where in that segment, while it is not compacted.
+    pub position: u64,
+    /// The producers.
+    pub producers: Producers,
+}
+
+impl Snapshot {
+    /// The bytes to store.
+    pub(crate) fn encode(
+        producers: &Producers,
+        offset: Offset,
+        segment_base: Offset,
+        position: u64,
+    ) -> Bytes {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + producers.len() * PRODUCER_BYTES_MAX + 4);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        for place in [offset.get(), segment_base.get(), position] {
+            bytes.extend_from_slice(&place.to_be_bytes());
+        }
+        bytes.extend_from_slice(&producers.log_time().0.to_be_bytes());
+        let count = u32::try_from(producers.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&count.to_be_bytes());
+        for (id, producer) in producers.iter() {
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&producer.epoch().to_be_bytes());
+            bytes.extend_from_slice(&producer.quiet_since().0.to_be_bytes());
+            bytes.push(u8::try_from(producer.batches().len()).unwrap_or(u8::MAX));
+            for batch in producer.batches() {
+                bytes.extend_from_slice(&batch.first_sequence.get().to_be_bytes());
+                bytes.extend_from_slice(&batch.last_delta.to_be_bytes());
+                bytes.extend_from_slice(&batch.base_offset.get().to_be_bytes());
+                bytes.extend_from_slice(&batch.max_timestamp.0.to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes.into()
+    }
+
+    /// Reads what [`Snapshot::encode`] wrote, and forgets whoever has expired by `expiration_ms`.
+    ///
+    /// # Errors
+    /// [`SnapshotFault`].
+    pub fn decode(bytes: &[u8], expiration_ms: u64) -> Result<Self, SnapshotFault> {
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(SnapshotFault::Damaged)?;
+        if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
+            return Err(SnapshotFault::Damaged);
+        }
+        let mut rest = body.strip_prefix(&MAGIC).ok_or(SnapshotFault::Damaged)?;
+        let version = take(&mut rest).map(u16::from_be_bytes).ok_or(SnapshotFault::Damaged)?;
+        if version != VERSION {
+            return Err(SnapshotFault::NewerFormat(version));
+        }
+        Self::decode_body(&mut rest, expiration_ms).filter(|_| rest.is_empty()).ok_or(SnapshotFault::Damaged)
+    }
+
+    fn decode_body(rest: &mut &[u8], expiration_ms: u64) -> Option<Self> {
+        let offset = Offset::new(u64::from_be_bytes(take(rest)?))?;
+        let segment_base = Offset::new(u64::from_be_bytes(take(rest)?))?;
+        let position = u64::from_be_bytes(take(rest)?);
+        let log_time = TimestampMs(i64::from_be_bytes(take(rest)?));
+        let count = u32::from_be_bytes(take(rest)?);
+        // No room is made for a count that was not read: the vector grows with what is there.
+        let mut producers = Vec::new();
+        for _ in 0..count {
+            let (id, producer) = decode_producer(rest)?;
+            (producer.last_batch()?.next_offset() <= offset && producer.quiet_since() <= log_time)
+                .then_some(())?;
+            producers.push((id, producer));
+        }
+        let producers = Producers::restore(expiration_ms, log_time, producers)?;
+        Some(Self { offset, segment_base, position, producers })
+    }
+}
+
+fn decode_producer(rest: &mut &[u8]) -> Option<(i64, Producer)> {
+    let id = i64::from_be_bytes(take(rest)?);
+    let mut producer = Producer::new(i16::from_be_bytes(take(rest)?));
+    let quiet_since = TimestampMs(i64::from_be_bytes(take(rest)?));
+    let [batches] = take(rest)?;
+    (id >= 0 && (1..=WINDOW_BATCHES).contains(&usize::from(batches))).then_some(())?;
+    for _ in 0..batches {
+        let batch = ProducerBatch {
+            first_sequence: Sequence::new(i32::from_be_bytes(take(rest)?))?,
+            last_delta: u32::from_be_bytes(take(rest)?),
+            base_offset: Offset::new(u64::from_be_bytes(take(rest)?))?,
+            max_timestamp: TimestampMs(i64::from_be_bytes(take(rest)?)),
+        };
+        producer.push(batch, quiet_since);
+    }
+    Some((id, producer))
+}
+
+/// Splits `N` bytes off the front.
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}

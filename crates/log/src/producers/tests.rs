@@ -1,0 +1,278 @@
+//! The state machine against a naive model, and its stored form.
+
+use std::collections::BTreeMap;
+
+use corduroy_batch::{BatchBuilder, BatchHeader, Compression, ProducerFields};
+use corduroy_types::{Offset, TimestampMs};
+use proptest::prelude::*;
+
+use super::*;
+
+const EXPIRATION_MS: u64 = 1_000;
+
+fn at(offset: u64) -> Offset {
+    Offset::new(offset).unwrap()
+}
+
+/// The header of a batch of `count` records at `offset`.
+fn header(offset: u64, producer: (i64, i16, i32), count: u32, timestamp: i64) -> BatchHeader {
+    let (id, epoch, base_sequence) = producer;
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+    builder.set_producer(ProducerFields { id, epoch, base_sequence });
+    for _ in 0..count {
+        let pushed = builder.push(TimestampMs(timestamp), None, Some(b"v"), std::iter::empty());
+        assert!(pushed.is_ok());
+    }
+    let bytes = builder.build().unwrap();
+    BatchHeader { base_offset: at(offset), ..BatchHeader::parse(&bytes).unwrap() }
+}
+
+/// What a batch of a producer should be answered, worked out from every batch in the log.
+fn naive(log: &[BatchHeader], batch: &BatchHeader) -> Answer {
+    let id = batch.producer_id;
+    let times = log.iter().scan(i64::MIN, |time, one| {
+        *time = (*time).max(one.max_timestamp.0);
+        Some(*time)
+    });
+    let times: Vec<_> = times.collect();
+    let now = times.last().copied().unwrap_or(i64::MIN);
+    // A producer that was quiet for too long at any time was forgotten then.
+    let mut known: Vec<&BatchHeader> = Vec::new();
+    let mut quiet_since = i64::MIN;
+    for (one, time) in log.iter().zip(&times) {
+        if one.producer_id == id {
+            known.push(one);
+            quiet_since = *time;
+        } else if quiet_since < time.saturating_sub(1_000) {
+            known.clear();
+        }
+    }
+    assert!(known.is_empty() || quiet_since >= now.saturating_sub(1_000));
+    let Some(last) = known.last() else {
+        return if batch.base_sequence == 0 { Answer::New } else { Answer::MayBeWritten };
+    };
+    if batch.producer_epoch < last.producer_epoch {
+        return Answer::Fenced;
+    }
+    let epoch_batches = known.iter().filter(|one| one.producer_epoch == batch.producer_epoch);
+    let remembered: Vec<_> = epoch_batches.rev().take(5).collect();
+    let next = remembered.first().map_or(0, |one| sequence(one, one.last_offset_delta + 1));
+    let first = i64::from(batch.base_sequence);
+    if first == next {
+        return Answer::New;
+    }
+    if let Some(original) = remembered.iter().find(|one| {
+        (one.base_sequence, one.last_offset_delta) == (batch.base_sequence, batch.last_offset_delta)
+    }) {
+        return Answer::Duplicate(original.base_offset);
+    }
+    // Half of the circle lies ahead.
+    let ahead = (first - next).rem_euclid(1 << 31) < 1 << 30;
+    if ahead || remembered.is_empty() { Answer::Gap } else { Answer::MayBeWritten }
+}
+
+fn sequence(header: &BatchHeader, plus: u32) -> i64 {
+    (i64::from(header.base_sequence) + i64::from(plus)).rem_euclid(1 << 31)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    New,
+    Duplicate(Offset),
+    Gap,
+    Fenced,
+    MayBeWritten,
+}
+
+fn answer(producers: &Producers, batch: &BatchHeader) -> Answer {
+    match producers.check(batch) {
+        Ok(None) => Answer::New,
+        Ok(Some(original)) => Answer::Duplicate(original.base_offset),
+        Err(SequenceError::OutOfSequence { .. }) => Answer::Gap,
+        Err(SequenceError::Fenced { .. }) => Answer::Fenced,
+        Err(error) => {
+            assert!(error.may_be_written());
+            Answer::MayBeWritten
+        }
+    }
+}
+
+/// One attempt to append: of a producer, relative to where it is.
+#[derive(Clone, Debug)]
+struct Attempt {
+    producer: i64,
+    epoch_up: i16,
+    /// 0: the next sequence; less: so many batches back; more: a gap.
+    sequence_shift: i32,
+    count: u32,
+    time_up: i64,
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let shift = prop_oneof![6 => Just(0), 3 => -7_i32..0, 1 => 1_i32..4];
+    let time_up = prop_oneof![6 => 0_i64..50, 1 => -5_000_i64..0, 1 => 500_i64..1_500];
+    let epoch_up = prop_oneof![12 => Just(0_i16), 1 => Just(1), 1 => Just(-1)];
+    (-1_i64..4, epoch_up, shift, 1_u32..4, time_up).prop_map(
+        |(producer, epoch_up, sequence_shift, count, time_up)| Attempt {
+            producer,
+            epoch_up,
+            sequence_shift,
+            count,
+            time_up,
+        },
+    )
+}
+
+/// Clients: their epoch, and every batch they sent in it.
+#[derive(Default)]
+struct Clients {
+    by_id: BTreeMap<i64, (i16, i32, Vec<(i32, u32)>)>,
+}
+
+impl Clients {
+    /// The fields of an attempt's batch, and how many records it has.
+    fn batch(&mut self, attempt: &Attempt, wraps: bool) -> ((i64, i16, i32), u32) {
+        if attempt.producer < 0 {
+            return ((-1, -1, -1), attempt.count);
+        }
+        let start = if wraps { i32::MAX - 5 } else { 0 };
+        let (epoch, next, sent) =
+            self.by_id.entry(attempt.producer).or_insert_with(|| (0, start, Vec::new()));
+        if attempt.epoch_up > 0 {
+            (*epoch, *next) = (*epoch + 1, 0);
+            sent.clear();
+        }
+        let epoch = *epoch + attempt.epoch_up.min(0);
+        let back = usize::try_from(-attempt.sequence_shift).unwrap_or(0);
+        if back > 0 && back <= sent.len() {
+            let (first, count) = sent[sent.len() - back];
+            return ((attempt.producer, epoch.max(0), first), count);
+        }
+        let first = (i64::from(*next) + i64::from(attempt.sequence_shift.max(0))) & i64::from(i32::MAX);
+        ((attempt.producer, epoch.max(0), i32::try_from(first).unwrap()), attempt.count)
+    }
+
+    fn appended(&mut self, header: &BatchHeader) {
+        if let Some((epoch, next, sent)) = self.by_id.get_mut(&header.producer_id)
+            && *epoch == header.producer_epoch
+        {
+            *next = i32::try_from(sequence(header, header.last_offset_delta + 1)).unwrap();
+            sent.push((header.base_sequence, header.last_offset_delta + 1));
+        }
+    }
+}
+
+fn run(attempts: &[Attempt], wraps: bool) -> Result<(), TestCaseError> {
+    let (mut producers, mut log) = (Producers::new(EXPIRATION_MS), Vec::new());
+    let (mut clients, mut time, mut end) = (Clients::default(), 0_i64, 0_u64);
+    let mut snapshot = None;
+    if wraps {
+        // As if the sequences before the wrap had been used.
+        for id in 0..4 {
+            let batch = header(end, (id, 0, i32::MAX - 6), 1, 0);
+            producers.note(&batch);
+            log.push(batch);
+            end += 1;
+        }
+    }
+    for attempt in attempts {
+        time += attempt.time_up;
+        let (fields, count) = clients.batch(attempt, wraps);
+        let batch = header(end, fields, count, time.max(0));
+        let got = answer(&producers, &batch);
+        if batch.producer_id >= 0 {
+            prop_assert_eq!(&got, &naive(&log, &batch), "{:?}", batch);
+        }
+        if got == Answer::New {
+            producers.note(&batch);
+            clients.appended(&batch);
+            log.push(batch.clone());
+            end += u64::from(count);
+        }
+        // The state is a function of the log: from its beginning, and from any snapshot.
+        let mut rebuilt = Producers::new(EXPIRATION_MS);
+        log.iter().for_each(|one| rebuilt.note(one));
+        prop_assert_eq!(&rebuilt, &producers);
+        let (taken_at, bytes) =
+            snapshot.get_or_insert_with(|| (at(end), Snapshot::encode(&producers, at(end), Offset::ZERO, 7)));
+        let mut restored = Snapshot::decode(bytes, EXPIRATION_MS).unwrap();
+        prop_assert_eq!((restored.offset, restored.position), (*taken_at, 7));
+        log.iter().filter(|one| one.base_offset >= *taken_at).for_each(|one| restored.producers.note(one));
+        prop_assert_eq!(&restored.producers, &producers);
+        if attempt.count == 3 {
+            snapshot = None;
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn answers_are_those_of_a_naive_model(attempts in prop::collection::vec(attempt(), 0..80)) {
+        run(&attempts, false)?;
+    }
+
+    #[test]
+    fn answers_are_right_where_sequences_wrap(attempts in prop::collection::vec(attempt(), 0..40)) {
+        run(&attempts, true)?;
+    }
+
+    #[test]
+    fn any_bytes_are_a_snapshot_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert_eq!(Snapshot::decode(&bytes, 0), Err(SnapshotFault::Damaged));
+        // With a checksum that fits, the contents are looked at.
+        let mut bytes = [b"CDPR\0\x01".as_slice(), &bytes].concat();
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        let _read_or_refused = Snapshot::decode(&bytes, 0);
+    }
+
+    #[test]
+    fn a_snapshot_with_a_flipped_bit_is_refused(at_bit in any::<prop::sample::Index>()) {
+        let mut producers = Producers::new(EXPIRATION_MS);
+        producers.note(&header(0, (3, 0, 0), 2, 5));
+        let mut bytes = Snapshot::encode(&producers, at(2), Offset::ZERO, 100).to_vec();
+        let bit = at_bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(Snapshot::decode(&bytes, EXPIRATION_MS).is_err());
+    }
+}
+
+#[test]
+fn the_stored_form_never_drifts() {
+    let mut producers = Producers::new(EXPIRATION_MS);
+    producers.note(&header(10, (3, 1, 0), 2, 5));
+    let bytes = Snapshot::encode(&producers, at(12), at(10), 70);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = "434450520001000000000000000c000000000000000a0000000000000046000000000000000500000001\
+                  000000000000000300010000000000000005010000000000000001000000000000000a0000000000000005";
+    assert_eq!(hex.split_at(hex.len() - 8).0, golden.replace(' ', ""));
+    let newer = {
+        let mut bytes = bytes[..bytes.len() - 4].to_vec();
+        bytes[5] = 2;
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    };
+    assert_eq!(Snapshot::decode(&newer, 0), Err(SnapshotFault::NewerFormat(2)));
+}
+
+#[test]
+fn the_producer_that_was_quiet_longest_makes_room() {
+    let mut producers = Producers::new(u64::MAX);
+    for n in 0..=PRODUCERS_MAX as u64 {
+        producers.note(&header(n, (i64::try_from(n).unwrap(), 0, 0), 1, 0));
+    }
+    assert_eq!(producers.len(), PRODUCERS_MAX);
+    assert!(producers.get(0).is_none() && producers.get(1).is_some());
+    let bytes = Snapshot::encode(&producers, at(1 << 20), Offset::ZERO, 0);
+    assert!((bytes.len() as u64) < super::snapshot::SNAPSHOT_BYTES_MAX);
+    assert_eq!(Snapshot::decode(&bytes, u64::MAX).unwrap().producers, producers);
+}
+
+#[test]
+fn compaction_is_told_which_batches_to_keep() {
+    let mut producers = Producers::new(EXPIRATION_MS);
+    for (offset, producer) in [(0, (1, 0, 0)), (1, (2, 0, 0)), (2, (1, 0, 1)), (3, (-1, -1, -1))] {
+        producers.note(&header(offset, producer, 1, 0));
+    }
+    assert_eq!(producers.last_batch_offsets().collect::<Vec<_>>(), [at(1), at(2)]);
+}
