@@ -108,9 +108,7 @@ fn check_header(header: &BatchHeader, rules: &AppendRules) -> Result<(), BatchEr
     if header.is_transactional() {
         return Err(BatchError::NotSupported { what: "transactions" });
     }
-    if header.producer_id != -1 || header.producer_epoch != -1 || header.base_sequence != -1 {
-        return Err(BatchError::NotSupported { what: "idempotent producers" });
-    }
+    check_producer(header)?;
     if header.base_offset != Offset::ZERO {
         return Err(BatchError::BaseOffset { got: header.base_offset });
     }
@@ -122,6 +120,24 @@ fn check_header(header: &BatchHeader, rules: &AppendRules) -> Result<(), BatchEr
         return Err(BatchError::OffsetsNotDense { last_offset_delta, record_count });
     }
     Ok(())
+}
+
+/// A producer's id, epoch and sequence are there together, or not at all.
+fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
+    let has_producer = header.producer_id != -1;
+    let fields = [
+        ("producer_epoch", i64::from(header.producer_epoch)),
+        ("base_sequence", i64::from(header.base_sequence)),
+    ];
+    match fields.into_iter().find(|(_, got)| (*got != -1) != has_producer) {
+        None => Ok(()),
+        Some((field, got)) if has_producer => {
+            Err(BatchError::HeaderField { field, got, expected: "expected 0 or more beside a producer_id" })
+        }
+        Some((field, got)) => {
+            Err(BatchError::HeaderField { field, got, expected: "expected -1 without a producer_id" })
+        }
+    }
 }
 
 /// The timestamps that the topic allows at one moment.

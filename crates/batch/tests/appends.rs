@@ -80,6 +80,30 @@ fn size_limit_counts_the_whole_batch() {
 }
 
 #[test]
+fn a_producer_is_named_whole_or_not_at_all() {
+    let good = batch(Compression::None, &three());
+    for (producer, refused) in [
+        ((4711, 0, 0), None),
+        ((0, i16::MAX, i32::MAX), None),
+        ((-1, -1, -1), None),
+        ((4711, -1, 0), Some("producer_epoch is -1")),
+        ((4711, 3, -1), Some("base_sequence is -1")),
+        ((-1, 3, -1), Some("producer_epoch is 3")),
+        ((-1, -1, 9), Some("base_sequence is 9")),
+    ] {
+        let batch = with_header(&good, |header| {
+            (header.producer_id, header.producer_epoch, header.base_sequence) = producer;
+        });
+        let checked = validate_for_append(&batch, &AppendRules::default(), NOW);
+        let error = checked.err().map(|error| (error.code(), error.to_string()));
+        assert_eq!(error.is_some(), refused.is_some(), "{error:?}");
+        if let Some(((code, text), words)) = error.zip(refused) {
+            assert!(code == ErrorCode::InvalidBatch && text.contains(words), "{text}");
+        }
+    }
+}
+
+#[test]
 fn what_only_the_broker_writes_is_refused() {
     let good = batch(Compression::None, &three());
     for (bit, words) in [
@@ -95,8 +119,6 @@ fn what_only_the_broker_writes_is_refused() {
         assert_eq!(error.code(), ErrorCode::InvalidBatch);
         assert!(error.to_string().contains(words), "bit {bit}: {error}");
     }
-    let idempotent = with_header(&good, |header| header.producer_id = 4711);
-    assert!(refusal(&idempotent, &AppendRules::default()).to_string().contains("idempotent producers"));
     let placed = Batch::parse(good.stamp(Offset::new(9).unwrap(), LeaderEpoch::ZERO).to_bytes()).unwrap();
     assert_eq!(
         refusal(&placed, &AppendRules::default()),

@@ -57,6 +57,22 @@ pub enum Event {
         /// When the wait ends as unknown.
         deadline: MonotonicMs,
     },
+    /// A producer sent a batch again that the log has: the request waits for what the first one waits for, and is
+    /// acknowledged when that batch counts.
+    Duplicate {
+        /// Whom to answer.
+        request: RequestId,
+        /// The epoch in which the log was asked; the batch may be of an earlier one.
+        epoch: LeaderEpoch,
+        /// The batch's first offset.
+        base: Offset,
+        /// The offset after its last one: at most the log end.
+        end: Offset,
+        /// What the producer waits for.
+        acks: Acks,
+        /// When the wait ends as unknown.
+        deadline: MonotonicMs,
+    },
     /// A commit round ended well, or (with durability `background`) an append counts at once.
     Counted {
         /// The epoch in which the log was asked.

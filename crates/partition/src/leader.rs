@@ -4,7 +4,8 @@ use corduroy_types::{Acks, LeaderEpoch, Offset};
 
 use crate::{
     Acknowledged, Action, MonotonicMs, NotLeading, PartitionCursors, RequestId, UnknownReason,
-    replicas::Replicas, waiters::Waiters,
+    replicas::Replicas,
+    waiters::{Waiter, Waiters},
 };
 
 /// The state of a leadership.
@@ -37,8 +38,23 @@ impl Leader {
             return Err(Contradiction);
         }
         *cursors = cursors.with_log_end(end).ok_or(Contradiction)?;
-        self.waiters.push(acks, request, base, end, deadline);
+        self.waiters.push(acks, Waiter { request, base, end, deadline });
         Ok(())
+    }
+
+    /// The log has a batch already that somebody asks to append.
+    pub(crate) fn duplicate(
+        &mut self,
+        cursors: &mut PartitionCursors,
+        waiter: Waiter,
+        acks: Acks,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        if waiter.end <= waiter.base || waiter.end > cursors.log_end() {
+            return Err(Contradiction);
+        }
+        self.waiters.insert(acks, waiter);
+        self.advance(cursors, out)
     }
 
     /// The log's own ends moved.

@@ -1,11 +1,12 @@
 //! The state machine: led here, or not.
 
-use corduroy_types::{BrokerId, LeaderEpoch, Offset};
+use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
 
 use crate::{
     Action, Event, LogEnds, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
     leader::{Contradiction, Leader},
     replicas::Replicas,
+    waiters::Waiter,
 };
 
 /// One partition on one broker.
@@ -40,7 +41,7 @@ impl Partition {
 
     /// Takes in what happened at `now` and adds what is to be done to `out`.
     ///
-    /// Every [`Event::Appended`] is answered exactly once, by this step or a later one. Waits that are over
+    /// Every [`Event::Appended`] and [`Event::Duplicate`] is answered exactly once, by this step or a later one. Waits that are over
     /// at `now` end in every step, after what the event itself acknowledges. An event that cannot be, such as
     /// a log end that goes back, ends the leadership with [`NotLeading::Contradiction`].
     pub fn step(&mut self, now: MonotonicMs, event: Event, out: &mut Vec<Action>) {
@@ -137,6 +138,10 @@ impl Partition {
                     Ok(())
                 }
             },
+            Event::Duplicate { request, epoch, base, end, acks, deadline } => {
+                let waiter = Waiter { request, base, end, deadline };
+                self.duplicate(epoch, waiter, acks, out)
+            }
             Event::Counted { epoch, counted_end, durable_end } => {
                 self.counted(epoch, counted_end, durable_end, out)
             }
@@ -159,6 +164,33 @@ impl Partition {
                 Ok(())
             }
             Event::Tick => Ok(()),
+        }
+    }
+
+    fn duplicate(
+        &mut self,
+        epoch: LeaderEpoch,
+        waiter: Waiter,
+        acks: Acks,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Contradiction> {
+        match &mut self.role {
+            Role::Leading(leader) if leader.epoch == epoch => {
+                let request = waiter.request;
+                let waits = leader.duplicate(&mut self.cursors, waiter, acks, out);
+                if waits.is_err() {
+                    out.push(unknown(request, NotLeading::Contradiction));
+                }
+                waits
+            }
+            Role::Leading(_) => {
+                out.push(unknown(waiter.request, NotLeading::Superseded));
+                Ok(())
+            }
+            Role::Idle(reason) => {
+                out.push(unknown(waiter.request, *reason));
+                Ok(())
+            }
         }
     }
 

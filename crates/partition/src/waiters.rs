@@ -12,7 +12,7 @@ pub(crate) struct Waiter {
     pub(crate) request: RequestId,
     pub(crate) base: Offset,
     pub(crate) end: Offset,
-    deadline: MonotonicMs,
+    pub(crate) deadline: MonotonicMs,
 }
 
 /// The waiting appends of one epoch. Within a level they wait in the order of their offsets, so those that
@@ -30,17 +30,21 @@ impl Waiters {
     pub(crate) const LEVELS: [Acks; 3] = [Acks::One, Acks::Quorum, Acks::All];
 
     /// Adds an append whose `end` is above that of every other one.
-    pub(crate) fn push(
-        &mut self,
-        acks: Acks,
-        request: RequestId,
-        base: Offset,
-        end: Offset,
-        deadline: MonotonicMs,
-    ) {
+    pub(crate) fn push(&mut self, acks: Acks, waiter: Waiter) {
         let queue = self.level_mut(acks);
-        debug_assert!(queue.back().is_none_or(|last| last.end <= base), "waiters are in offset order");
-        queue.push_back(Waiter { request, base, end, deadline });
+        debug_assert!(queue.back().is_none_or(|last| last.end <= waiter.base), "waiters are in offset order");
+        queue.push_back(waiter);
+        self.note(waiter.deadline);
+    }
+
+    /// Adds one for a batch that was appended before, behind those that end where it ends.
+    pub(crate) fn insert(&mut self, acks: Acks, waiter: Waiter) {
+        let queue = self.level_mut(acks);
+        queue.insert(queue.partition_point(|other| other.end <= waiter.end), waiter);
+        self.note(waiter.deadline);
+    }
+
+    fn note(&mut self, deadline: MonotonicMs) {
         self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
     }
 

@@ -11,7 +11,7 @@ use corduroy_types::{BrokerId, MIB, TopicConfig};
 use super::{
     model::{
         BrokerConfig, ClusterConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig,
-        SecurityConfig, StorageConfig,
+        ProducersConfig, SecurityConfig, StorageConfig,
     },
     topic_defaults::TopicDefaults,
     values::{Advertise, Auto, LogFilter, LogFormat, PartitionLevel, Watermark},
@@ -45,6 +45,7 @@ impl Default for BrokerConfig {
                 replication: Auto::Auto,
                 config: TopicConfig::default(),
             },
+            producers: ProducersConfig { id_expiration: Duration::from_secs(24 * 3600) },
             limits: LimitsConfig {
                 request_max_bytes: 64 * MIB,
                 inflight_produce_bytes: 256 * MIB,

@@ -37,6 +37,7 @@ pub const SECTIONS: &[Section] = &[
         name: "topic_defaults",
         doc: "For topics created from now on: the same names and units as `topic create --set`.",
     },
+    Section { name: "producers", doc: "What is remembered of producers." },
     Section { name: "limits", doc: "What one client, and all together, may cost." },
     Section { name: "metrics", doc: "What is exported at /metrics." },
     Section { name: "log", doc: "What the process says about itself, on stderr." },
@@ -71,6 +72,12 @@ pub fn keys() -> &'static [Key] {
             "How many replicas; auto: 3, or as many as there are brokers."
         ));
         keys.extend(super::topic_defaults::config_keys());
+        keys.push(key!(
+            producers.id_expiration,
+            duration(Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 3600)),
+            "A partition forgets an idempotent producer that appended nothing for this long, in the log's own time: the \
+             greatest timestamp in it, not the clock. A batch that is sent again later than that is not recognized."
+        ));
         keys.extend(limits());
         keys.extend(metrics_and_log());
         keys

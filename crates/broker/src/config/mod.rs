@@ -23,7 +23,7 @@ pub use load::{FlagValue, Loaded, Sources, VARIABLE_PREFIX, load};
 pub use memory::MemoryBudgets;
 pub use model::{
     BrokerConfig, ClusterConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig,
-    SecurityConfig, StorageConfig,
+    ProducersConfig, SecurityConfig, StorageConfig,
 };
 pub use render::{documentation, reference, show};
 pub use topic_defaults::TopicDefaults;

@@ -32,6 +32,8 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// `[topic_defaults]`: the configs of topics created from now on.
     pub topic_defaults: TopicDefaults,
+    /// `[producers]`: what is remembered of producers.
+    pub producers: ProducersConfig,
     /// `[limits]`: what one client, and all together, may cost.
     pub limits: LimitsConfig,
     /// `[metrics]`: what is exported.
@@ -89,6 +91,13 @@ pub struct StorageConfig {
     pub disk_block_watermark: Watermark,
     /// Threads that recover logs at start; auto: one for each processor.
     pub recovery_threads: Auto<u32>,
+}
+
+/// `[producers]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducersConfig {
+    /// Log time after which a partition forgets an idempotent producer that appended nothing more.
+    pub id_expiration: Duration,
 }
 
 /// `[limits]`.

@@ -155,7 +155,7 @@ impl Engine {
             }
             Delta::ConfigsChanged(described) => {
                 let config = corduroy_types::TopicConfig::clone(described.config());
-                let log_config = partition_dirs::log_config(&config, self.tail_bytes_now());
+                let log_config = partition_dirs::log_config(&config, self.tail_bytes_now(), &self.config);
                 if let Some(topic) = self.topics().by_id(described.id()) {
                     topic.set_config(config);
                     topic.replicas().iter().for_each(|replica| replica.set_log_config(log_config));
@@ -187,7 +187,7 @@ impl Engine {
             data_dir: self.data_dir.clone(),
             clean: true,
             tail_bytes,
-            own: self.config.node.id,
+            config: Arc::clone(&self.config),
             metrics: Arc::clone(&self.metrics),
         };
         let (commits, clock, topic) = (self.commits.clone(), self.clock, Arc::clone(topic));

@@ -72,8 +72,7 @@ pub(super) struct Place {
     pub(super) data_dir: PathBuf,
     pub(super) clean: bool,
     pub(super) tail_bytes: u64,
-    /// This broker.
-    pub(super) own: BrokerId,
+    pub(super) config: Arc<BrokerConfig>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -85,14 +84,15 @@ pub(super) fn open_replica(
     commits: &CommitQueue,
     clock: Clock,
 ) -> Result<(Arc<Replica>, RecoveryReport), OpenError> {
-    let config = log_config(topic.config(), place.tail_bytes);
+    let config = log_config(topic.config(), place.tail_bytes, &place.config);
     let partition = topic.partition(index);
     let identity = ReplicaIdentity {
         topic: topic.name().clone(),
         topic_id: topic.id(),
         index,
-        own: place.own,
-        replicas: partition.map_or_else(|| [place.own].into(), |partition| Arc::clone(&partition.replicas)),
+        own: place.config.node.id,
+        replicas: partition
+            .map_or_else(|| [place.config.node.id].into(), |partition| Arc::clone(&partition.replicas)),
         metrics: Some(place.metrics.data.topic(topic.name())),
     };
     let epoch = partition.map_or(LeaderEpoch::ZERO, |partition| partition.leader_epoch);
@@ -126,7 +126,7 @@ impl Engine {
             data_dir: data_dir.clone(),
             clean,
             tail_bytes: 0,
-            own: config.node.id,
+            config: Arc::clone(&config),
             metrics: Arc::clone(&metrics),
         };
         let commits = CommitQueue::new();
@@ -230,7 +230,7 @@ struct Replayed {
 fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
     // The metadata is never deleted by age or size.
     let config = LogConfig { retention_ms: None, retention_bytes: None, ..LogConfig::default() };
-    let (log, _report) = open_log(place, &metadata_identity(place.own), config, clock)?;
+    let (log, _report) = open_log(place, &metadata_identity(place.config.node.id), config, clock)?;
     let mut image = Image::default();
     let mut deleted = Vec::new();
     let mut last_epoch = LeaderEpoch::ZERO;

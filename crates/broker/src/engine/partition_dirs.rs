@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use corduroy_log::{Disk, LogConfig, disk::Entry};
 use corduroy_types::{PartitionIndex, TopicConfig, TopicId};
 
+use crate::config::BrokerConfig;
+
 /// The topic id of the log that holds the metadata. It names no topic.
 pub(super) const METADATA_TOPIC_ID: TopicId =
     TopicId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
@@ -20,7 +22,8 @@ pub(super) fn partition_dir(data_dir: &Path, id: TopicId, index: PartitionIndex)
 }
 
 /// How a topic's logs behave.
-pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64) -> LogConfig {
+pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64, broker: &BrokerConfig) -> LogConfig {
+    let expiration = broker.producers.id_expiration;
     LogConfig {
         durability: topic.durability,
         segment_bytes: topic.segment_bytes.into(),
@@ -28,6 +31,7 @@ pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64) -> LogConfig {
         retention_bytes: topic.retention_bytes,
         retention_ms: topic.retention_ms,
         tail_bytes,
+        producer_expiration_ms: u64::try_from(expiration.as_millis()).unwrap_or(u64::MAX),
         ..LogConfig::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What the engine's errors are at the wire.
 
 use corduroy_api::Refusal;
-use corduroy_log::{AppendError, ReadError, disk::is_out_of_handles};
+use corduroy_log::{AppendError, ReadError, disk::is_out_of_handles, producers::SequenceError};
 use corduroy_partition::UnknownReason;
 use corduroy_types::{ErrorCode, Outcome, TopicName};
 
@@ -31,9 +31,13 @@ pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
         AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
         AppendError::OffsetsExhausted { .. } => ErrorCode::Internal,
         AppendError::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
+        AppendError::Sequence(SequenceError::OutOfSequence { .. }) => ErrorCode::OutOfSequence,
+        AppendError::Sequence(SequenceError::Fenced { .. }) => ErrorCode::ProducerFenced,
+        AppendError::Sequence(_) => ErrorCode::SequenceUnknown,
         AppendError::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
     };
-    let mut refusal = Refusal::new(code, format!("{of}: {error}")).with_outcome(Outcome::NotWritten);
+    let outcome = if error.may_be_written() { Outcome::Unknown } else { Outcome::NotWritten };
+    let mut refusal = Refusal::new(code, format!("{of}: {error}")).with_outcome(outcome);
     if let AppendError::OffsetMismatch { next_offset, .. } = error {
         refusal.next_offset = Some(*next_offset);
     }

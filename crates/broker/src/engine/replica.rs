@@ -15,7 +15,8 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_batch::Batch;
 use corduroy_log::{
-    Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round, RoundResult,
+    Appended, Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round,
+    RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
@@ -53,6 +54,7 @@ pub(crate) struct AppendRequest {
 /// An append that is in the log's memory. Dropping it cancels nothing.
 pub(crate) struct PendingAck {
     base_offset: Offset,
+    max_timestamp: TimestampMs,
     duplicate: bool,
     answer: oneshot::Receiver<Result<Ack, Refusal>>,
 }
@@ -60,6 +62,11 @@ pub(crate) struct PendingAck {
 impl PendingAck {
     pub(crate) fn base_offset(&self) -> Offset {
         self.base_offset
+    }
+
+    /// The batch's greatest timestamp, as it is stored.
+    pub(crate) fn max_timestamp(&self) -> TimestampMs {
+        self.max_timestamp
     }
 
     /// Whether the batch was in the log before.
@@ -181,8 +188,10 @@ impl Replica {
 
     /// Takes a checked batch into memory and into the next commit round.
     ///
+    /// One that the log has already waits for what the first one waits for.
+    ///
     /// # Errors
-    /// Certainly not written.
+    /// Not appended; the refusal's outcome says whether it may have been before.
     pub(crate) fn append(
         self: &Arc<Self>,
         clock: Clock,
@@ -200,25 +209,27 @@ impl Replica {
             .map_err(|e| refusals::append(&self.identity, &e))?;
         let counted_end = log.cursors().counted_end();
         let durable_end = log.cursors().durable_end();
-        state.charged.extend(memory.map(|memory| (appended.next_offset, memory)));
+        let Appended { base_offset, next_offset, max_timestamp, duplicate } = appended;
+        if !duplicate {
+            state.charged.extend(memory.map(|memory| (next_offset, memory)));
+        }
         let (sender, answer) = oneshot::channel();
         let request = RequestId(state.next_request);
         state.next_request += 1;
         state.waiting.insert(request, sender);
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let event = Event::Appended {
-            request,
-            epoch,
-            base: appended.base_offset,
-            end: appended.next_offset,
-            acks,
-            deadline: MonotonicMs(clock.monotonic_ms().saturating_add(timeout_ms)),
+        let (base, end) = (base_offset, next_offset);
+        let deadline = MonotonicMs(clock.monotonic_ms().saturating_add(timeout_ms));
+        let event = if duplicate {
+            Event::Duplicate { request, epoch, base, end, acks, deadline }
+        } else {
+            Event::Appended { request, epoch, base, end, acks, deadline }
         };
         self.step(state, event, clock);
         // With durability `background` what is in memory counts at once.
         self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
         self.commits.push(self);
-        Ok(PendingAck { base_offset: appended.base_offset, duplicate: appended.duplicate, answer })
+        Ok(PendingAck { base_offset, max_timestamp, duplicate, answer })
     }
 
     /// What is to be written next, if anything.

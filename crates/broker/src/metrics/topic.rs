@@ -22,7 +22,7 @@ struct TopicReason {
     reason: &'static str,
 }
 
-/// What is counted for one topic: four series, and one for each reason for which a produce was refused.
+/// What is counted for one topic: five series, and one for each reason for which a produce was refused.
 #[derive(Clone, Debug)]
 pub struct TopicMetrics {
     /// Records appended.
@@ -33,6 +33,8 @@ pub struct TopicMetrics {
     pub records_out: Counter,
     /// Bytes of the batches sent to consumers, as they are stored.
     pub bytes_out: Counter,
+    /// Batches that were in the log already when they came again.
+    pub duplicates_dropped: Counter,
     label: String,
 }
 
@@ -42,6 +44,7 @@ pub(super) struct TopicFamilies {
     bytes_in: Family<OfTopic, Counter>,
     records_out: Family<TopicTo, Counter>,
     bytes_out: Family<TopicTo, Counter>,
+    duplicates_dropped: Family<OfTopic, Counter>,
     rejected: Family<TopicReason, Counter>,
 }
 
@@ -52,6 +55,7 @@ impl TopicFamilies {
             bytes_in: Family::default(),
             records_out: Family::default(),
             bytes_out: Family::default(),
+            duplicates_dropped: Family::default(),
             rejected: Family::default(),
         };
         registry.register("records_in", "Records appended", families.records_in.clone());
@@ -65,6 +69,11 @@ impl TopicFamilies {
             "bytes_out",
             "Bytes of batches sent to consumers, as stored",
             families.bytes_out.clone(),
+        );
+        registry.register(
+            "duplicates_dropped",
+            "Batches of idempotent producers that came again and were not appended again",
+            families.duplicates_dropped.clone(),
         );
         registry.register(
             "produce_rejected",
@@ -82,6 +91,7 @@ impl TopicFamilies {
             bytes_in: self.bytes_in.get_or_create_owned(&of()),
             records_out: self.records_out.get_or_create_owned(&to()),
             bytes_out: self.bytes_out.get_or_create_owned(&to()),
+            duplicates_dropped: self.duplicates_dropped.get_or_create_owned(&of()),
             label: name.to_owned(),
         }
     }
@@ -95,6 +105,7 @@ impl TopicFamilies {
         let to = TopicTo { topic: name.to_owned(), to: To::Client };
         self.records_in.remove(&of);
         self.bytes_in.remove(&of);
+        self.duplicates_dropped.remove(&of);
         self.records_out.remove(&to);
         self.bytes_out.remove(&to);
         for code in ErrorCode::ALL {

@@ -127,16 +127,20 @@ fn append_all(
     for Checked { replica, batch, record_indexes } in checked {
         let record_count = batch.header().record_count;
         let bytes = batch.total_bytes();
-        let log_append_time = (batch.header().timestamp_type() == TimestampType::LogAppendTime)
-            .then_some(batch.header().max_timestamp);
+        let has_append_time = batch.header().timestamp_type() == TimestampType::LogAppendTime;
         let pending = replica.append(engine.clock(), batch, request.clone()).map_err(|refusal| {
-            let outcome = if parts.is_empty() { Outcome::NotWritten } else { Outcome::Unknown };
+            let outcome = refusal.outcome.filter(|_| parts.is_empty()).unwrap_or(Outcome::Unknown);
             refusal.with_outcome(outcome)
         })?;
+        let log_append_time = has_append_time.then_some(pending.max_timestamp());
         let metrics = topic.metrics();
-        metrics.records_in.inc_by(record_count.into());
-        metrics.bytes_in.inc_by(bytes.into());
-        engine.metrics().data.batch_records.observe(record_count.into());
+        if pending.is_duplicate() {
+            metrics.duplicates_dropped.inc();
+        } else {
+            metrics.records_in.inc_by(record_count.into());
+            metrics.bytes_in.inc_by(bytes.into());
+            engine.metrics().data.batch_records.observe(record_count.into());
+        }
         let partition = replica.index().0;
         parts.push(AcceptedPart { pending, partition, record_count, record_indexes, log_append_time });
     }

@@ -123,10 +123,13 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     )
 }
 
-/// Clients: their epoch, and every batch they sent in it.
+/// A client: its epoch, its next sequence, and the first sequence and count of every batch it sent in that epoch.
+type Client = (i16, i32, Vec<(i32, u32)>);
+
+/// Clients, by producer id.
 #[derive(Default)]
 struct Clients {
-    by_id: BTreeMap<i64, (i16, i32, Vec<(i32, u32)>)>,
+    by_id: BTreeMap<i64, Client>,
 }
 
 impl Clients {

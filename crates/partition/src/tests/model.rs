@@ -13,6 +13,7 @@ use crate::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestI
 enum Op {
     Lead { raise: i64, log_end: u64, log_start: u64, uncounted: u64, known: bool },
     Append { records: u64, acks: Acks, wait_ms: u64, epochs_ago: u32, misplaced: bool },
+    Duplicate { back: usize, acks: Acks, wait_ms: u64, epochs_ago: u32, misplaced: bool },
     Count { part: u64, durable_part: u64, epochs_ago: u32, too_far: bool },
     RaiseStart { part: u64, too_far: bool },
     Fail { part: u64, epochs_ago: u32 },
@@ -35,6 +36,10 @@ fn op() -> impl Strategy<Value = Op> {
                 Op::Append { records, acks, wait_ms, epochs_ago, misplaced }
             }
         ),
+        6 => (0_usize..8, prop::sample::select(vec![Acks::One, Acks::Quorum, Acks::All]), 0_u64..30, ago(), rarely())
+            .prop_map(|(back, acks, wait_ms, epochs_ago, misplaced)| {
+                Op::Duplicate { back, acks, wait_ms, epochs_ago, misplaced }
+            }),
         12 => (0_u64..=100, 0_u64..=100, ago(), rarely()).prop_map(
             |(part, durable_part, epochs_ago, too_far)| Op::Count { part, durable_part, epochs_ago, too_far }
         ),
@@ -72,6 +77,8 @@ struct Model {
     waiting: BTreeMap<u64, Request>,
     ended: BTreeMap<u64, End>,
     next_request: u64,
+    /// The batches in the log, in order.
+    batches: Vec<(u64, u64)>,
 }
 
 impl Model {
@@ -89,6 +96,7 @@ impl Model {
             waiting: BTreeMap::new(),
             ended: BTreeMap::new(),
             next_request: 0,
+            batches: Vec::new(),
         }
     }
 
@@ -118,6 +126,17 @@ impl Model {
                 let (epoch, deadline) = (past(epochs_ago), MonotonicMs(self.now + wait_ms));
                 self.next_request += 1;
                 Event::Appended { request, epoch, base: at(base), end: at(base + records), acks, deadline }
+            }
+            Op::Duplicate { back, acks, wait_ms, epochs_ago, misplaced } => {
+                let request = RequestId(self.next_request);
+                self.next_request += 1;
+                let (epoch, deadline) = (past(epochs_ago), MonotonicMs(self.now + wait_ms));
+                let nth = self.batches.len().checked_sub(back + 1);
+                let (base, end) = match nth.and_then(|nth| self.batches.get(nth)) {
+                    Some(batch) if !misplaced => *batch,
+                    _ => (self.log_end, self.log_end + 1),
+                };
+                Event::Duplicate { request, epoch, base: at(base), end: at(end), acks, deadline }
             }
             Op::Count { part: counted, durable_part, epochs_ago, too_far } => Event::Counted {
                 epoch: past(epochs_ago),
@@ -153,6 +172,7 @@ impl Model {
                 if log.log_start <= log.log_end {
                     self.leading = Some(epoch.get());
                     (self.log_start, self.log_end) = (log.log_start.get(), log.log_end.get());
+                    self.batches.retain(|(_, end)| *end <= log.log_end.get());
                     (self.counted, self.durable) = (log.counted_end.get(), log.durable_end.get());
                     self.high_watermark =
                         self.high_watermark.min(self.log_end).max(self.log_start).max(self.counted);
@@ -174,9 +194,14 @@ impl Model {
                     None => {
                         let (epoch, base, end, deadline) = (epoch.get(), base.get(), end.get(), deadline.0);
                         self.log_end = end;
+                        self.batches.push((base, end));
                         self.waiting.insert(request.0, Request { epoch, base, end, deadline });
                     }
                 }
+            }
+            Event::Duplicate { request, epoch, base, end, acks, deadline } => {
+                contradiction =
+                    self.duplicate(request.0, epoch.get(), (base.get(), end.get()), *acks, deadline.0);
             }
             Event::Counted { epoch, counted_end, durable_end } => {
                 contradiction = self.count(epoch.get(), counted_end.get(), durable_end.get());
@@ -200,6 +225,38 @@ impl Model {
             self.stop(NotLeading::Contradiction, self.leading.is_some());
         }
         self.expire();
+    }
+
+    /// A duplicate ends at once where its batch counts already, and else as an append of that batch would.
+    fn duplicate(
+        &mut self,
+        request: u64,
+        epoch: u32,
+        (base, end): (u64, u64),
+        acks: Acks,
+        deadline: u64,
+    ) -> bool {
+        let contradiction = self.leading == Some(epoch) && (end > self.log_end || end <= base);
+        let reason = match self.leading {
+            None => Some(self.idle),
+            Some(leading) if leading != epoch => Some(NotLeading::Superseded),
+            Some(_) => contradiction.then_some(NotLeading::Contradiction),
+        };
+        let counts = match acks {
+            Acks::One => self.counted,
+            Acks::Quorum => self.high_watermark,
+            Acks::All => self.counted.min(self.high_watermark),
+        };
+        let end_of = match reason {
+            Some(reason) => Err(UnknownReason::LeadershipEnded(reason)),
+            None if end <= counts => Ok((epoch, base, end, u32::from(end <= self.durable))),
+            None => {
+                self.waiting.insert(request, Request { epoch, base, end, deadline });
+                return contradiction;
+            }
+        };
+        self.ended.insert(request, end_of);
+        contradiction
     }
 
     fn count(&mut self, epoch: u32, counted: u64, durable: u64) -> bool {
