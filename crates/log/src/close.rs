@@ -6,11 +6,11 @@ use crate::disk::OpenMode;
 use crate::error::LogError;
 use crate::log::Log;
 use crate::producers::Snapshot;
-use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, UNINDEXED_BYTES, file_path};
 
 impl Log {
-    /// Writes and syncs what is left, whatever the durability, and the active segment's indexes; then the log
-    /// can be opened as clean. Performs I/O.
+    /// Writes and syncs what is left, whatever the durability, and the active segment's indexes and the
+    /// producers unless it is small; then the log can be opened as clean. Performs I/O.
     ///
     /// # Errors
     /// [`LogError::StorageFailed`] when the log has stopped or stops now, [`LogError::WrongRound`] while a round
@@ -28,7 +28,8 @@ impl Log {
             let result = round.perform(&*disk);
             self.round_done(result)?;
         }
-        if self.active.bytes == 0 {
+        // So little is read again, for the index as for the producers.
+        if self.active.bytes <= UNINDEXED_BYTES {
             return Ok(());
         }
         // An index that lacks the front of its segment is not worth keeping.

@@ -29,6 +29,10 @@ pub(crate) const TIME_INDEX_SUFFIX: &str = "timeindex";
 /// Suffix of a snapshot of producers.
 pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
 
+/// An active segment up to this size is closed without index files: reading it takes less than syncing those, and a
+/// node may have thousands.
+pub(crate) const UNINDEXED_BYTES: u64 = 64 << 10;
+
 /// The path of a segment's file: its base offset in twenty digits, and the suffix.
 pub(crate) fn file_path(dir: &Path, base: Offset, suffix: &str) -> PathBuf {
     dir.join(format!("{:020}.{suffix}", base.get()))

@@ -296,12 +296,28 @@ fn deletion_leaves_alone_what_a_round_has_still_to_seal() {
 #[test]
 fn a_clean_close_makes_the_indexes_durable() {
     let disk = new_disk();
-    let (log, bases) = filled(&disk);
+    let (mut log, _) = open(&disk, LogConfig { segment_bytes: 1 << 20, ..small_config() }, false);
+    while log.stats().bytes < 100_000 {
+        append(&mut log, 4);
+        commit(&mut log, &disk);
+    }
     log.close().unwrap();
-    let last = *bases.last().unwrap();
-    let contents = |suffix| (*disk.map(&segment_path(last, suffix)).unwrap()).as_ref().to_vec();
+    let contents = |suffix| (*disk.map(&segment_path(0, suffix)).unwrap()).as_ref().to_vec();
     let before = (contents("index"), contents("timeindex"));
     assert!(!before.0.is_empty() && !before.1.is_empty());
     disk.crash();
     assert_eq!((contents("index"), contents("timeindex")), before);
+}
+
+#[test]
+fn a_small_idle_log_is_closed_and_opened_without_a_change_of_the_disk() {
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, LogConfig::default(), false);
+    append(&mut log, 8);
+    commit(&mut log, &disk);
+    let (end, calls) = (log.cursors().log_end(), disk.calls());
+    log.close().unwrap();
+    let (log, report) = open(&disk, LogConfig::default(), true);
+    assert_eq!((log.cursors().durable_end(), report.cut), (end, None));
+    assert_eq!(disk.calls(), calls);
 }

@@ -18,7 +18,7 @@ use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::lower::Lower;
 use crate::mark::DurableMark;
 use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
-use crate::segment::{Active, RELATIVE_MAX};
+use crate::segment::{Active, RELATIVE_MAX, UNINDEXED_BYTES};
 
 impl Opening<'_> {
     /// Opens the last segment; returns it and the log end.
@@ -63,7 +63,7 @@ impl Opening<'_> {
         let (interval, max) = (self.config.index_interval_bytes, mark.max_timestamp);
         let lower = Lower::new(mark.position, mark.offset);
         // The index files of the last segment are those of its end only after a clean close.
-        let whole = self.report.clean && mark.position == bytes;
+        let whole = self.report.clean && mark.position == bytes && bytes > UNINDEXED_BYTES;
         let mapped = || Indexes::map(self.disk(), &self.shared.dir, base, mark.offset, bytes).ok();
         let indexes = whole.then(mapped).flatten();
         match indexes.filter(|indexes| indexes.max_timestamp(base) == mark.max_timestamp) {
@@ -103,12 +103,14 @@ impl Opening<'_> {
             }
         }
         self.report.scanned_bytes += walk.read_bytes();
+        // A clean close has synced everything.
+        let as_closed = self.report.clean && cut.is_none();
         if let Some(damage) = cut {
             let position = walk.position();
             file.set_len(position).map_err(LogError::io("cut", &*path))?;
             self.report.cut = Some(Cut { damage, bytes: bytes - position });
         }
-        if start.position < bytes {
+        if start.position < bytes && !as_closed {
             let durable = self.write_again(&**file, start.position, walk.position());
             durable.and_then(|()| file.sync()).map_err(LogError::io("sync", path))?;
         }
