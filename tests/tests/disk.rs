@@ -10,9 +10,15 @@
 mod support;
 
 use bytes::Bytes;
-use corduroy_api::v1::{self, produce_client::ProduceClient, produce_request::Payload, produce_response};
+use corduroy_api::v1::{
+    self, admin_client::AdminClient, cluster_client::ClusterClient, produce_client::ProduceClient,
+    produce_request::Payload, produce_response,
+};
 use corduroy_broker::config::Watermark;
-use corduroy_log::disk::SimCall;
+use corduroy_log::{
+    Disk,
+    disk::{SimCall, SimFailure},
+};
 use corduroy_testing::Broker;
 use support::{
     ledger::{Ledger, State},
@@ -22,11 +28,23 @@ use tokio_stream::StreamExt;
 
 /// Produces one value and notes what came of it; returns the refusal, if it was one.
 async fn produce_one(broker: &Broker, ledger: &mut Ledger, value: Bytes) -> Option<v1::Error> {
+    produce_to(broker, ledger, value, 0, 0).await
+}
+
+/// As [`produce_one`], to this partition, with this time-out (0: the default).
+async fn produce_to(
+    broker: &Broker,
+    ledger: &mut Ledger,
+    value: Bytes,
+    partition: u32,
+    timeout_ms: u32,
+) -> Option<v1::Error> {
     ledger.send(value.clone());
     let record = v1::Record { value: Some(value.clone()), ..Default::default() };
     let request = v1::ProduceRequest {
         topic: "t".to_owned(),
-        partition: Some(0),
+        partition: Some(partition),
+        timeout_ms,
         payload: Some(Payload::Records(v1::PlainRecords { records: vec![record] })),
         ..Default::default()
     };
@@ -34,7 +52,7 @@ async fn produce_one(broker: &Broker, ledger: &mut Ledger, value: Bytes) -> Opti
     let mut answers = client.produce(tokio_stream::once(request)).await.unwrap().into_inner();
     match answers.next().await.unwrap().unwrap().result.unwrap() {
         produce_response::Result::Ok(ack) => {
-            ledger.settle(&value, State::Acknowledged(0, ack.appended[0].base_offset));
+            ledger.settle(&value, State::Acknowledged(partition, ack.appended[0].base_offset));
             None
         }
         produce_response::Result::Error(error) => {
@@ -108,4 +126,109 @@ async fn after_a_failed_sync_the_log_is_cut_and_led_on() {
         broker.restart_after_power_loss().await.unwrap();
         ledger.check(&stub::read_all(broker.url(), "t", 1).await, &format!("{name}, after a power loss"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_what_makes_room_still_works() {
+    let watermarks = |config: &mut corduroy_broker::config::BrokerConfig| {
+        config.storage.disk_block_watermark = Watermark::Bytes(50_000);
+        config.storage.disk_low_watermark = Watermark::Bytes(60_000);
+    };
+    let mut broker = Broker::start_with(watermarks).await.unwrap();
+    let channel = stub::connect(broker.url()).await;
+    let mut admin = AdminClient::new(channel.clone());
+    for name in ["t", "other"] {
+        stub::create_topic(channel.clone(), name, 1, &[]).await;
+    }
+    let mut ledger = Ledger::default();
+    for n in 0..20 {
+        assert_eq!(produce_one(&broker, &mut ledger, value(n)).await, None);
+    }
+    // Not one byte is left.
+    let space = broker.disk().space(std::path::Path::new("/")).unwrap();
+    broker.disk().set_capacity(Some(space.total_bytes - space.free_bytes));
+    let mut n = 20;
+    loop {
+        n += 1;
+        let refusal = produce_one(&broker, &mut ledger, value(n)).await.expect("the disk is full");
+        assert!(refusal.retriable, "{refusal:?}");
+        if refusal.code() == v1::ErrorCode::DiskFull {
+            assert_eq!(refusal.outcome(), v1::Outcome::NotWritten);
+            break;
+        }
+    }
+    ledger.check(&stub::read_all(broker.url(), "t", 1).await, "reads go on");
+    let topic = v1::NewTopic { name: "more".to_owned(), partition_count: 1, ..Default::default() };
+    let created = admin.create_topics(v1::CreateTopicsRequest { topics: vec![topic], validate_only: false });
+    let refusal = created.await.unwrap().into_inner().topics.remove(0).error.unwrap();
+    assert_eq!(refusal.code(), v1::ErrorCode::DiskFull);
+    let deleted = admin
+        .delete_topics(v1::DeleteTopicsRequest { names: vec!["other".to_owned()], validate_only: false });
+    assert_eq!(deleted.await.unwrap().into_inner().topics.remove(0).error, None);
+    broker.disk().set_capacity(None);
+    loop {
+        n += 1;
+        if produce_one(&broker, &mut ledger, value(n)).await.is_none() {
+            break;
+        }
+    }
+    broker.restart_after_power_loss().await.unwrap();
+    ledger.check(&stub::read_all(broker.url(), "t", 1).await, "after a power loss");
+    let topics = AdminClient::new(stub::connect(broker.url()).await)
+        .list_topics(v1::ListTopicsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .topics;
+    assert_eq!(topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["t"]);
+}
+
+/// What `status` shows now.
+async fn findings(broker: &Broker) -> (v1::HealthState, Vec<String>) {
+    let mut cluster = ClusterClient::new(stub::connect(broker.url()).await);
+    let answer = cluster.describe_cluster(v1::DescribeClusterRequest::default()).await.unwrap().into_inner();
+    (answer.health(), answer.findings.into_iter().map(|finding| finding.message).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_is_seen_and_goes_on() {
+    let impatient = |config: &mut corduroy_broker::config::BrokerConfig| {
+        config.storage.disk_stall_timeout = std::time::Duration::from_millis(100);
+    };
+    let broker = Broker::start_with(impatient).await.unwrap();
+    stub::create_topic(stub::connect(broker.url()).await, "t", 1, &[]).await;
+    let mut ledger = Ledger::default();
+    assert_eq!(produce_one(&broker, &mut ledger, value(1)).await, None);
+    assert_eq!(findings(&broker).await, (v1::HealthState::Healthy, Vec::new()));
+    let gate = broker.disk().hold(SimCall::Sync);
+    let refusal = produce_to(&broker, &mut ledger, value(2), 0, 200).await.expect("the disk hangs");
+    assert_eq!((refusal.code(), refusal.outcome()), (v1::ErrorCode::TimedOut, v1::Outcome::Unknown));
+    loop {
+        let (health, findings) = findings(&broker).await;
+        if health == v1::HealthState::Unhealthy {
+            assert!(findings[0].contains("commit round"), "{findings:?}");
+            break;
+        }
+    }
+    gate.open();
+    assert_eq!(produce_one(&broker, &mut ledger, value(3)).await, None);
+    while findings(&broker).await.0 != v1::HealthState::Healthy {}
+    ledger.check(&stub::read_all(broker.url(), "t", 1).await, "after the disk went on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_file_handles_appends_wait_and_no_log_stops() {
+    const PARTITIONS: u32 = 20;
+    let mut broker = Broker::start().await.unwrap();
+    stub::create_topic(stub::connect(broker.url()).await, "t", PARTITIONS, &[]).await;
+    let mut ledger = Ledger::default();
+    // Each partition makes its files when it is first written to.
+    broker.disk().fail_randomly(11, 500, &[SimCall::Create, SimCall::Open], SimFailure::TooManyFiles);
+    for partition in 0..PARTITIONS {
+        let refusal = produce_to(&broker, &mut ledger, value(partition), partition, 0).await;
+        assert_eq!(refusal, None, "partition {partition}, seed 11");
+    }
+    broker.disk().heal();
+    broker.restart_after_power_loss().await.unwrap();
+    ledger.check(&stub::read_all(broker.url(), "t", PARTITIONS).await, "after a power loss");
 }

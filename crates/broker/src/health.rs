@@ -9,7 +9,7 @@ pub enum Check {
     Recovery,
     /// It is not stopping.
     Draining,
-    /// Its disk has room for appends.
+    /// Its disk has room for appends, and does not hang.
     Disk,
 }
 
@@ -33,6 +33,7 @@ pub struct Health {
     recovered: AtomicBool,
     draining: AtomicBool,
     disk_blocked: AtomicBool,
+    disk_stalled: AtomicBool,
     partitions_open: AtomicU64,
     partitions_total: AtomicU64,
     partitions_down: AtomicU64,
@@ -65,6 +66,11 @@ impl Health {
         self.disk_blocked.store(blocked, Relaxed);
     }
 
+    /// Whether a commit round has been under way for longer than `storage.disk_stall_timeout`.
+    pub fn set_disk_stalled(&self, stalled: bool) {
+        self.disk_stalled.store(stalled, Relaxed);
+    }
+
     /// How many partitions of this broker take no appends since a write or sync failed.
     pub fn set_partitions_down(&self, count: u64) {
         self.partitions_down.store(count, Relaxed);
@@ -90,6 +96,9 @@ impl Health {
             Check::Draining if self.draining.load(Relaxed) => Some("stopping".to_owned()),
             Check::Disk if self.disk_blocked.load(Relaxed) => Some(
                 "free space is below storage.disk_block_watermark; produce requests are refused".to_owned(),
+            ),
+            Check::Disk if self.disk_stalled.load(Relaxed) => Some(
+                "a commit round has not ended within storage.disk_stall_timeout: the disk hangs".to_owned(),
             ),
             Check::Recovery | Check::Draining | Check::Disk => None,
         }

@@ -43,10 +43,11 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
         }
         sample.topics.push(TopicSample { name: topic.name().clone(), bytes });
     }
+    sample.oldest_round = engine.oldest_round_age().unwrap_or_default();
     sample.memory.push(("tail_cache", tail_bytes));
     sample.memory.push(("receive", limits.receiving_bytes()));
     sample.memory.push(("fetch", limits.answering_bytes()));
-    if let Some(space) = engine.space_now() {
+    if let Some(space) = engine.space_seen() {
         let state = match (engine.check_writable().is_err(), engine.disk_is_low()) {
             (true, _) => DiskState::Blocked,
             (false, true) => DiskState::Low,

@@ -24,7 +24,18 @@ pub struct Brokerd {
 impl Brokerd {
     /// Starts one on `data_dir` with ports of the system's choice, and waits until it is ready.
     pub fn start(data_dir: &Path, more: &[&str]) -> Self {
-        let mut process = Command::new(BROKERD)
+        Self::start_by(Command::new(BROKERD), data_dir, more)
+    }
+
+    /// As [`Brokerd::start`], with at most `files` open files.
+    pub fn start_with_files(files: u32, data_dir: &Path, more: &[&str]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), BROKERD]);
+        Self::start_by(shell, data_dir, more)
+    }
+
+    fn start_by(mut command: Command, data_dir: &Path, more: &[&str]) -> Self {
+        let mut process = command
             .args(["--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"])
             .arg("--data-dir")
             .arg(data_dir)

@@ -38,6 +38,7 @@ impl Default for BrokerConfig {
             storage: StorageConfig {
                 disk_low_watermark: Watermark::Percent(10),
                 disk_block_watermark: Watermark::Percent(5),
+                disk_stall_timeout: Duration::from_secs(5),
                 recovery_threads: Auto::Auto,
             },
             topic_defaults: TopicDefaults {

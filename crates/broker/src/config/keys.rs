@@ -159,9 +159,15 @@ fn cluster_security_storage() -> Vec<Key> {
              deletes go on. One per cent counts for at most 2 GiB."
         ),
         key!(
+            storage.disk_stall_timeout,
+            duration(Duration::from_millis(100)..=Duration::from_secs(3600)),
+            "A commit round that takes longer means that the disk hangs: the broker is not ready until it ends, and \
+             says so. Appends end as unknown at their own time-out."
+        ),
+        key!(
             storage.recovery_threads,
             auto(number(1..=1024)),
-            "Threads that recover logs at start; auto: one for each processor."
+            "Threads that recover and close logs; auto: four for each processor."
         ),
     ]
 }

@@ -89,6 +89,8 @@ pub struct StorageConfig {
     pub disk_low_watermark: Watermark,
     /// Less free space than this refuses produce requests.
     pub disk_block_watermark: Watermark,
+    /// A commit round under way for longer means that the disk hangs.
+    pub disk_stall_timeout: Duration,
     /// Threads that recover logs at start; auto: one for each processor.
     pub recovery_threads: Auto<u32>,
 }
@@ -143,7 +145,8 @@ impl StorageConfig {
     pub fn recovery_threads(&self) -> u32 {
         self.recovery_threads.or_else(|| {
             let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            u32::try_from(processors).unwrap_or(u32::MAX)
+            // They wait for the disk more than they compute, and a disk merges syncs that come together.
+            u32::try_from(processors).unwrap_or(u32::MAX).saturating_mul(4)
         })
     }
 }

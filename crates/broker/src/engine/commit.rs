@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -34,7 +34,12 @@ pub(crate) struct CommitQueue {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// When the oldest round that is not reported yet was taken, in milliseconds of the monotonic clock; no round:
+    /// [`NO_ROUND`].
+    oldest_ms: AtomicU64,
 }
+
+const NO_ROUND: u64 = u64::MAX;
 
 #[derive(Default)]
 struct State {
@@ -45,7 +50,14 @@ struct State {
 
 impl CommitQueue {
     pub(crate) fn new() -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::new(State::default()), wake: Condvar::new() }) }
+        let (state, oldest_ms) = (Mutex::new(State::default()), AtomicU64::new(NO_ROUND));
+        Self { shared: Arc::new(Shared { state, wake: Condvar::new(), oldest_ms }) }
+    }
+
+    /// For how long the oldest round has been on its way to disk; `None` while there is none.
+    pub(crate) fn oldest_round_age(&self, clock: Clock) -> Option<Duration> {
+        let began = self.shared.oldest_ms.load(Ordering::Relaxed);
+        (began != NO_ROUND).then(|| Duration::from_millis(clock.monotonic_ms().saturating_sub(began)))
     }
 
     /// Puts a replica into the next round. Asking twice is the same as asking once.
@@ -148,6 +160,9 @@ impl CommitThread {
         }
         let disk = self.disk.as_ref();
         let began = Instant::now();
+        // A round that was postponed has kept its time.
+        let oldest_ms = &self.queue.shared.oldest_ms;
+        oldest_ms.fetch_min(self.clock.monotonic_ms(), Ordering::Relaxed);
         let written: Vec<_> = rounds.iter().map(|(_, round)| round.perform_writes(disk)).collect();
         let syncs_began = Instant::now();
         let results = sync_all(&rounds, written, disk);
@@ -163,6 +178,9 @@ impl CommitThread {
             } else if replica.round_done(result, self.clock) {
                 self.queue.push(&replica);
             }
+        }
+        if postponed.is_empty() {
+            oldest_ms.store(NO_ROUND, Ordering::Relaxed);
         }
         let storage = &self.metrics.storage;
         storage.commit_rounds_direct.inc();

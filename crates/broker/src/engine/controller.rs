@@ -104,6 +104,10 @@ impl Engine {
         let engine = Arc::clone(self);
         let changing = tokio::spawn(async move {
             let mut controller = engine.controller.lock().await;
+            if engine.check_writable().is_err() {
+                let reserve = Arc::clone(&engine.reserve);
+                engine.off_network(move || reserve.make_room()).await?;
+            }
             let (answer, deltas) = controller.change(engine.clock, &command).await?;
             for delta in deltas {
                 engine.act_on(delta).await?;

@@ -7,19 +7,21 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Engine, Replica};
+use super::{Engine, Replica, reserve::RESERVE_BYTES, slow_disk::Pace};
 
 const TIMEOUTS_EVERY: Duration = Duration::from_millis(100);
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 
-/// Ends waits that are over. Apart from the rest, because it must go on while the disk hangs.
+/// Ends waits that are over, and notices a disk that hangs. Apart from the rest, because it must go on while the disk hangs.
 pub(super) async fn expire(engine: Weak<Engine>) {
     let mut timeouts = ticks(TIMEOUTS_EVERY);
+    let mut pace = Pace::default();
     loop {
         timeouts.tick().await;
         let Some(engine) = engine.upgrade() else { return };
+        pace = engine.watch_pace(pace);
         engine.for_each_replica(|replica| replica.tick(engine.clock));
     }
 }
@@ -71,8 +73,8 @@ impl Engine {
 
     /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.
     pub(super) async fn check_space(self: &Arc<Self>) {
-        let engine = Arc::clone(self);
-        let Ok(Some(space)) = self.off_network(move || engine.space_now()).await else { return };
+        let reserve = Arc::clone(&self.reserve);
+        let Ok(Some(space)) = self.off_network(move || reserve.look()).await else { return };
         let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
         let low = self.config.storage.disk_low_watermark.bytes(space.total_bytes);
         let (blocked, is_low) = (space.free_bytes < block, space.free_bytes < low);
@@ -80,6 +82,10 @@ impl Engine {
         let was_low = self.disk_low.swap(is_low, Ordering::Relaxed);
         self.health.set_disk_blocked(blocked);
         let free_bytes = space.free_bytes;
+        if free_bytes >= block.saturating_add(2 * RESERVE_BYTES) {
+            let reserve = Arc::clone(&self.reserve);
+            let _stopping = self.off_network(move || reserve.take()).await;
+        }
         if blocked && !was_blocked {
             tracing::error!(
                 event = "B0203",
@@ -117,6 +123,9 @@ impl Engine {
         if stopped.is_empty() {
             return;
         }
+        // What stopped them may have been a full disk, and leading on is written down.
+        let reserve = Arc::clone(&self.reserve);
+        let _stopping = self.off_network(move || reserve.make_room()).await;
         let mut reopened = Vec::new();
         for (replica, reopen) in stopped {
             // Nothing may move the log start between the old log and the new one.

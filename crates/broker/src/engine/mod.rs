@@ -13,13 +13,15 @@ mod reads;
 mod refusals;
 mod removals;
 mod replica;
+mod reserve;
+mod slow_disk;
 mod topics;
 
 use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
 };
@@ -40,7 +42,7 @@ pub(crate) use refusals::out_of_range;
 pub(crate) use replica::{AppendRequest, PendingAck, Replica};
 pub(crate) use topics::{Topic, Topics};
 
-use self::{commit::CommitQueue, producer_ids::ProducerIds};
+use self::{commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve};
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,
@@ -79,6 +81,7 @@ pub(crate) struct Engine {
     cold_reads: Arc<Semaphore>,
     disk_blocked: AtomicBool,
     disk_low: AtomicBool,
+    reserve: Arc<Reserve>,
     /// The largest `max.message.bytes` of any topic, for the limit on one message of a produce stream.
     max_message_bytes: Arc<AtomicU32>,
     stopping: watch::Sender<bool>,
@@ -117,6 +120,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Free and total space of the data directory's disk as last looked at. Never waits for the disk.
+    pub(crate) fn space_seen(&self) -> Option<Space> {
+        self.reserve.seen()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -124,11 +132,6 @@ impl Engine {
     /// Whether free space is below the watermark that is warned about.
     pub(crate) fn disk_is_low(&self) -> bool {
         self.disk_low.load(Ordering::Relaxed)
-    }
-
-    /// Free and total space of the data directory's disk; `None` where the disk does not say.
-    pub(crate) fn space_now(&self) -> Option<Space> {
-        self.disk.space(&self.data_dir).ok()
     }
 
     /// Bytes of all logs.
@@ -195,25 +198,46 @@ impl Engine {
         {
             return false;
         }
-        let mut clean = true;
         let topics = self.topics();
-        let replicas = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone());
-        for replica in replicas.chain([Arc::clone(&self.metadata)]) {
-            let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { continue };
-            if let Some(reopen) = log.plan_reopen() {
-                // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
-                clean = false;
-                if let Err(error) = reopen.perform(&self.disk, self.clock.now()) {
-                    tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "stopped log not cut");
+        let replicas: Vec<_> = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone()).collect();
+        let (next, clean) = (AtomicUsize::new(0), AtomicBool::new(true));
+        let close_some = || {
+            while let Some(replica) = replicas.get(next.fetch_add(1, Ordering::Relaxed)) {
+                clean.fetch_and(self.close_log(replica), Ordering::Relaxed);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self
+                .config
+                .storage
+                .recovery_threads()
+                .min(u32::try_from(replicas.len()).unwrap_or(u32::MAX))
+            {
+                // Helpers are a gain, not a need.
+                if std::thread::Builder::new().spawn_scoped(scope, close_some).is_err() {
+                    break;
                 }
-                continue;
             }
-            if let Err(error) = log.close() {
-                tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "log not closed");
-                clean = false;
+            close_some();
+        });
+        self.close_log(&self.metadata) && clean.into_inner()
+    }
+
+    /// Closes one log; returns whether the next start need not check it.
+    fn close_log(&self, replica: &Replica) -> bool {
+        let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return true };
+        if let Some(reopen) = log.plan_reopen() {
+            // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
+            if let Err(error) = reopen.perform(&self.disk, self.clock.now()) {
+                tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "stopped log not cut");
             }
+            return false;
         }
-        clean
+        if let Err(error) = log.close() {
+            tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "log not closed");
+            return false;
+        }
+        true
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     housekeeping,
     identity::ReplicaIdentity,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
+    reserve::Reserve,
 };
 use crate::{
     config::{Advertise, BrokerConfig},
@@ -165,6 +166,7 @@ impl Engine {
             topics.insert(Arc::new(Topic::new(name, described.id(), topic_config, open, topic_metrics)));
         }
         recovered.took = began.elapsed();
+        let reserve = Reserve::new(Arc::clone(&disk), data_dir.clone());
         let engine = Arc::new(Self {
             config,
             disk,
@@ -181,6 +183,7 @@ impl Engine {
             cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
             disk_blocked: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
+            reserve,
             max_message_bytes: Arc::new(AtomicU32::new(0)),
             stopping: watch::Sender::new(false),
         });

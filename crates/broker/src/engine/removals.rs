@@ -77,9 +77,12 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let disk = Arc::clone(&self.disk);
         let (of, clock) = (Arc::clone(replica), self.clock);
+        let reserve = self.check_writable().is_err().then(|| Arc::clone(&self.reserve));
         let removed = self.off_network(move || {
             // Goes with the work, which goes on when its caller does not.
             let _one_at_a_time = one_at_a_time;
+            // The log start is written before anything is deleted, on a full disk too.
+            reserve.inspect(|reserve| reserve.make_room());
             removal.persist(disk.as_ref())?;
             let Some(obsolete) = of.apply_removal(&removal, clock) else { return Ok(None) };
             let obsolete = obsolete?;

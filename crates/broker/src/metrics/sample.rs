@@ -1,6 +1,6 @@
 //! Figures that are read at each scrape instead of being kept.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use corduroy_types::TopicName;
@@ -25,6 +25,8 @@ pub struct ScrapeSample {
     pub partitions_led: u64,
     /// Segments of all logs.
     pub segments: u64,
+    /// For how long the oldest commit round has been on its way to disk; 0 while there is none.
+    pub oldest_round: Duration,
     /// Bytes in memory, by pool: `tail_cache`, `receive`, `fetch`.
     pub memory: Vec<(&'static str, u64)>,
 }
@@ -96,6 +98,13 @@ impl Collector for Sampled {
         gauges(&mut encoder, "partitions", "Partitions on this broker, by role", led)?;
         let segments = [([("tier", "local")], as_gauge(sample.segments))];
         gauges(&mut encoder, "segments", "Segments of all logs", segments)?;
+        let age = encoder.encode_descriptor(
+            "oldest_commit_round_seconds",
+            "For how long the oldest commit round has been on its way to disk; 0 while there is none.",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(sample.oldest_round.as_secs_f64()).encode(age)?;
         let memory = sample.memory.iter().map(|(pool, bytes)| ([("pool", *pool)], as_gauge(*bytes)));
         gauges(
             &mut encoder,

@@ -36,6 +36,7 @@ fn busy() -> Metrics {
         }],
         partitions_led: 1,
         segments: 1,
+        oldest_round: std::time::Duration::from_millis(1_500),
         memory: vec![("tail_cache", 1), ("receive", 2), ("fetch", 3)],
     };
     metrics.set_sampler(move || sample.clone());

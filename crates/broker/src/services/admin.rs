@@ -108,6 +108,7 @@ impl v1::admin_server::Admin for AdminService {
         let v1::AddPartitionsRequest { topic, partition_count, validate_only } = request.into_inner();
         self.answer(Api::AddPartitions, async {
             let engine = self.shared.engine()?;
+            engine.check_writable()?;
             let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
             let counts = match validate_only {
                 true => engine.controller().lock().await.check(&command)?,
@@ -245,6 +246,8 @@ async fn create_topic(
     topic: v1::NewTopic,
     validate_only: bool,
 ) -> Result<v1::CreatedTopic, Refusal> {
+    // What is left of a full disk is for making room.
+    engine.check_writable()?;
     let v1::NewTopic { name, partition_count, replication, configs, if_not_exists } = topic;
     let defaults = &engine.config().topic_defaults;
     let command = CreateTopic {

@@ -48,8 +48,8 @@ async fn describe(
     let engine = shared.engine()?;
     let image = engine.controller().lock().await.image().clone();
     let facts = shared.start_facts();
-    let asked = Arc::clone(&engine);
-    let space = engine.off_network(move || asked.space_now()).await?;
+    // Of the last look: this answer must come when the disk hangs.
+    let space = engine.space_seen();
     let id = shared.config.node.id;
     let stored_bytes = engine.stored_bytes();
     let brokers = image.brokers().map(|broker| {
@@ -104,6 +104,11 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             ),
             hint: "free space before produce requests are refused".to_owned(),
         });
+    }
+    if let Some((stalled, message)) = engine.slow_round() {
+        let severity = if stalled { v1::HealthState::Unhealthy } else { v1::HealthState::Degraded };
+        let hint = "check the disk; appends wait for it and end as unknown at their time-out".to_owned();
+        findings.push(v1::Finding { severity: severity.into(), message, hint });
     }
     for topic in engine.topics().iter() {
         for replica in topic.replicas().iter() {

@@ -1,0 +1,138 @@
+//! Space that is kept for what has to work on a full disk: changes of the metadata, such as the deletion of a topic, and
+//! log starts, without which nothing can be deleted.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use corduroy_log::{
+    Disk,
+    disk::{OpenMode, Space},
+};
+use parking_lot::Mutex;
+
+/// A file in the data directory that only takes up room.
+const FILE: &str = "full-disk-reserve";
+/// Enough for hundreds of deletions, each of which gives back more than it takes.
+pub(super) const RESERVE_BYTES: u64 = 256 * corduroy_types::KIB;
+
+/// The reserve of one data directory, and its free space as last looked at. All calls but [`Reserve::seen`] block on the
+/// disk.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    /// Whether the file is there; `None` before that was looked at.
+    held: Mutex<Option<bool>>,
+    seen: Mutex<Option<Space>>,
+}
+
+impl Reserve {
+    pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf) -> Arc<Self> {
+        Arc::new(Self { disk, data_dir, held: Mutex::new(None), seen: Mutex::new(None) })
+    }
+
+    /// Free and total space; `None` where the disk does not say.
+    pub(super) fn look(&self) -> Option<Space> {
+        let space = self.disk.space(&self.data_dir).ok();
+        *self.seen.lock() = space;
+        space
+    }
+
+    /// What [`Reserve::look`] found last. Never waits for the disk.
+    pub(super) fn seen(&self) -> Option<Space> {
+        *self.seen.lock()
+    }
+
+    /// Gives the reserve up where less than that is free, for something small that must be written now.
+    pub(super) fn make_room(&self) {
+        if self.look().is_none_or(|space| space.free_bytes >= RESERVE_BYTES) {
+            return;
+        }
+        let mut held = self.held.lock();
+        if *held == Some(false) {
+            return;
+        }
+        let removed = self.disk.remove_file(&self.data_dir.join(FILE));
+        match removed.and_then(|()| self.disk.sync_dir(&self.data_dir)) {
+            Ok(()) => tracing::warn!("the reserve for a full disk is in use"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "the reserve for a full disk cannot be given up"),
+        }
+        *held = Some(false);
+    }
+
+    /// Takes the reserve, unless it is there already. Where it cannot be had, nothing but the reserve is missing.
+    pub(super) fn take(&self) {
+        let mut held = self.held.lock();
+        if *held == Some(true) {
+            return;
+        }
+        match self.write() {
+            Ok(()) => *held = Some(true),
+            Err(error) => tracing::warn!(%error, "no space is kept for a full disk"),
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let path = self.data_dir.join(FILE);
+        match self.disk.open(&path, OpenMode::Read).and_then(|file| file.len()) {
+            Ok(bytes) if bytes >= RESERVE_BYTES => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.disk.open(&path, OpenMode::Truncate)?;
+        let written = file.write_at(&[noise()], 0).and_then(|()| file.sync());
+        if written.is_err() {
+            // Half a reserve would only be in the way.
+            self.disk.remove_file(&path)?;
+        }
+        written?;
+        self.disk.sync_dir(&self.data_dir)
+    }
+}
+
+/// Bytes that no file system can compress.
+fn noise() -> Bytes {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(usize::try_from(RESERVE_BYTES / 8).unwrap_or(0)).flatten().collect::<Vec<u8>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use corduroy_log::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn it_is_given_up_when_needed_and_taken_again() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let held = || disk.open(Path::new("/d/full-disk-reserve"), OpenMode::Read).is_ok();
+        let reserve = Reserve::new(Arc::new(disk.clone()), PathBuf::from("/d"));
+        reserve.take();
+        reserve.make_room();
+        assert!(held(), "there is room");
+        disk.set_capacity(Some(RESERVE_BYTES + 5_000));
+        reserve.make_room();
+        assert!(!held());
+        assert!(reserve.look().unwrap().free_bytes >= RESERVE_BYTES);
+        disk.set_capacity(Some(RESERVE_BYTES - 1));
+        reserve.take();
+        assert!(!held(), "there is no room for it");
+        disk.set_capacity(None);
+        reserve.take();
+        // Another start finds it.
+        let again = Reserve::new(Arc::new(disk.clone()), PathBuf::from("/d"));
+        let calls = disk.calls();
+        again.take();
+        assert!(held() && disk.calls() == calls);
+    }
+}

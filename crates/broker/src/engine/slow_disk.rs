@@ -1,0 +1,81 @@
+//! A disk that is slow, or hangs: noticed by how long the oldest commit round has been under way.
+
+use std::time::Duration;
+
+use super::Engine;
+
+/// A round that takes longer is said once, and once when it is over.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// What is known of the disk's speed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pace {
+    #[default]
+    Fine,
+    /// A round has taken longer than [`SLOW_AFTER`].
+    Slow,
+    /// A round has taken longer than `storage.disk_stall_timeout`.
+    Stalled,
+}
+
+impl Pace {
+    fn of(age: Option<Duration>, stall_timeout: Duration) -> Self {
+        match age {
+            Some(age) if age >= stall_timeout => Self::Stalled,
+            Some(age) if age >= SLOW_AFTER => Self::Slow,
+            _ => Self::Fine,
+        }
+    }
+}
+
+impl Engine {
+    /// For how long the oldest commit round has been on its way to disk; `None` while there is none.
+    pub(crate) fn oldest_round_age(&self) -> Option<Duration> {
+        self.commits.oldest_round_age(self.clock)
+    }
+
+    /// What to tell an operator about a round that takes long: whether it is more than slow, and the text.
+    pub(crate) fn slow_round(&self) -> Option<(bool, String)> {
+        let age = self.oldest_round_age()?;
+        let text = format!("a commit round has been on its way to disk for {} ms", age.as_millis());
+        match Pace::of(Some(age), self.config.storage.disk_stall_timeout) {
+            Pace::Fine => None,
+            Pace::Slow => Some((false, text)),
+            Pace::Stalled => Some((true, text)),
+        }
+    }
+
+    /// Looks at the disk's pace; touches neither the disk nor a lock that is held during I/O. Returns the new pace.
+    pub(super) fn watch_pace(&self, before: Pace) -> Pace {
+        let age = self.oldest_round_age();
+        let pace = Pace::of(age, self.config.storage.disk_stall_timeout);
+        let age_ms = age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        match (before, pace) {
+            (Pace::Fine, Pace::Slow) => tracing::warn!(event = "B0208", age_ms, "the disk is slow"),
+            (Pace::Fine | Pace::Slow, Pace::Stalled) => {
+                tracing::error!(event = "B0210", age_ms, "the disk hangs");
+            }
+            (Pace::Slow | Pace::Stalled, Pace::Fine) => tracing::info!(event = "B0209", "the disk goes on"),
+            _ => {}
+        }
+        self.health.set_disk_stalled(pace == Pace::Stalled);
+        pace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_slow_and_then_stalled() {
+        let of = |ms| Pace::of(Some(Duration::from_millis(ms)), Duration::from_secs(5));
+        assert_eq!(
+            [of(0), of(999), of(1_000), of(4_999), of(5_000)],
+            [Pace::Fine, Pace::Fine, Pace::Slow, Pace::Slow, Pace::Stalled]
+        );
+        assert_eq!(Pace::of(None, Duration::ZERO), Pace::Fine);
+        let impatient = Pace::of(Some(Duration::from_millis(600)), Duration::from_millis(500));
+        assert_eq!(impatient, Pace::Stalled);
+    }
+}
