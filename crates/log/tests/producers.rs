@@ -10,18 +10,21 @@ use common::{NOW, at, commit, dir, new_disk, open, small_config};
 use corduroy_batch::{Batch, BatchBuilder, Compression, ProducerFields};
 use corduroy_log::disk::{OpenMode, SimCall};
 use corduroy_log::producers::{Producers, SequenceError};
-use corduroy_log::{AppendError, Appended, Disk, Known, Log, LogConfig, SimDisk};
+use corduroy_log::{
+    AppendError, Appended, CompactionConfig, CompactionProgress, CompactionStep, Disk, Known, Log, LogConfig,
+    SimDisk,
+};
 use corduroy_types::{Durability, LeaderEpoch, Offset, TimestampMs};
 use proptest::prelude::*;
 
-/// One record of `bytes`, at sequence `sequence` of a producer in epoch 0.
+/// One record of `bytes`, at sequence `sequence` of a producer in epoch 0. All have the same key.
 fn batch(producer: i64, sequence: i32, bytes: usize, timestamp: i64) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None, 64 << 20);
     if producer >= 0 {
         builder.set_producer(ProducerFields { id: producer, epoch: 0, base_sequence: sequence });
     }
     let value = vec![b'v'; bytes];
-    let pushed = builder.push(TimestampMs(timestamp), None, Some(&value), std::iter::empty());
+    let pushed = builder.push(TimestampMs(timestamp), Some(b"k"), Some(&value), std::iter::empty());
     assert!(pushed.is_ok());
     Batch::parse(builder.build().unwrap()).unwrap()
 }
@@ -155,6 +158,46 @@ fn producers_outlive_the_records_that_retention_removes() {
     let (mut log, _) = open(&disk, small_config(), false);
     assert!(append(&mut log, batch(1, 0, 10, 5)).unwrap().duplicate);
     assert!(!append(&mut log, batch(1, 1, 10, 5)).unwrap().duplicate);
+}
+
+#[test]
+fn compaction_keeps_what_a_producer_is_known_by() {
+    let config = LogConfig { compaction: Some(CompactionConfig::default()), ..small_config() };
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, config, false);
+    append(&mut log, batch(1, 0, 10, 5)).unwrap();
+    append(&mut log, batch(1, 1, 10, 5)).unwrap();
+    for n in 0..20 {
+        append(&mut log, batch(-1, -1, 900, 10 + n)).unwrap();
+        commit(&mut log, &disk);
+    }
+    let end = log.cursors().counted_end();
+    let mut pass = log.plan_compaction(NOW, end, 1 << 20).unwrap();
+    let compacted = loop {
+        match pass.step(CompactionStep { max_bytes: 1 << 20 }).unwrap() {
+            CompactionProgress::More => {}
+            CompactionProgress::Swap(swap) => {
+                swap.commit(&disk).unwrap();
+                assert!(log.apply_swap(&swap));
+                swap.finish(&disk).unwrap();
+            }
+            CompactionProgress::Done(compacted) => break compacted,
+        }
+    };
+    compacted.persist(&disk).unwrap();
+    log.apply_compacted(&compacted);
+    for name in snapshots(&disk) {
+        disk.remove_file(&dir().join(name)).unwrap();
+    }
+    disk.sync_dir(&dir()).unwrap();
+    disk.crash();
+    let (mut log, report) = open(&disk, config, false);
+    assert_eq!(report.damages, []);
+    let first = append(&mut log, batch(1, 1, 10, 5)).unwrap();
+    assert_eq!((first.base_offset, first.duplicate), (at(1), true));
+    // Of the one before it nothing is left.
+    assert!(append(&mut log, batch(1, 0, 10, 5)).unwrap_err().may_be_written());
+    assert!(!append(&mut log, batch(1, 2, 10, 5)).unwrap().duplicate);
 }
 
 #[test]

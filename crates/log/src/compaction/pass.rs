@@ -96,6 +96,7 @@ impl Compaction {
             now,
             horizon: now.plus_ms(config.delete_retention_ms),
             limits,
+            last_batches: log.producers().last_batch_offsets().collect(),
         };
         Self {
             shared: Arc::clone(&log.shared),

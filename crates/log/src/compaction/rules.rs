@@ -18,6 +18,9 @@ pub(super) struct Rules {
     /// The horizon of tombstones that are met for the first time.
     pub(super) horizon: TimestampMs,
     pub(super) limits: DecompressLimits,
+    /// The base offsets of the producers' last batches, in order: those stay, if need be without records, because a
+    /// log without a snapshot knows the producers by them.
+    pub(super) last_batches: Vec<Offset>,
 }
 
 /// What becomes of a batch.
@@ -68,6 +71,7 @@ impl Rules {
                 count.tombstones += u32::from(record.value.is_none());
             }
         })?;
+        let needed = needed || self.last_batches.binary_search(&header.base_offset).is_ok();
         if count.kept == 0 && !needed {
             return Ok(Verdict::Gone);
         }
