@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use corduroy_batch::DecompressLimits;
+use corduroy_batch::{Batch, BatchHeader, DecompressLimits};
 use corduroy_log::disk::{Kept, OpenMode, SimDisk};
-use corduroy_log::{Disk, DurableMark, Known, Log, LogConfig, RecoveryReport, offline};
+use corduroy_log::producers::Producers;
+use corduroy_log::{Appended, Disk, DurableMark, Known, Log, LogConfig, RecoveryReport, offline};
 use corduroy_types::{LeaderEpoch, Offset};
 
 use crate::common::{Model, NOW, batch, compare, dir};
@@ -20,6 +21,38 @@ pub struct Promise {
     pub log_start_max: u64,
     /// The durable mark on record.
     pub mark: Option<DurableMark>,
+    /// Headers of all batches there ever were, deleted ones included: what makes the producer state. `None` once
+    /// some of them are unknown.
+    pub history: History,
+}
+
+#[derive(Clone)]
+pub struct History(Option<Vec<BatchHeader>>);
+
+impl Default for History {
+    fn default() -> Self {
+        Self(Some(Vec::new()))
+    }
+}
+
+impl History {
+    fn cut(&mut self, end: Offset) {
+        if let Some(headers) = &mut self.0 {
+            headers.retain(|header| header.next_offset() <= end);
+            let known_end = headers.last().map_or(Offset::ZERO, BatchHeader::next_offset);
+            if known_end < end {
+                // More was deleted than survived.
+                self.0 = None;
+            }
+        }
+    }
+
+    fn check(&self, log: &Log) {
+        let Some(headers) = &self.0 else { return };
+        let mut producers = Producers::new(log.config().producer_expiration_ms);
+        headers.iter().for_each(|header| producers.note(header));
+        assert_eq!(log.producers(), &producers, "the producer state is not that of the batches");
+    }
 }
 
 /// Numbers for choices inside a check, all from its seed.
@@ -38,6 +71,13 @@ fn ends(log: &Log) -> (Offset, Offset) {
 }
 
 impl Promise {
+    pub fn append(&mut self, batch: Batch, timestamps: Vec<i64>, epoch: LeaderEpoch, appended: Appended) {
+        if let Some(headers) = &mut self.history.0 {
+            headers.push(batch.clone().stamp(appended.base_offset, epoch).header().clone());
+        }
+        self.model.append(batch, timestamps, epoch, appended);
+    }
+
     /// Takes over what was recovered, after checking that it is a legal prefix.
     pub fn settle(&mut self, log: &Log, report: &RecoveryReport) {
         assert_eq!(report.damages, [], "sound segments taken for damaged");
@@ -47,6 +87,10 @@ impl Promise {
         assert!(end >= self.durable_end, "what was acknowledged below {} ends at {end}", self.durable_end);
         let starts = self.model.log_start..=self.log_start_max.max(self.model.log_start);
         assert!(starts.contains(&start), "log start {start}, not in {starts:?}");
+        if start == end && end > self.durable_end {
+            // More may have been deleted than survived.
+            self.history.0 = None;
+        }
         if start == end {
             // Nothing is left, perhaps because more was deleted than survived.
             self.model.batches.clear();
@@ -58,6 +102,8 @@ impl Promise {
         self.log_start_max = start;
         assert_eq!(self.durable_end, end, "what recovery found is durable");
         compare(log, &self.model);
+        self.history.cut(log.cursors().log_end());
+        self.history.check(log);
     }
 
     /// The power goes on this disk: all that was promised must be there, whatever subset is kept, and go on.
@@ -111,7 +157,7 @@ impl Promise {
             let batch = batch(&timestamps, 700, 1_000 + seed);
             let epoch = LeaderEpoch::new(1_000).unwrap();
             let appended = log.append(batch.clone(), epoch, NOW).unwrap();
-            self.model.append(batch, timestamps, epoch, appended);
+            self.append(batch, timestamps, epoch, appended);
         }
         while let Some(round) = log.take_round() {
             log.round_done(round.perform(disk)).unwrap();

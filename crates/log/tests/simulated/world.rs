@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use corduroy_batch::{Batch, BatchBuilder, Compression, DecompressLimits, ProducerFields, PushOutcome};
 use corduroy_log::disk::{Kept, SimDisk};
 use corduroy_log::{
-    Disk, Known, Log, LogConfig, LogError, ReadError, Removal, Round, RoundResult, TimeLookupPlan,
+    Appended, Disk, Known, Log, LogConfig, LogError, ReadError, Removal, Round, RoundResult, TimeLookupPlan,
 };
 use corduroy_types::{Durability, LeaderEpoch, TimestampMs};
 use parking_lot::Mutex;
@@ -110,10 +111,33 @@ impl World {
 
     fn append(&mut self, timestamps: Vec<i64>, value_bytes: usize) {
         self.seed += 1;
-        let batch = batch(&timestamps, value_bytes, self.seed);
+        let batch = self.produced(batch(&timestamps, value_bytes, self.seed));
         let epoch = LeaderEpoch::new(self.epoch).unwrap();
         let appended = self.log().append(batch.clone(), epoch, NOW).unwrap();
-        self.promise.lock().model.append(batch, timestamps, epoch, appended);
+        assert!(!appended.duplicate);
+        self.promise.lock().append(batch.clone(), timestamps, epoch, appended);
+        if batch.header().producer_id >= 0 {
+            let again = self.log().append(batch, epoch, NOW).unwrap();
+            assert_eq!(again, Appended { duplicate: true, ..appended });
+        }
+    }
+
+    /// The batch as one of a few idempotent producers, or none, would send it next.
+    fn produced(&mut self, batch: Batch) -> Batch {
+        let id = (self.seed % 4) as i64 - 1;
+        if id < 0 {
+            return batch;
+        }
+        let last = self.log().producers().get(id).and_then(|known| known.last_batch().copied());
+        let base_sequence = last.map_or(0, |last| last.next_sequence().get().cast_signed());
+        let mut builder = BatchBuilder::new(Compression::None, 64 << 20);
+        builder.set_producer(ProducerFields { id, epoch: 0, base_sequence });
+        for record in &batch.records(DecompressLimits::default()).unwrap() {
+            let record = record.unwrap();
+            let pushed = builder.push(record.timestamp, record.key, record.value, std::iter::empty());
+            assert_eq!(pushed, Ok(PushOutcome::Added));
+        }
+        Batch::parse(builder.build().unwrap()).unwrap()
     }
 
     fn begin_round(&mut self, steps: usize) {
