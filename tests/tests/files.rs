@@ -154,3 +154,108 @@ fn a_large_file_takes_little_memory_on_either_side() {
     let same = Command::new("cmp").args([&path, &output]).status().unwrap();
     assert!(same.success(), "what came out is not what went in");
 }
+
+/// The only segment of topic `t`, which is the larger of the two that there are.
+fn segment(data: &Path) -> PathBuf {
+    let mut found = Vec::new();
+    let mut dirs = vec![data.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                path if path.is_dir() => dirs.push(path),
+                path if path.extension().is_some_and(|extension| extension == "log") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found
+        .into_iter()
+        .filter(|path| !path.to_string_lossy().contains("00000000-0000-0000-0000-000000000001"))
+        .max()
+        .unwrap()
+}
+
+/// A byte rots in the last segment; a clean restart, more records, a kill. What was acknowledged behind the damage
+/// stays, what it hit is told, and no offset is given out twice.
+#[test]
+fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
+    let (_dir, home) = support::scratch();
+    let data = home.join("data");
+    let more = ["--set", "storage.scrub_every=1s"];
+    let broker = Brokerd::start(&data, &more);
+    succeed(broker.logctl(&home).args(["topic", "create", "t", "-p", "1"]));
+    let produce = |broker: &Brokerd, value: &str| {
+        let file = home.join("one");
+        fs::write(&file, format!("{value}\n")).unwrap();
+        succeed(broker.logctl(&home).args(["produce", "t"]).arg(&file));
+    };
+    let read = |broker: &Brokerd, from: &str| {
+        let read = broker
+            .logctl(&home)
+            .args(["consume", "t", "--from", from, "--to", "end", "-f", "%o=%v "])
+            .output()
+            .unwrap();
+        (
+            read.status.success(),
+            String::from_utf8(read.stdout).unwrap(),
+            String::from_utf8(read.stderr).unwrap(),
+        )
+    };
+    for value in ["a", "b", "c"] {
+        produce(&broker, value);
+    }
+    assert!(broker.terminate().success());
+    // The value of the second of three batches of one length.
+    let path = segment(&data);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() * 2 / 3 - 2;
+    assert_eq!(bytes[at], b'b');
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let broker = Brokerd::start(&data, &more);
+    produce(&broker, "d");
+    broker.kill();
+    let broker = Brokerd::start(&data, &more);
+    produce(&broker, "e");
+    assert_eq!(read(&broker, "2"), (true, "2=c 3=d 4=e ".to_owned(), read(&broker, "2").2));
+    let (success, before, error) = read(&broker, "start");
+    assert!(!success && before == "0=a ", "{before} {error}");
+    assert!(error.contains("CORRUPT") || error.contains("damaged"), "{error}");
+    assert!(error.contains('2'), "the next good offset is told: {error}");
+    let status = loop {
+        let status = succeed(broker.logctl(&home).args(["status", "-o", "json"]));
+        let status = String::from_utf8(status.stdout).unwrap();
+        // A read or the scrub has found it by now, or will.
+        if status.contains("\"damage\"") {
+            break status;
+        }
+    };
+    for told in ["\"topic\":\"t\"", "\"start\":1", "\"end\":2", path.file_name().unwrap().to_str().unwrap()] {
+        assert!(status.contains(told), "no {told} in {status}");
+    }
+    assert!(status.contains("\"health\":\"DEGRADED\""), "{status}");
+
+    // The operator gives up what cannot be read, and readers pass over it.
+    let recover = |more: &[&str]| {
+        broker.logctl(&home).args(["partition", "recover", "t:0"]).args(more).output().unwrap()
+    };
+    let planned = recover(&["--dry-run", "-o", "json"]);
+    assert!(
+        planned.status.success() && String::from_utf8_lossy(&planned.stdout).contains("\"end\":2"),
+        "{planned:?}"
+    );
+    assert_eq!(recover(&[]).status.code(), Some(2), "the loss has to be accepted");
+    assert_eq!(recover(&["--accept-data-loss"]).status.code(), Some(8), "nobody is there to confirm it");
+    assert_eq!(read(&broker, "start").1, "0=a ", "nothing has changed by then");
+    let recovered = recover(&["--accept-data-loss", "--yes"]);
+    assert!(recovered.status.success(), "{recovered:?}");
+    let (success, all, error) = read(&broker, "start");
+    assert_eq!((success, all.as_str()), (true, "0=a 2=c 3=d 4=e "), "{error}");
+    let status = succeed(broker.logctl(&home).args(["status"]));
+    assert!(String::from_utf8_lossy(&status.stdout).starts_with("HEALTHY"), "{status:?}");
+    broker.kill();
+    let broker = Brokerd::start(&data, &more);
+    produce(&broker, "f");
+    assert_eq!(read(&broker, "start").1, "0=a 2=c 3=d 4=e 5=f ");
+}

@@ -31,9 +31,9 @@ mod urls;
 
 pub use admin::{
     AddPartitions, AddedPartitions, Admin, AlterTopicConfigs, BrokerDescription, ClusterDescription,
-    ConfigChange, ConfigSource, CreateTopics, CreatedTopic, DeleteRecords, DeleteTopics, DeletedRecords,
-    DeletedTopic, Finding, Health, ListedOffset, NewTopic, OffsetSpec, PartitionDescription, TopicConfig,
-    TopicDescription, TopicSummary,
+    ConfigChange, ConfigSource, CreateTopics, CreatedTopic, DamagedRange, DeleteRecords, DeleteTopics,
+    DeletedRecords, DeletedTopic, Finding, Health, ListedOffset, NewTopic, OffsetSpec, PartitionDescription,
+    RecoverPartition, TopicConfig, TopicDescription, TopicSummary,
 };
 pub use builder::ClientBuilder;
 pub use client::Client;

@@ -17,6 +17,7 @@
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
 //! | `damage`, `lower` | what cannot be read and where it ends; what recovery did not look at |
 //! | `mark` | the durable mark, which tells a torn tail from damage |
+//! | `salvage` | giving up what cannot be read |
 //! | `scrub` | looking for damage before a reader meets it |
 //! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
@@ -44,6 +45,7 @@ mod recovery;
 mod reopen;
 mod retention;
 mod round;
+mod salvage;
 mod scan;
 mod scrub;
 mod segment;
@@ -71,6 +73,7 @@ pub use recovery::{Cut, RecoveryReport};
 pub use reopen::Reopen;
 pub use retention::{ObsoleteFiles, Removal};
 pub use round::{Round, RoundResult, Step};
+pub use salvage::{Salvage, SalvagePlan, Salvaged};
 pub use scan::{Damage, DamageReason};
 pub use scrub::{Scrub, ScrubStep};
 pub use swap::Swap;

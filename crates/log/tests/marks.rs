@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use common::{Model, NOW, at, batch, compare, dir, new_disk, read_all, small_config};
 use corduroy_log::disk::{Disk, Kept, OpenMode};
-use corduroy_log::{DamageReason, DurableMark, Known, Log, LogConfig, ReadError, RecoveryReport, SimDisk};
+use corduroy_log::{
+    DamageReason, DurableMark, Known, Log, LogConfig, ReadError, RecoveryReport, SalvagePlan, SimDisk,
+};
 use corduroy_types::{LeaderEpoch, Offset};
 use proptest::prelude::*;
 
@@ -317,4 +319,55 @@ fn a_sealed_segment_is_held_to_its_entry_without_being_read() {
     assert_eq!(scrub(&log, 1_000), 1);
     let reason = log.damages()[0].damage.reason.clone();
     assert!(matches!(reason, DamageReason::WrongChecksum { .. }), "{reason}");
+}
+
+/// Damage is given up: what could be read stays where it was, reads pass over the rest, whatever comes after.
+#[test]
+fn what_cannot_be_read_is_given_up_and_passed_over() {
+    for position in [70, 900, 3_000, 5_500] {
+        let mut world = World::new(LogConfig { segment_bytes: 4_000, ..small_config() });
+        let (mut log, _) = world.open(Known::default());
+        for _ in 0..7 {
+            world.append(&mut log, 3);
+            world.commit(&mut log);
+        }
+        let whole = world.model.clone();
+        let (base, next, within) = world.batch_at(position);
+        let segments = corduroy_log::offline::list(&world.disk, &dir()).unwrap().segments;
+        let file = segments.iter().rev().find(|segment| segment.base_offset.get() <= base).unwrap();
+        let first = whole.batches.range(file.base_offset.get()..base);
+        let at_in_file: u64 = first.map(|(_, kept)| kept.bytes.len() as u64).sum();
+        world.flip(&file.path, at_in_file + within, 2);
+        assert_eq!(scrub(&log, 1 << 20), 1);
+        let mut salvage = loop {
+            match log.plan_salvage() {
+                SalvagePlan::Ready(salvage) => break salvage,
+                SalvagePlan::AfterRound => world.commit(&mut log),
+                SalvagePlan::Nothing => panic!("nothing to give up"),
+            }
+        };
+        while let Some(salvaged) = salvage.write_next().unwrap() {
+            let given_up = &salvaged.given_up;
+            assert_eq!(
+                given_up.iter().map(|r| (r.damage.offset.get(), r.next_good.get())).collect::<Vec<_>>(),
+                [(base, next)]
+            );
+            assert!(log.may_swap(&salvaged.swap));
+            salvaged.swap.commit(&world.disk).unwrap();
+            assert!(log.apply_swap(&salvaged.swap));
+            salvaged.swap.finish(&world.disk).unwrap();
+        }
+        assert_eq!(log.damages(), []);
+        world.append(&mut log, 2);
+        world.commit(&mut log);
+        let expected = (without(&world.model, Some(base)), vec![]);
+        assert_eq!(read_around(&log, 1_000), expected);
+        assert_eq!(scrub(&log, 1 << 20), 0, "sound after it was given up");
+        drop(log);
+        world.disk.crash();
+        let (log, report) = world.open(world.marked());
+        assert_eq!((report.cut, report.damages), (None, vec![]));
+        assert_eq!(log.cursors().log_end().get(), world.model.log_end);
+        assert_eq!(read_around(&log, 1_000), expected);
+    }
 }

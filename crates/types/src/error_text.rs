@@ -121,6 +121,16 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=).",
     },
     CodeText {
+        code: "B0212",
+        summary: "The scrub could not read a file and goes on with the next.",
+        action: "Check the disk.",
+    },
+    CodeText {
+        code: "B0213",
+        summary: "Damaged records were given up by an operator; reads pass over their offsets.",
+        action: "Nothing.",
+    },
+    CodeText {
         code: "B0301",
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",

@@ -40,6 +40,8 @@ impl Default for BrokerConfig {
                 disk_block_watermark: Watermark::Percent(5),
                 disk_stall_timeout: Duration::from_secs(5),
                 recovery_threads: Auto::Auto,
+                scrub_bytes_per_second: 8 * MIB,
+                scrub_every: Duration::from_secs(24 * 3_600),
             },
             topic_defaults: TopicDefaults {
                 partitions: 1,

@@ -169,6 +169,17 @@ fn cluster_security_storage() -> Vec<Key> {
             auto(number(1..=1024)),
             "Threads that recover and close logs; auto: four for each processor."
         ),
+        key!(
+            storage.scrub_bytes_per_second,
+            bytes(0..=GIB),
+            "How fast the scrub reads what is stored, to find damage before a reader does; 0 turns it off."
+        ),
+        key!(
+            storage.scrub_every,
+            duration(Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3_600)),
+            "The time from the beginning of one pass of the scrub over all that is stored to the next; the first begins \
+             at start."
+        ),
     ]
 }
 

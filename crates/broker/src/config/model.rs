@@ -93,6 +93,10 @@ pub struct StorageConfig {
     pub disk_stall_timeout: Duration,
     /// Threads that recover logs at start; auto: one for each processor.
     pub recovery_threads: Auto<u32>,
+    /// How fast the scrub reads; 0 turns it off.
+    pub scrub_bytes_per_second: u64,
+    /// The time from the beginning of one pass of the scrub to the next.
+    pub scrub_every: Duration,
 }
 
 /// `[producers]`.

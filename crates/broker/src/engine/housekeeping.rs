@@ -64,7 +64,7 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 }
 
 impl Engine {
-    fn for_each_replica(&self, mut visit: impl FnMut(&Arc<Replica>)) {
+    pub(super) fn for_each_replica(&self, mut visit: impl FnMut(&Arc<Replica>)) {
         for topic in self.topics().iter() {
             topic.replicas().iter().for_each(&mut visit);
         }

@@ -3,7 +3,6 @@
 mod clock;
 mod commit;
 mod controller;
-mod damage;
 mod housekeeping;
 mod identity;
 mod opening;
@@ -14,6 +13,8 @@ mod refusals;
 mod removals;
 mod replica;
 mod reserve;
+mod salvage;
+mod scrubbing;
 mod slow_disk;
 mod topics;
 

@@ -24,6 +24,7 @@ use super::{
     identity::ReplicaIdentity,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
     reserve::Reserve,
+    scrubbing,
 };
 use crate::{
     config::{Advertise, BrokerConfig},
@@ -191,6 +192,7 @@ impl Engine {
         engine.check_space().await;
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
         tokio::spawn(housekeeping::expire(Arc::downgrade(&engine)));
+        tokio::spawn(scrubbing::run(Arc::downgrade(&engine)));
         Ok((engine, recovered))
     }
 }
@@ -377,6 +379,7 @@ fn note(recovered: &mut Recovered, metrics: &Metrics, replica: &Replica, report:
         );
     }
     for damage in &report.damages {
+        metrics.storage.corruption(CorruptionAction::Fenced).inc();
         tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %damage, "damaged bytes");
     }
     for name in &report.unknown_files {

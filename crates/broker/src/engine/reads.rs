@@ -143,11 +143,10 @@ impl Engine {
 }
 
 impl Engine {
-    /// The refusal of a read that failed; damage is counted and remembered.
+    /// The refusal of a read that failed; damage is counted.
     fn refuse_read(&self, replica: &Replica, error: &ReadError, cursors: ReplicaCursors) -> Refusal {
-        if let ReadError::Corrupt { damage, .. } = error {
+        if let ReadError::Corrupt { .. } = error {
             self.metrics.storage.corruption(CorruptionAction::ReadRefused).inc();
-            replica.damage_met().note(damage);
         }
         refusals::read(replica.identity(), error, cursors)
     }

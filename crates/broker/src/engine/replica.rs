@@ -15,8 +15,8 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_batch::Batch;
 use corduroy_log::{
-    Appended, Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal, Round,
-    RoundResult,
+    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal,
+    Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
@@ -26,7 +26,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     clock::Clock,
     commit::CommitQueue,
-    damage::DamageMet,
     identity::{ReplicaCursors, ReplicaIdentity},
     refusals,
 };
@@ -95,7 +94,6 @@ pub(crate) struct Replica {
     leader_epoch: AtomicU32,
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
-    damage_met: DamageMet,
     commits: CommitQueue,
 }
 
@@ -135,7 +133,6 @@ impl Replica {
             high_watermark,
             leader_epoch: AtomicU32::new(0),
             seen_end: AtomicU64::new(u64::MAX),
-            damage_met: DamageMet::default(),
             commits,
         });
         replica.lead(leader_epoch, clock);
@@ -154,9 +151,9 @@ impl Replica {
         &self.identity
     }
 
-    /// Damage that reads met here.
-    pub(crate) fn damage_met(&self) -> &DamageMet {
-        &self.damage_met
+    /// The ranges that cannot be read, as far as they are known.
+    pub(crate) fn damages(&self) -> Vec<DamagedRange> {
+        self.with_log(|log, _| log.damages()).unwrap_or_default()
     }
 
     pub(crate) fn topic_id(&self) -> TopicId {

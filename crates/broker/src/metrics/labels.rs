@@ -56,6 +56,8 @@ label_words! {
         AlterTopicConfigs = "alter_topic_configs",
         /// `Admin.DeleteRecords`.
         DeleteRecords = "delete_records",
+        /// `Admin.RecoverPartition`.
+        RecoverPartition = "recover_partition",
         /// `Cluster.DescribeCluster`.
         DescribeCluster = "describe_cluster",
     }
@@ -140,6 +142,10 @@ label_words! {
         Cut = "cut",
         /// A read was refused.
         ReadRefused = "read_refused",
+        /// Found at start or by the scrub, and left where it is.
+        Fenced = "fenced",
+        /// Given up by an operator.
+        GivenUp = "given_up",
     }
 }
 

@@ -153,6 +153,22 @@ impl v1::admin_server::Admin for AdminService {
         })
         .await
     }
+
+    async fn recover_partition(
+        &self,
+        request: Request<v1::RecoverPartitionRequest>,
+    ) -> Result<Response<v1::RecoverPartitionResponse>, Status> {
+        let v1::RecoverPartitionRequest { topic, partition, validate_only } = request.into_inner();
+        self.answer(Api::RecoverPartition, async {
+            let engine = self.shared.engine()?;
+            let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
+            let replica = lookup::replica(&topic, partition)?;
+            let given_up = engine.give_up_damage(&replica, validate_only).await?;
+            let given_up = given_up.iter().map(|range| super::damaged_range(&replica, range)).collect();
+            Ok(v1::RecoverPartitionResponse { given_up })
+        })
+        .await
+    }
 }
 
 fn check_items(field: &str, count: usize) -> Result<(), Refusal> {

@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use corduroy_api::{Refusal, v1};
+use corduroy_types::TopicName;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::{engine::Engine, metrics::Api};
+use crate::{
+    engine::{Engine, Replica},
+    metrics::Api,
+};
 
 /// What is known once the broker has started.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +98,7 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             severity: v1::HealthState::Unhealthy.into(),
             message: refusal.message,
             hint: refusal.hint,
+            damage: None,
         });
     } else if engine.disk_is_low() {
         findings.push(v1::Finding {
@@ -103,12 +108,13 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
                 engine.config().storage.disk_low_watermark
             ),
             hint: "free space before produce requests are refused".to_owned(),
+            damage: None,
         });
     }
     if let Some((stalled, message)) = engine.slow_round() {
         let severity = if stalled { v1::HealthState::Unhealthy } else { v1::HealthState::Degraded };
         let hint = "check the disk; appends wait for it and end as unknown at their time-out".to_owned();
-        findings.push(v1::Finding { severity: severity.into(), message, hint });
+        findings.push(v1::Finding { severity: severity.into(), message, hint, damage: None });
     }
     for topic in engine.topics().iter() {
         for replica in topic.replicas().iter() {
@@ -117,19 +123,38 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
                     severity: v1::HealthState::Unhealthy.into(),
                     message: format!("{}/{}: {failure}", topic.name(), replica.index()),
                     hint: "check the disk; the log is reopened by itself when it can be".to_owned(),
+                    damage: None,
                 });
             }
-            if let Some(damage) = replica.damage_met().describe(replica.cursors().log_start) {
-                findings.push(v1::Finding {
-                    severity: v1::HealthState::Degraded.into(),
-                    message: format!("{}/{}: reads were refused: {damage}", topic.name(), replica.index()),
-                    hint: "`logctl log verify` shows the extent; reads can go on behind it, appends are not affected"
-                        .to_owned(),
-                });
-            }
+            findings.extend(damages(topic.name(), replica));
         }
     }
     // A stable sort: what is found first of one severity stays first.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
+}
+
+/// More than these of one partition are counted, not listed.
+const DAMAGES_LISTED_MAX: usize = 10;
+
+/// The ranges of a partition that cannot be read, as far as they are known.
+fn damages(topic: &TopicName, replica: &Replica) -> Vec<v1::Finding> {
+    let known = replica.damages();
+    let more = known.len().saturating_sub(DAMAGES_LISTED_MAX);
+    let listed = known.iter().take(DAMAGES_LISTED_MAX).enumerate();
+    let findings = listed.map(|(at, range)| v1::Finding {
+        severity: v1::HealthState::Degraded.into(),
+        message: match more {
+            1.. if at + 1 == DAMAGES_LISTED_MAX => {
+                format!("{topic}/{}: {range}; {more} more damaged ranges are known", replica.index())
+            }
+            _ => format!("{topic}/{}: {range}", replica.index()),
+        },
+        hint: format!(
+            "suspect the disk; reads go on behind it, appends are not affected; to have reads pass over it: logctl partition recover {topic}:{} --accept-data-loss",
+            replica.index()
+        ),
+        damage: Some(super::damaged_range(replica, range)),
+    });
+    findings.collect()
 }

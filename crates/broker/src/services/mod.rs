@@ -124,3 +124,18 @@ impl Shared {
         u32::try_from(self.config.limits.fetch_max_bytes).unwrap_or(u32::MAX)
     }
 }
+
+/// A damaged range, as it is told.
+fn damaged_range(
+    replica: &crate::engine::Replica,
+    range: &corduroy_log::DamagedRange,
+) -> corduroy_api::v1::DamagedRange {
+    corduroy_api::v1::DamagedRange {
+        topic: replica.topic().to_string(),
+        partition: replica.index().0,
+        file: range.damage.file.display().to_string(),
+        position: range.damage.position,
+        start: range.damage.offset.get(),
+        end: range.next_good.get(),
+    }
+}

@@ -4,7 +4,7 @@ use corduroy_api::{Refusal, topic_id_from_wire, v1};
 use corduroy_types::{Offset, PartitionIndex, TopicId};
 use v1::admin_client::AdminClient;
 
-use super::{Admin, awaitable, item_error, offset, same_count};
+use super::{Admin, DamagedRange, awaitable, item_error, offset, same_count};
 use crate::{Client, ClientError, client::Repeat};
 
 /// Defines a change: a request that is built up, and sent when it is awaited.
@@ -60,6 +60,12 @@ change! {
     /// The deletion of records; awaiting it sends it. Made by [`Admin::delete_records`].
     DeleteRecords, v1::DeleteRecordsRequest, delete_records -> v1::DeleteRecordsResponse,
     Result<Vec<Result<DeletedRecords, ClientError>>, ClientError>
+}
+
+change! {
+    /// The giving up of records that cannot be read; awaiting it sends it. Made by [`Admin::recover_partition`].
+    RecoverPartition, v1::RecoverPartitionRequest, recover_partition -> v1::RecoverPartitionResponse,
+    Result<Vec<DamagedRange>, ClientError>
 }
 
 /// A topic that was deleted.
@@ -168,6 +174,27 @@ impl Admin {
             client: self.client.clone(),
             request: v1::DeleteRecordsRequest { topic: topic.into(), partitions, validate_only: false },
         }
+    }
+
+    /// Gives up the records of a partition that cannot be read because stored bytes are damaged: those are lost for
+    /// good, all others keep their offsets, and reads pass over the gap. Returns what was given up, as far as damage
+    /// is known; with [`RecoverPartition::validate_only`] what would be.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `PARTITION_NOT_FOUND`; `STORAGE_FAILED`: check the disk, then try again.
+    pub fn recover_partition(&self, topic: impl Into<String>, partition: PartitionIndex) -> RecoverPartition {
+        let (topic, partition) = (topic.into(), partition.0);
+        RecoverPartition {
+            client: self.client.clone(),
+            request: v1::RecoverPartitionRequest { topic, partition, validate_only: false },
+        }
+    }
+}
+
+impl RecoverPartition {
+    async fn send(self) -> Result<Vec<DamagedRange>, ClientError> {
+        let v1::RecoverPartitionResponse { given_up } = self.call().await?;
+        Ok(given_up.into_iter().map(super::cluster::damaged_range).collect())
     }
 }
 

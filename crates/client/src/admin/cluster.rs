@@ -3,7 +3,7 @@
 use std::fmt;
 
 use corduroy_api::v1;
-use corduroy_types::{BrokerId, TimestampMs};
+use corduroy_types::{BrokerId, Offset, PartitionIndex, TimestampMs};
 use v1::cluster_client::ClusterClient;
 
 use super::Admin;
@@ -71,6 +71,25 @@ pub struct Finding {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// The records that cannot be read, where stored bytes are damaged.
+    pub damage: Option<DamagedRange>,
+}
+
+/// A part of a partition that cannot be read. Appends go on, and so do reads elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// The topic, by name.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The segment file, on the broker that has it.
+    pub file: String,
+    /// The position in the file from which it is damaged.
+    pub position: u64,
+    /// The first offset that cannot be read.
+    pub start: Offset,
+    /// The next one that can.
+    pub end: Offset,
 }
 
 /// One broker.
@@ -120,8 +139,8 @@ fn read_cluster(answer: v1::DescribeClusterResponse) -> ClusterDescription {
     let health = Health::from_wire(answer.health());
     let finding = |finding: v1::Finding| {
         let severity = Health::from_wire(finding.severity());
-        let v1::Finding { severity: _, message, hint } = finding;
-        Finding { severity, message, hint }
+        let v1::Finding { severity: _, message, hint, damage } = finding;
+        Finding { severity, message, hint, damage: damage.map(damaged_range) }
     };
     let v1::DescribeClusterResponse {
         cluster_id,
@@ -169,5 +188,18 @@ fn read_broker(broker: v1::DescribedBroker) -> BrokerDescription {
         stored_bytes,
         memory_bytes,
         connection_count,
+    }
+}
+
+pub(super) fn damaged_range(damage: v1::DamagedRange) -> DamagedRange {
+    let v1::DamagedRange { topic, partition, file, position, start, end } = damage;
+    let offset = |number| Offset::new(number).unwrap_or(Offset::MAX);
+    DamagedRange {
+        topic,
+        partition: PartitionIndex(partition),
+        file,
+        position,
+        start: offset(start),
+        end: offset(end),
     }
 }

@@ -8,9 +8,9 @@ mod offsets;
 
 pub use alter::{
     AddPartitions, AddedPartitions, AlterTopicConfigs, ConfigChange, DeleteRecords, DeleteTopics,
-    DeletedRecords, DeletedTopic,
+    DeletedRecords, DeletedTopic, RecoverPartition,
 };
-pub use cluster::{BrokerDescription, ClusterDescription, Finding, Health};
+pub use cluster::{BrokerDescription, ClusterDescription, DamagedRange, Finding, Health};
 pub use create::{CreateTopics, CreatedTopic, NewTopic};
 pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription, TopicSummary};
 pub use offsets::{ListedOffset, OffsetSpec};

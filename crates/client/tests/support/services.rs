@@ -142,6 +142,7 @@ unimplemented_calls! {
     create_topics(CreateTopicsRequest) -> CreateTopicsResponse;
     delete_topics(DeleteTopicsRequest) -> DeleteTopicsResponse;
     add_partitions(AddPartitionsRequest) -> AddPartitionsResponse;
+    recover_partition(RecoverPartitionRequest) -> RecoverPartitionResponse;
     alter_topic_configs(AlterTopicConfigsRequest) -> AlterTopicConfigsResponse;
     delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
 }

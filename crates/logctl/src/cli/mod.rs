@@ -4,6 +4,7 @@ mod consume;
 mod context;
 mod globals;
 mod log;
+mod partition;
 mod produce;
 mod topic;
 mod usage;
@@ -14,6 +15,7 @@ pub(crate) use context::{
 };
 pub(crate) use globals::{ColorChoice, GlobalArgs, MutationArgs, OutputForm, ProgressForm, WatchArgs};
 pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs};
+pub(crate) use partition::{PartitionCommand, RecoverPartitionArgs};
 pub(crate) use produce::{OnError, ProduceArgs, Report};
 pub(crate) use topic::{
     AddPartitionsArgs, CreateTopicArgs, DeleteRecordsArgs, DeleteTopicArgs, DescribeTopicArgs,
@@ -68,6 +70,14 @@ Examples:
   logctl topic describe orders"
     )]
     Topic(TopicCommand),
+    /// Act on single partitions
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl partition recover orders:0 --dry-run"
+    )]
+    Partition(PartitionCommand),
     /// Write records from files or stdin, one record per line unless a format says otherwise
     Produce(ProduceArgs),
     /// Read records and follow the topic

@@ -6,6 +6,7 @@ mod context;
 mod explain;
 mod items;
 mod log;
+mod partition;
 mod produce;
 mod status;
 mod topic;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         Command::Consume(args) => wait_detached(consume::run(&args, ui))?,
         Command::Produce(args) => wait_detached(produce::run(&args, ui))?,
         Command::Topic(command) => wait(topic::run(&command, ui))?,
+        Command::Partition(command) => wait(partition::run(&command, ui))?,
         Command::Context(command) => context::run(&command, ui),
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),

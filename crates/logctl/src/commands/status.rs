@@ -31,6 +31,19 @@ struct FindingRow {
     severity: String,
     message: String,
     hint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<DamageRow>,
+}
+
+/// Records that cannot be read: those from `start` to `end`, exclusive.
+#[derive(Serialize)]
+struct DamageRow {
+    topic: String,
+    partition: u32,
+    file: String,
+    position: u64,
+    start: u64,
+    end: u64,
 }
 
 #[derive(Serialize)]
@@ -142,6 +155,14 @@ fn status(cluster: &ClusterDescription) -> Status {
                 severity: finding.severity.to_string(),
                 message: finding.message.clone(),
                 hint: finding.hint.clone(),
+                damage: finding.damage.as_ref().map(|damage| DamageRow {
+                    topic: damage.topic.clone(),
+                    partition: damage.partition.0,
+                    file: damage.file.clone(),
+                    position: damage.position,
+                    start: damage.start.get(),
+                    end: damage.end.get(),
+                }),
             })
             .collect(),
         brokers: cluster.brokers.iter().map(broker_row).collect(),
