@@ -110,7 +110,8 @@ impl Opening<'_> {
             file.set_len(position).map_err(LogError::io("cut", &*path))?;
             self.report.cut = Some(Cut { damage, bytes: bytes - position });
         }
-        if start.position < bytes && !as_closed {
+        // Also where nothing is behind the mark: a cut that was not synced would be undone by the next power loss.
+        if !as_closed {
             let durable = self.write_again(&**file, start.position, walk.position());
             durable.and_then(|()| file.sync()).map_err(LogError::io("sync", path))?;
         }
