@@ -10,7 +10,7 @@
 mod support;
 
 use corduroy_testing::Broker;
-use support::{Brokerd, Random, ledger::Ledger, stub};
+use support::{Brokerd, Random, exactly::Load, ledger::Ledger, proxy::Proxy, stub};
 
 const PARTITIONS: u32 = 3;
 
@@ -61,4 +61,50 @@ async fn a_disk_that_forgets_what_was_not_synced_loses_nothing_acknowledged() {
         ledger.check(&log, &format!("seed {seed:#x}, after power loss {round}"));
     }
     assert!(ledger.acknowledged() > 1_000, "the load was too small to show anything");
+}
+
+/// Where the broker of a URL listens.
+fn address(url: &str) -> std::net::SocketAddr {
+    url.trim_start_matches("http://").parse().expect("an address")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_in_the_middle_of_produces_leaves_every_record_once_and_in_its_order() {
+    let (_dir, path) = support::scratch();
+    let data = path.join("data");
+    let seed = 0x0001_DEAD;
+    let mut random = Random(seed);
+    let mut broker = Brokerd::start(&data, &[]);
+    let configs = [("segment.bytes", "1MiB")];
+    stub::create_topic(stub::connect(&broker.grpc).await, "load", PARTITIONS, &configs).await;
+    // The producer outlives the broker, and finds the next one where the first one was.
+    let proxy = Proxy::start(address(&broker.grpc), seed, None).await;
+    let load = Load::start(&proxy.url, "load", PARTITIONS, seed).await;
+    for _ in 0..6 {
+        load.acknowledges(200 + usize::try_from(random.below(800)).expect("it is small")).await;
+        broker.kill();
+        broker = Brokerd::start(&data, &[]);
+        proxy.aim(address(&broker.grpc));
+    }
+    load.acknowledges(200).await;
+    load.check(&broker.grpc, "load", PARTITIONS, &format!("seed {seed:#x}")).await;
+    assert!(broker.terminate().success(), "SIGTERM ends it cleanly");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_loss_in_the_middle_of_produces_leaves_every_record_once_and_in_its_order() {
+    let seed = 0x0002_DEAD;
+    let mut random = Random(seed);
+    let mut broker = Broker::start().await.expect("the broker starts");
+    let configs = [("segment.bytes", "1MiB")];
+    stub::create_topic(stub::connect(broker.url()).await, "load", PARTITIONS, &configs).await;
+    let proxy = Proxy::start(broker.address(), seed, None).await;
+    let load = Load::start(&proxy.url, "load", PARTITIONS, seed).await;
+    for _ in 0..10 {
+        load.acknowledges(100 + usize::try_from(random.below(400)).expect("it is small")).await;
+        broker.restart_after_power_loss().await.expect("the broker starts again");
+        proxy.aim(broker.address());
+    }
+    load.acknowledges(100).await;
+    load.check(broker.url(), "load", PARTITIONS, &format!("seed {seed:#x}")).await;
 }

@@ -4,8 +4,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::{
-    BatchError, BatchHeader, Compression, DecompressLimits, HEADER_BYTES, RecordRef, StampedBatch,
-    TimestampType, compress,
+    BatchError, BatchHeader, Compression, DecompressLimits, HEADER_BYTES, ProducerFields, RecordRef,
+    StampedBatch, TimestampType, compress,
     crc::crc32c,
     error::RecordFault,
     header::{CRC_COVERS_FROM, LENGTH_PREFIX_BYTES},
@@ -136,6 +136,18 @@ impl Batch {
         let mut header = self.header.clone();
         header.attributes = header.attributes.with_log_append_time();
         header.max_timestamp = now;
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        seal(&mut header, &mut bytes);
+        Self { header, bytes: bytes.freeze() }
+    }
+
+    /// The same batch with other producer fields: what a producer sends when the numbers of a batch that is certainly
+    /// not in the log have to change. In a copy of the bytes, with the checksum made anew.
+    #[must_use]
+    pub fn with_producer(&self, producer: ProducerFields) -> Self {
+        let mut header = self.header.clone();
+        let ProducerFields { id, epoch, base_sequence } = producer;
+        (header.producer_id, header.producer_epoch, header.base_sequence) = (id, epoch, base_sequence);
         let mut bytes = BytesMut::from(&self.bytes[..]);
         seal(&mut header, &mut bytes);
         Self { header, bytes: bytes.freeze() }

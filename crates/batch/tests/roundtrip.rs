@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use corduroy_batch::{Batch, Compression, DecompressLimits};
+use corduroy_batch::{Batch, Compression, DecompressLimits, ProducerFields};
 use corduroy_types::{LeaderEpoch, Offset};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use support::owned::{OwnedRecord, build, read};
@@ -47,6 +47,19 @@ proptest! {
         for (index, record) in decoded.iter().enumerate() {
             prop_assert_eq!(record.unwrap().offset.get(), base.get() + index as u64);
         }
+    }
+
+    #[test]
+    fn other_numbers_are_the_same_records(
+        codec in codec(), records in vec(record(), 1..10), id in 0_i64.., epoch in 0_i16.., base_sequence in 0_i32..,
+    ) {
+        let batch = Batch::parse(build(codec, &records).unwrap()).unwrap();
+        let producer = ProducerFields { id, epoch, base_sequence };
+        let numbered = Batch::parse(batch.with_producer(producer).into_bytes()).unwrap();
+        let header = numbered.header();
+        prop_assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (id, epoch, base_sequence));
+        prop_assert_eq!(read(&numbered).unwrap(), records);
+        prop_assert_eq!(numbered.with_producer(ProducerFields::NONE), batch);
     }
 
     #[test]

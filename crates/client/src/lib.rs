@@ -54,3 +54,8 @@ pub use producer::{
 };
 pub use record::{Record, RecordRef};
 pub use urls::BrokerUrls;
+
+/// The examples of the page on outcomes, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/outcomes.md")]
+struct Outcomes;

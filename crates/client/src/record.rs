@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use corduroy_types::{PartitionIndex, TimestampMs};
+use corduroy_types::{Offset, PartitionIndex, TimestampMs};
 
 /// A record to be produced, owning what it holds.
 ///
@@ -21,6 +21,7 @@ pub struct Record {
     topic: Arc<str>,
     partition: Option<PartitionIndex>,
     timestamp: Option<TimestampMs>,
+    expected_offset: Option<Offset>,
     key: Option<Bytes>,
     value: Option<Bytes>,
     headers: Vec<(Cow<'static, str>, Option<Bytes>)>,
@@ -33,6 +34,7 @@ impl Record {
             topic: topic.as_ref().into(),
             partition: None,
             timestamp: None,
+            expected_offset: None,
             key: None,
             value: None,
             headers: Vec::new(),
@@ -81,6 +83,17 @@ impl Record {
         self
     }
 
+    /// Appends the record only if it gets this offset, the partition's next one; otherwise it is refused with
+    /// `OFFSET_MISMATCH`, *not written*, and [`SendError::next_offset`](crate::SendError::next_offset) tells the next
+    /// offset there is. Needs [`partition`](Self::partition): every partition has offsets of its own.
+    ///
+    /// Of several records that each expect the offset behind the one before, all are appended or those from the first
+    /// mismatch on are refused.
+    pub fn expect_offset(mut self, offset: Offset) -> Self {
+        self.expected_offset = Some(offset);
+        self
+    }
+
     /// The topic it goes to.
     #[must_use]
     pub fn topic(&self) -> &str {
@@ -110,6 +123,12 @@ impl Record {
         self.partition
     }
 
+    /// The offset without which it is not to be appended.
+    #[must_use]
+    pub fn expected_offset(&self) -> Option<Offset> {
+        self.expected_offset
+    }
+
     /// The time it was given. A record that a producer hands back has the time of its acceptance.
     #[must_use]
     pub fn timestamp_ms(&self) -> Option<TimestampMs> {
@@ -137,6 +156,8 @@ pub struct RecordRef<'a> {
     pub partition: Option<PartitionIndex>,
     /// Its time, instead of the moment at which the producer accepts it.
     pub timestamp: Option<TimestampMs>,
+    /// The offset without which it is not to be appended: see [`Record::expect_offset`].
+    pub expected_offset: Option<Offset>,
     /// Its key, if it has one.
     pub key: Option<&'a [u8]>,
     /// Its value; `None` is null.
@@ -148,7 +169,15 @@ pub struct RecordRef<'a> {
 impl<'a> RecordRef<'a> {
     /// A record for a topic, without key, value and headers.
     pub fn to(topic: &'a str) -> Self {
-        Self { topic, partition: None, timestamp: None, key: None, value: None, headers: &[] }
+        Self {
+            topic,
+            partition: None,
+            timestamp: None,
+            expected_offset: None,
+            key: None,
+            value: None,
+            headers: &[],
+        }
     }
 
     /// The same record, owning what it holds.
@@ -157,6 +186,7 @@ impl<'a> RecordRef<'a> {
             topic: self.topic.into(),
             partition: self.partition,
             timestamp: self.timestamp,
+            expected_offset: self.expected_offset,
             key: self.key.map(Bytes::copy_from_slice),
             value: self.value.map(Bytes::copy_from_slice),
             headers: (self.headers.iter())
@@ -171,6 +201,7 @@ pub(crate) trait Source {
     fn topic(&self) -> &str;
     fn partition(&self) -> Option<PartitionIndex>;
     fn timestamp(&self) -> Option<TimestampMs>;
+    fn expected_offset(&self) -> Option<Offset>;
     fn key(&self) -> Option<&[u8]>;
     fn value(&self) -> Option<&[u8]>;
     fn header_iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone;
@@ -186,6 +217,9 @@ impl Source for Record {
     }
     fn timestamp(&self) -> Option<TimestampMs> {
         self.timestamp
+    }
+    fn expected_offset(&self) -> Option<Offset> {
+        self.expected_offset
     }
     fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
@@ -210,6 +244,9 @@ impl Source for RecordRef<'_> {
     }
     fn timestamp(&self) -> Option<TimestampMs> {
         self.timestamp
+    }
+    fn expected_offset(&self) -> Option<Offset> {
+        self.expected_offset
     }
     fn key(&self) -> Option<&[u8]> {
         self.key

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use corduroy_client::{Delivery, ErrorCode, Outcome, Producer, Record, SendErrorKind};
+use corduroy_client::{Acks, Delivery, ErrorCode, Outcome, Producer, Record, SendErrorKind};
 use support::FakeBroker;
 
 /// Large enough for a batch of its own at `batch_bytes(1024)`, and told apart by its number.
@@ -28,9 +28,9 @@ async fn enqueue_large(producer: &Producer, count: usize) -> Vec<Delivery> {
 }
 
 #[tokio::test]
-async fn a_batch_whose_stream_breaks_is_unknown_and_handed_back() {
+async fn without_numbers_a_batch_whose_stream_breaks_is_unknown_and_handed_back() {
     let mut fake = FakeBroker::start(1).await;
-    let producer = fake.client().producer().build().await.unwrap();
+    let producer = fake.client().producer().acks(Acks::One).build().await.unwrap();
     let record = Record::to("t").key("k").value("v").header("h", "x").null_header("n");
     let delivery = producer.enqueue(record.clone()).await.unwrap();
     fake.request().await.break_stream();
@@ -163,9 +163,9 @@ async fn refused_batches_are_sent_again_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_overtaken_is_not_sent_again() {
+async fn without_numbers_a_batch_that_was_overtaken_is_not_sent_again() {
     let mut fake = FakeBroker::start(1).await;
-    let producer = fake.client().producer().batch_bytes(1024).build().await.unwrap();
+    let producer = fake.client().producer().acks(Acks::One).batch_bytes(1024).build().await.unwrap();
     let mut deliveries = enqueue_large(&producer, 3).await.into_iter();
     let requests = [fake.request().await, fake.request().await, fake.request().await];
     requests[0].refuse(ErrorCode::Overloaded, Outcome::NotWritten);
@@ -200,7 +200,7 @@ async fn a_refusal_for_good_fails_that_batch_alone() {
 #[tokio::test]
 async fn an_answer_without_an_outcome_or_about_something_else_is_unknown() {
     let mut fake = FakeBroker::start(1).await;
-    let producer = fake.client().producer().build().await.unwrap();
+    let producer = fake.client().producer().acks(Acks::One).build().await.unwrap();
     let delivery = producer.enqueue(Record::to("t").value("1")).await.unwrap();
     fake.request().await.ack_counting(0, 2);
     let error = delivery.await.unwrap_err();
@@ -208,24 +208,6 @@ async fn an_answer_without_an_outcome_or_about_something_else_is_unknown() {
     let delivery = producer.enqueue(Record::to("t").value("1")).await.unwrap();
     fake.request().await.refuse(ErrorCode::TimedOut, Outcome::Unknown);
     assert_eq!(delivery.await.unwrap_err().outcome(), Outcome::Unknown);
-}
-
-#[tokio::test]
-async fn unknown_stays_unknown_over_retries() {
-    let mut fake = FakeBroker::start(1).await;
-    let producer = fake.client().producer().retry_unknown(true).build().await.unwrap();
-    let written = producer.enqueue(Record::to("t").value("1")).await.unwrap();
-    fake.request().await.break_stream();
-    let again = fake.request().await;
-    assert_eq!(again.values(), ["1"]);
-    again.ack(3);
-    assert_eq!(written.await.unwrap().offset.get(), 3);
-
-    let refused = producer.enqueue(Record::to("t").value("2")).await.unwrap();
-    fake.request().await.refuse(ErrorCode::StorageFailed, Outcome::Unknown);
-    fake.request().await.refuse(ErrorCode::InvalidTimestamp, Outcome::NotWritten);
-    let error = refused.await.unwrap_err();
-    assert_eq!((error.code(), error.outcome()), (ErrorCode::InvalidTimestamp, Outcome::Unknown));
 }
 
 #[tokio::test]

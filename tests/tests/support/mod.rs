@@ -1,7 +1,9 @@
 //! Real processes on loopback: started on free ports, killed when dropped.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod exactly;
 pub mod ledger;
+pub mod proxy;
 pub mod stub;
 
 use std::{

@@ -96,6 +96,9 @@ impl Core {
                 Room { core: self, bytes }
             }
         };
+        if record.expected_offset().is_some() && record.partition().is_none() {
+            return Offer::Refused(no_partition_for_condition());
+        }
         let timestamp = record.timestamp().unwrap_or_else(now);
         let limit = topic.state.max_message_bytes();
         let pushed = topic.with_queue(record, &self.options, |queue| {
@@ -313,6 +316,13 @@ impl Drop for Room<'_> {
     fn drop(&mut self) {
         self.core.release(self.bytes);
     }
+}
+
+#[cold]
+fn no_partition_for_condition() -> SendError {
+    let message = "expected offset without a partition: every partition has offsets of its own";
+    let refusal = Refusal::new(ErrorCode::InvalidRequest, message).with_hint("Name the partition, too.");
+    SendError::not_accepted(SendErrorKind::Refused, refusal)
 }
 
 /// The client's clock.

@@ -32,6 +32,9 @@ pub struct RecordMeta {
     pub leader_epoch: LeaderEpoch,
     /// How many replicas held it on stable storage when it was acknowledged.
     pub durable_replicas: u32,
+    /// It was in the log already when this acknowledgement was asked for: an earlier answer was lost, and the record is
+    /// there once.
+    pub duplicate: bool,
 }
 
 /// How a batch ended.
@@ -47,6 +50,7 @@ pub(crate) struct Acked {
     pub(crate) log_append_time: Option<TimestampMs>,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) durable_replicas: u32,
+    pub(crate) duplicate: bool,
 }
 
 /// A batch that failed, with the bytes to hand its records back from.
@@ -64,12 +68,12 @@ impl Failed {
 
     /// The batch's records, decoded when first asked for.
     pub(crate) fn records(&self, ticket: &Ticket) -> &[Record] {
-        self.records.get_or_init(|| decode(&self.bytes, &ticket.topic, ticket.partition).unwrap_or_default())
+        self.records.get_or_init(|| decode(&self.bytes, ticket).unwrap_or_default())
     }
 }
 
 /// The records of a batch that this producer built.
-fn decode(bytes: &Bytes, topic: &TopicName, partition: PartitionIndex) -> Option<Vec<Record>> {
+fn decode(bytes: &Bytes, ticket: &Ticket) -> Option<Vec<Record>> {
     // Only bytes built here come here, so the only limit is what was put in.
     let limits = DecompressLimits::new(u64::from(u32::MAX));
     let records = Batch::parse(bytes.clone()).ok()?.records(limits).ok()?;
@@ -77,7 +81,10 @@ fn decode(bytes: &Bytes, topic: &TopicName, partition: PartitionIndex) -> Option
     let mut out = Vec::new();
     for stored in &records {
         let stored = stored.ok()?;
-        let mut record = Record::to(topic).partition(partition.0).timestamp(stored.timestamp);
+        let mut record = Record::to(&ticket.topic).partition(ticket.partition.0).timestamp(stored.timestamp);
+        if let Some(first) = ticket.expected_offset {
+            record = record.expect_offset(first.saturating_add(stored.offset_delta.into()));
+        }
         if let Some(key) = stored.key {
             record = record.key(share(key));
         }
@@ -100,13 +107,21 @@ fn decode(bytes: &Bytes, topic: &TopicName, partition: PartitionIndex) -> Option
 pub(crate) struct Ticket {
     pub(crate) topic: TopicName,
     pub(crate) partition: PartitionIndex,
+    /// The offset without which the batch is not to be appended.
+    pub(crate) expected_offset: Option<Offset>,
     end: OnceLock<BatchEnd>,
     waiting: Mutex<Vec<Waker>>,
 }
 
 impl Ticket {
     pub(crate) fn new(topic: TopicName, partition: PartitionIndex) -> Self {
-        Self { topic, partition, end: OnceLock::new(), waiting: Mutex::new(Vec::new()) }
+        Self { topic, partition, expected_offset: None, end: OnceLock::new(), waiting: Mutex::default() }
+    }
+
+    /// The same for a batch that is to be appended at this offset only.
+    #[must_use]
+    pub(crate) fn expecting(self, expected_offset: Option<Offset>) -> Self {
+        Self { expected_offset, ..self }
     }
 
     /// Sets the result, once, and wakes everybody.
@@ -198,6 +213,7 @@ impl Delivery {
                 timestamp: acked.log_append_time.unwrap_or(self.timestamp),
                 leader_epoch: acked.leader_epoch,
                 durable_replicas: acked.durable_replicas,
+                duplicate: acked.duplicate,
             }),
             BatchEnd::Failed(failed) => {
                 let record = failed.records(&self.ticket).get(self.index as usize).cloned();

@@ -13,6 +13,7 @@ use super::{
     pump::Pump,
     seal::{Sealed, seal_for_return},
     stream::StreamEvent,
+    verdict::{Verdict, verdict},
 };
 
 /// Why a batch did not get an acknowledgement this time.
@@ -44,7 +45,7 @@ impl Pump {
         let Some(sealed) = lane.land(correlation_id) else { return };
         match read_answer(result, &sealed, lane.queue.partition.0) {
             Ok(acked) => {
-                lane.written(sealed.sequence);
+                lane.written(sealed.place);
                 let queue = Arc::clone(&lane.queue);
                 self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
@@ -58,7 +59,7 @@ impl Pump {
     }
 
     /// A batch was refused, or lost with its stream: it is sent again later, or fails.
-    fn refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason) {
+    fn refused(&mut self, id: usize, sealed: Sealed, reason: Reason) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         if matches!(
             reason.refusal.code,
@@ -69,21 +70,76 @@ impl Pump {
         ) {
             self.core.refresh_topic(&lane.queue);
         }
-        let curable = match reason.outcome {
-            Outcome::NotWritten => reason.refusal.code.is_retriable(),
-            Outcome::Unknown => self.core.options.retry_unknown,
-        };
-        let deadline = sealed.created + self.core.options.delivery_timeout;
-        if curable && Instant::now() < deadline {
-            sealed.outcome = sealed.outcome.join(reason.outcome);
+        let in_time = Instant::now() < sealed.created + self.core.options.delivery_timeout;
+        if sealed.is_numbered() {
+            return self.numbered_refused(id, sealed, reason, in_time);
+        }
+        let curable = reason.outcome == Outcome::NotWritten && reason.refusal.code.is_retriable();
+        if curable && in_time {
             self.trouble = Some(reason.refusal);
             lane.retry_later(sealed);
             return;
         }
         if reason.outcome == Outcome::Unknown {
-            lane.written(sealed.sequence);
+            lane.written(sealed.place);
         }
         self.fail(id, sealed, reason);
+    }
+
+    fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason, in_time: bool) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let (code, place) = (reason.refusal.code, sealed.place);
+        let joined = sealed.outcome.join(reason.outcome);
+        let verdict = match verdict(code, reason.outcome, sealed.outcome, lane.is_behind_pending(place)) {
+            Verdict::Again if !in_time && joined == Outcome::Unknown => Verdict::GiveUp,
+            Verdict::Again | Verdict::Restart if !in_time => Verdict::Failed,
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Again => {
+                sealed.outcome = joined;
+                self.trouble = Some(reason.refusal);
+                lane.retry_later(sealed);
+            }
+            Verdict::Restart => {
+                lane.note_gap(&sealed, true);
+                lane.retry_later(sealed);
+            }
+            Verdict::Failed => {
+                lane.note_gap(&sealed, code == ErrorCode::SequenceUnknown);
+                self.fail(id, sealed, Reason { outcome: Outcome::NotWritten, ..reason });
+            }
+            Verdict::GiveUp => {
+                sealed.outcome = joined;
+                lane.retry_later(sealed);
+                self.give_up(id, place, reason);
+            }
+        }
+    }
+
+    /// Ends everything in a partition, because it is not known, and will not be, what became of the batch at `place` (or
+    /// what was acknowledged before it is gone). What was never sent is handed back as *not written*: the order in which
+    /// it should follow is the program's to decide. The next record begins a new epoch.
+    fn give_up(&mut self, id: usize, place: u64, reason: Reason) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let surrendered = lane.surrender();
+        let unsent = lane.queue.take_older(Instant::now());
+        if reason.refusal.code == ErrorCode::ProducerFenced {
+            lane.leave_id();
+        }
+        let cause = reason.refusal.clone();
+        self.flights.retain(|_, flight_of| *flight_of != id);
+        let mut first = Some(reason);
+        for (sealed, outcome) in surrendered {
+            let reason = match first.take_if(|_| sealed.place == place) {
+                Some(reason) => Reason { outcome, ..reason },
+                None => after_unknown(&cause, sealed.outcome.join(outcome)),
+            };
+            self.fail(id, sealed, reason);
+        }
+        for unsent in unsent {
+            self.fail(id, seal_for_return(unsent), after_unknown(&cause, Outcome::NotWritten));
+        }
     }
 
     /// Sends refused batches again once nothing of the lane is in flight.
@@ -110,22 +166,27 @@ impl Pump {
     fn broken(&mut self, refusal: &Refusal, last_sent: u64) {
         self.flights.clear();
         for id in 0..self.lanes.len() {
-            let Some(lane) = self.lanes.get_mut(id) else { continue };
-            for flight in std::mem::take(&mut lane.in_flight) {
+            let Some(mut lane) = self.lanes.get_mut(id) else { continue };
+            for mut flight in std::mem::take(&mut lane.in_flight) {
                 let never_left = flight.correlation_id > last_sent;
                 let outcome = if never_left { Outcome::NotWritten } else { Outcome::Unknown };
                 let refusal = refusal.clone().with_outcome(outcome);
+                if flight.sealed.is_numbered() {
+                    // Whatever broke the stream, the partition will know it again. Time ends it otherwise.
+                    flight.sealed.outcome = flight.sealed.outcome.join(outcome);
+                    lane.retry_later(flight.sealed);
+                    continue;
+                }
                 let refusal = if never_left && !refusal.code.is_retriable() {
                     // What ended the stream was about another request.
                     Refusal { code: ErrorCode::Unavailable, ..refusal }
                 } else {
                     refusal
                 };
-                self.refused(
-                    id,
-                    flight.sealed,
-                    Reason { kind: SendErrorKind::Disconnected, outcome, refusal },
-                );
+                let reason = Reason { kind: SendErrorKind::Disconnected, outcome, refusal };
+                self.refused(id, flight.sealed, reason);
+                let Some(again) = self.lanes.get_mut(id) else { break };
+                lane = again;
             }
             // The stream's own wait is enough.
             self.recover(id, false);
@@ -137,27 +198,35 @@ impl Pump {
         let Some(before) = now.checked_sub(self.core.options.delivery_timeout) else { return };
         for id in 0..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
+            if self.core.options.is_idempotent()
+                && let Some(place) = lane.first_overdue_in_doubt(before)
+            {
+                let reason = self.too_late(Outcome::Unknown);
+                self.give_up(id, place, reason);
+                continue;
+            }
             let flights = lane.take_older_flights(before);
             let retries = lane.take_older_retries(before);
             let unsent = lane.queue.take_older(before);
             if let Some(last) = flights.last() {
-                lane.written(last.sealed.sequence);
+                lane.written(last.sealed.place);
             }
+            retries.iter().for_each(|sealed| lane.note_gap(sealed, false));
             for flight in flights {
                 self.flights.remove(&flight.correlation_id);
-                self.overdue(id, flight.sealed, Outcome::Unknown);
+                self.fail(id, flight.sealed, self.too_late(Outcome::Unknown));
             }
             for sealed in retries {
-                self.overdue(id, sealed, Outcome::NotWritten);
+                self.fail(id, sealed, self.too_late(Outcome::NotWritten));
             }
             for unsent in unsent {
-                self.overdue(id, seal_for_return(unsent), Outcome::NotWritten);
+                self.fail(id, seal_for_return(unsent), self.too_late(Outcome::NotWritten));
             }
             self.recover(id, false);
         }
     }
 
-    fn overdue(&mut self, id: usize, sealed: Sealed, outcome: Outcome) {
+    fn too_late(&self, outcome: Outcome) -> Reason {
         let within = self.core.options.delivery_timeout.as_millis();
         let what = match outcome {
             Outcome::Unknown => "sent and not acknowledged",
@@ -168,7 +237,7 @@ impl Pump {
             None => String::new(),
         };
         let refusal = Refusal::new(ErrorCode::TimedOut, format!("{what} within {within} ms{why}"));
-        self.fail(id, sealed, Reason { kind: SendErrorKind::TimedOut, outcome, refusal });
+        Reason { kind: SendErrorKind::TimedOut, outcome, refusal }
     }
 
     pub(super) fn fail(&mut self, id: usize, sealed: Sealed, reason: Reason) {
@@ -193,12 +262,7 @@ impl Pump {
         self.flights.clear();
         for id in 0..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
-            let mut ends: Vec<(Sealed, Outcome)> = Vec::new();
-            let flights = std::mem::take(&mut lane.in_flight);
-            ends.extend(flights.into_iter().map(|flight| (flight.sealed, Outcome::Unknown)));
-            while let Some(sealed) = lane.take_retry() {
-                ends.push((sealed, Outcome::NotWritten));
-            }
+            let mut ends = lane.surrender();
             let unsent = lane.queue.abort();
             ends.extend(unsent.into_iter().map(|unsent| (seal_for_return(unsent), Outcome::NotWritten)));
             for (sealed, outcome) in ends {
@@ -207,6 +271,19 @@ impl Pump {
             }
         }
     }
+}
+
+/// What those are told that come behind a batch of which nobody knows.
+fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
+    let what = match outcome {
+        Outcome::Unknown => "sent",
+        Outcome::NotWritten => "not written",
+    };
+    let message =
+        format!("{what} behind a record of the same partition that was given up: {}", cause.message);
+    let refusal = Refusal::new(cause.code, message)
+        .with_hint("Find out what became of the record before it; then send this one again.");
+    Reason { kind: SendErrorKind::AfterUnknown, outcome, refusal }
 }
 
 /// Reads an answer, and checks that it is about the batch that was sent.
@@ -237,5 +314,6 @@ fn read_answer(result: Option<Answer>, sealed: &Sealed, partition: u32) -> Resul
         log_append_time: appended.log_append_time_ms.map(TimestampMs),
         leader_epoch,
         durable_replicas: appended.durable_replicas,
+        duplicate: appended.duplicate,
     })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use corduroy_api::Refusal;
 use corduroy_batch::BatchError;
-use corduroy_types::{ErrorCode, Outcome};
+use corduroy_types::{ErrorCode, Offset, Outcome};
 
 use crate::{ClientError, Record, error::tells_its_refusal};
 
@@ -18,8 +18,12 @@ pub enum SendErrorKind {
     Disconnected,
     /// It was not acknowledged within `delivery_timeout`.
     TimedOut,
-    /// A record behind it in the same partition was written first, so sending it again would change the order.
+    /// A record behind it in the same partition was written first, so sending it again would change the order; only with
+    /// `Acks::One`.
     Overtaken,
+    /// A record before it in the same partition ended *unknown*, or was lost. What comes behind is handed back, so that the
+    /// order is the program's to decide.
+    AfterUnknown,
     /// The producer's buffer is full; only from `try_enqueue`.
     BufferFull,
     /// The topic has not been looked up yet; only from `try_enqueue`, which never waits.
@@ -104,6 +108,12 @@ impl SendError {
     #[must_use]
     pub fn into_record(self) -> Option<Record> {
         self.inner.record
+    }
+
+    /// `OFFSET_MISMATCH`: the offset that the next record of the partition gets.
+    #[must_use]
+    pub fn next_offset(&self) -> Option<Offset> {
+        self.refusal().next_offset
     }
 
     /// Whether sending the same record again may succeed without anybody changing anything. Look at

@@ -4,7 +4,9 @@ mod core;
 mod delivery;
 mod ends;
 mod error;
+mod ids;
 mod lane;
+mod numbering;
 mod options;
 mod partitioner;
 mod pump;
@@ -14,6 +16,7 @@ mod report;
 mod seal;
 mod stream;
 mod topic;
+mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,10 +35,15 @@ use crate::{Record, RecordRef, record::Source};
 /// Sends records to topics, in batches, in order for each partition.
 ///
 /// Cheap to clone, and clones share everything: the buffer, the batches, the connection. The order in a partition
-/// is the order in which `send`, `enqueue` or `try_enqueue` accepted the records. A batch that the broker refused
-/// for a passing reason is sent again, together with those behind it, until `delivery_timeout`; one whose outcome
-/// is unknown is not, unless [`ProducerBuilder::retry_unknown`] says so. When a batch fails for good, those behind
-/// it are still delivered.
+/// is the order in which `send`, `enqueue` or `try_enqueue` accepted the records.
+///
+/// It is idempotent, unless acks is [`Acks::One`](crate::Acks::One): a batch that was refused for a passing reason, or
+/// whose answer was lost, is sent again until `delivery_timeout`, and the partition knows it again. So a record is there
+/// once, and in its order, however often connections break or the broker starts anew. When a batch is refused for good,
+/// those behind it are still delivered. When time runs out for a batch that may have been written, it ends *unknown*, what
+/// is behind it in the same partition is handed back, and the next record begins a new epoch, which shuts out whatever of
+/// the old one is still on its way. With `Acks::One` an answer that was lost ends *unknown* at once, and nothing is sent
+/// again that may be there.
 ///
 /// Dropping the last clone does not wait: what was accepted is still being sent, as long as the runtime lives.
 /// [`close`](Self::close) waits, and hands back what was not delivered.

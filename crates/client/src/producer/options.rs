@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{Client, ClientError};
 
+/// How many batches of a producer a partition remembers (KIP-98): no more may be in doubt at one time.
+const REMEMBERED_BATCHES: u64 = 5;
+
 /// Options of a producer, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -24,8 +27,15 @@ pub(crate) struct Options {
     pub(crate) delivery_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) partitioner: Partitioner,
-    pub(crate) retry_unknown: bool,
     pub(crate) on_batch: ReportSink,
+}
+
+impl Options {
+    /// Whether batches are numbered, so that the partition knows one again that is sent twice.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        // With less than a quorum an acknowledged batch may be lost, and then the partition would refuse all that follow.
+        self.acks != Acks::One
+    }
 }
 
 /// Options of a [`Producer`]; made by [`Client::producer`].
@@ -51,7 +61,6 @@ impl ProducerBuilder {
                 delivery_timeout: Duration::from_mins(2),
                 max_in_flight: 5,
                 partitioner: Partitioner::murmur2_sticky(),
-                retry_unknown: false,
                 on_batch: ReportSink::default(),
             },
             batch_bytes: 256 * KIB,
@@ -59,7 +68,8 @@ impl ProducerBuilder {
         }
     }
 
-    /// When a record counts as written: [`Acks::Quorum`] by default (Kafka: `acks`).
+    /// When a record counts as written: [`Acks::Quorum`] by default (Kafka: `acks`). With [`Acks::One`] the producer is not
+    /// idempotent (Kafka: `enable.idempotence`).
     pub fn acks(mut self, acks: Acks) -> Self {
         self.options.acks = acks;
         self
@@ -101,8 +111,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// How many batches of one partition may be in flight: 5 by default, 1 to 1,000 (Kafka:
-    /// `max.in.flight.requests.per.connection`, there for each connection).
+    /// How many batches of one partition may be in flight: 5 by default, 1 to 5, since a partition remembers the last five
+    /// batches of a producer; with [`Acks::One`] 1 to 1,000 (Kafka: `max.in.flight.requests.per.connection`, there for each
+    /// connection).
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.options.max_in_flight = batches;
         self
@@ -111,17 +122,6 @@ impl ProducerBuilder {
     /// How records without a partition find one: [`Partitioner::murmur2_sticky`] by default.
     pub fn partitioner(mut self, partitioner: Partitioner) -> Self {
         self.options.partitioner = partitioner;
-        self
-    }
-
-    /// Whether batches with an unknown outcome are sent again: no by default.
-    ///
-    /// Such a batch was sent, and its answer never came: the connection broke, or the broker's disk failed. With
-    /// `false` its records fail with [`Outcome::Unknown`](corduroy_types::Outcome), and the program decides. With
-    /// `true` they are sent again until `delivery_timeout`: every record accepted is then written at least once
-    /// while the broker comes back in time, and records may be there twice.
-    pub fn retry_unknown(mut self, retry: bool) -> Self {
-        self.options.retry_unknown = retry;
         self
     }
 
@@ -142,12 +142,13 @@ impl ProducerBuilder {
     /// # Errors
     /// `INVALID_REQUEST` names the option that is out of range; `UNSUPPORTED_COMPRESSION`: the codec is not in
     /// this build.
-    #[expect(clippy::unused_async, reason = "an idempotent producer will ask for its id here")]
+    #[expect(clippy::unused_async, reason = "a producer of transactions will ask who it is here")]
     pub async fn build(self) -> Result<Producer, ClientError> {
         let Self { client, mut options, batch_bytes, buffer_bytes } = self;
         options.batch_bytes = within("batch_bytes", batch_bytes, KIB, 64 * MIB)?;
         options.buffer_bytes = within("buffer_bytes", buffer_bytes, MIB, u64::from(u32::MAX))?;
-        within("max_in_flight", options.max_in_flight as u64, 1, 1000)?;
+        let in_flight_max = if options.is_idempotent() { REMEMBERED_BATCHES } else { 1000 };
+        within("max_in_flight", options.max_in_flight as u64, 1, in_flight_max)?;
         if options.delivery_timeout.is_zero() {
             return Err(invalid("delivery_timeout is zero, must be more".to_owned()));
         }

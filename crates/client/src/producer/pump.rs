@@ -8,14 +8,16 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_types::Outcome;
+use corduroy_batch::ProducerFields;
+use corduroy_types::{Offset, Outcome};
 use tokio::time::Instant;
 
 use super::{
     core::Core,
     ends::Reason,
     error::SendErrorKind,
-    lane::{Flight, Lane},
+    ids::ProducerIds,
+    lane::{Again, Flight, Lane},
     queue::Taken,
     seal::{Sealed, Unbuilt, seal},
     stream::{ProduceStream, StreamEvent},
@@ -40,19 +42,23 @@ pub(crate) struct Pump {
     next_tick: Instant,
     /// Why the stream does not work, for the messages of batches that it kept waiting.
     pub(super) trouble: Option<Refusal>,
+    ids: ProducerIds,
 }
 
 enum Step {
     Look,
+    Id(Result<(), Refusal>),
     Stream(StreamEvent),
 }
 
 impl Pump {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let stream = ProduceStream::new(Arc::clone(&core.client));
+        let ids = ProducerIds::new(Arc::clone(&core.client));
         Self {
             core,
             stream,
+            ids,
             lanes: Vec::new(),
             runnable: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -77,6 +83,9 @@ impl Pump {
             match self.step().await {
                 Step::Look => {}
                 Step::Stream(event) => self.handle(event),
+                // Lanes that wait for it have let others pass.
+                Step::Id(Ok(())) => (0..self.lanes.len()).for_each(|id| self.run_lane(id)),
+                Step::Id(Err(refusal)) => self.trouble = Some(refusal),
             }
         }
     }
@@ -94,6 +103,7 @@ impl Pump {
         let timer = self.next_timer();
         tokio::select! {
             event = self.stream.event() => Step::Stream(event),
+            id = self.ids.event() => Step::Id(id),
             () = self.core.queues.wake.notified() => Step::Look,
             () = room, if wants_room => Step::Look,
             () = async { tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)).await },
@@ -181,8 +191,20 @@ impl Pump {
                 }
                 return None;
             }
-            if let Some(sealed) = lane.take_retry() {
-                return Some(sealed);
+            if options.is_idempotent() && lane.numbering.is_none() {
+                let first = self.ids.want()?;
+                if lane.used_up == Some(first.id()) {
+                    self.ids.discard(first.id());
+                    continue;
+                }
+                lane.numbering = Some(first);
+            }
+            match lane.take_again() {
+                Again::Send(sealed) => return Some(sealed),
+                // Another id is needed, and asked for.
+                Again::NotYet if options.is_idempotent() && lane.numbering.is_none() => continue,
+                Again::NotYet => return None,
+                Again::Nothing => {}
             }
             let unsent = match lane.queue.take(now, lane.in_flight.is_empty(), options.linger) {
                 Taken::Batch(unsent) => unsent,
@@ -193,9 +215,15 @@ impl Pump {
                 Taken::Nothing => return None,
             };
             lane.queue.topic.move_on(lane.queue.partition);
-            let sequence = lane.next_sequence();
-            match seal(unsent, sequence, options.compression).await {
-                Ok(sealed) => return Some(sealed),
+            let place = lane.next_place();
+            let producer = lane.numbering.map_or(ProducerFields::NONE, |numbering| numbering.fields());
+            match seal(unsent, place, producer, options.compression).await {
+                Ok(sealed) => {
+                    if let Some(numbering) = self.lanes.get_mut(id).and_then(|lane| lane.numbering.as_mut()) {
+                        numbering.advance(sealed.record_count);
+                    }
+                    return Some(sealed);
+                }
                 Err(unbuilt) => {
                     let Unbuilt { sealed, refusal } = *unbuilt;
                     let reason =
@@ -221,7 +249,7 @@ impl Pump {
             acks: corduroy_api::acks_to_wire(self.core.options.acks),
             timeout_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).clamp(1, 3_600_000),
             payload: Some(v1::produce_request::Payload::Batch(sealed.bytes.clone())),
-            expected_offset: None,
+            expected_offset: sealed.ticket.expected_offset.map(Offset::get),
         };
         lane.in_flight.push_back(Flight { correlation_id, sealed });
         self.flights.insert(correlation_id, id);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use corduroy_batch::{BatchBuilder, BatchError, PushOutcome};
-use corduroy_types::{PartitionIndex, TimestampMs};
+use corduroy_types::{Offset, PartitionIndex, TimestampMs};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -29,6 +29,14 @@ pub(crate) struct Unsent {
     /// What it holds of the producer's buffer.
     pub(crate) held_bytes: u32,
     pub(crate) created: Instant,
+}
+
+impl Unsent {
+    /// The offset that the next record has to expect to come into the same batch: with a condition the next one in its
+    /// order, without one none.
+    fn next_expected(&self) -> Option<Offset> {
+        self.ticket.expected_offset?.checked_add(self.builder.record_count().into())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,16 +102,18 @@ impl PartitionQueue {
             return None;
         }
         let room = options.batch_bytes.min(max_message_bytes) as usize;
+        let expected = record.expected_offset();
         // The bytes held are an upper bound of the record's size, so a batch is filled to a little less than `room`.
         let full = state.open.as_ref().is_some_and(|open| {
-            !open.builder.is_empty() && open.builder.encoded_bytes() + held_bytes as usize > room
+            let no_room = open.builder.encoded_bytes() + held_bytes as usize > room;
+            !open.builder.is_empty() && (no_room || open.next_expected() != expected)
         });
         let mut filled = full && state.fill();
         let mut begun = false;
         loop {
             let open = state.open.get_or_insert_with(|| {
                 begun = true;
-                self.begin(options, max_message_bytes)
+                self.begin(options, max_message_bytes, expected)
             });
             let builder = &mut open.builder;
             match builder.push(timestamp, record.key(), record.value(), record.header_iter()) {
@@ -126,10 +136,11 @@ impl PartitionQueue {
         }
     }
 
-    fn begin(&self, options: &Options, max_message_bytes: u32) -> Unsent {
+    fn begin(&self, options: &Options, max_message_bytes: u32, expected: Option<Offset>) -> Unsent {
+        let ticket = Ticket::new(self.topic.name.clone(), self.partition).expecting(expected);
         Unsent {
             builder: BatchBuilder::new(options.compression, max_message_bytes),
-            ticket: Arc::new(Ticket::new(self.topic.name.clone(), self.partition)),
+            ticket: Arc::new(ticket),
             held_bytes: 0,
             created: Instant::now(),
         }

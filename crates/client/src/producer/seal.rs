@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_api::Refusal;
-use corduroy_batch::Compression;
+use corduroy_batch::{Batch, Compression, ProducerFields};
 use corduroy_types::{ErrorCode, Outcome};
 use tokio::time::Instant;
 
@@ -22,12 +22,28 @@ pub(crate) struct Sealed {
     pub(crate) held_bytes: u32,
     pub(crate) created: Instant,
     /// Its place among the partition's batches, in the order of acceptance.
-    pub(crate) sequence: u64,
+    pub(crate) place: u64,
+    /// What the partition knows it by; [`ProducerFields::NONE`] when it would not know it again.
+    pub(crate) producer: ProducerFields,
     /// What earlier attempts left behind.
     pub(crate) outcome: Outcome,
 }
 
 impl Sealed {
+    /// Whether the partition would know it again, so that it can be sent again whatever became of it.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.producer != ProducerFields::NONE
+    }
+
+    /// Gives it other numbers. It is certainly not in the log, and never will be with the old ones.
+    pub(crate) fn renumber(&mut self, producer: ProducerFields) {
+        // These bytes were built here, so they are a batch.
+        if let Ok(batch) = Batch::parse(self.bytes.clone()) {
+            self.bytes = batch.with_producer(producer).into_bytes();
+            self.producer = producer;
+        }
+    }
+
     /// What is needed of it to end it.
     pub(crate) fn ended(&self) -> Ended<'_> {
         Ended { ticket: &self.ticket, record_count: self.record_count, held_bytes: self.held_bytes }
@@ -43,31 +59,34 @@ pub(crate) struct Unbuilt {
 
 /// Builds a batch. A large one that needs compressing is built where it holds up no connection.
 pub(crate) async fn seal(
-    unsent: Unsent,
-    sequence: u64,
+    mut unsent: Unsent,
+    place: u64,
+    producer: ProducerFields,
     compression: Compression,
 ) -> Result<Sealed, Box<Unbuilt>> {
+    unsent.builder.set_producer(producer);
     let heavy =
         compression != Compression::None && unsent.builder.encoded_bytes() > COMPRESS_INLINE_BYTES_MAX;
     if !heavy {
-        return seal_now(unsent, sequence);
+        return seal_now(unsent, place, producer);
     }
     let ticket = Arc::clone(&unsent.ticket);
     let (held_bytes, created) = (unsent.held_bytes, unsent.created);
     let record_count = unsent.builder.record_count();
-    match tokio::task::spawn_blocking(move || seal_now(unsent, sequence)).await {
+    match tokio::task::spawn_blocking(move || seal_now(unsent, place, producer)).await {
         Ok(sealed) => sealed,
         Err(_ended) => {
             let outcome = Outcome::NotWritten;
             let bytes = Bytes::new();
-            let sealed = Sealed { bytes, ticket, record_count, held_bytes, created, sequence, outcome };
+            let sealed =
+                Sealed { bytes, ticket, record_count, held_bytes, created, place, producer, outcome };
             let refusal = Refusal::new(ErrorCode::Closed, "the runtime ended while the batch was compressed");
             Err(Box::new(Unbuilt { sealed, refusal }))
         }
     }
 }
 
-fn seal_now(mut unsent: Unsent, sequence: u64) -> Result<Sealed, Box<Unbuilt>> {
+fn seal_now(mut unsent: Unsent, place: u64, producer: ProducerFields) -> Result<Sealed, Box<Unbuilt>> {
     let record_count = unsent.builder.record_count();
     let built = unsent.builder.build();
     let sealed = |bytes| Sealed {
@@ -76,7 +95,8 @@ fn seal_now(mut unsent: Unsent, sequence: u64) -> Result<Sealed, Box<Unbuilt>> {
         record_count,
         held_bytes: unsent.held_bytes,
         created: unsent.created,
-        sequence,
+        place,
+        producer,
         outcome: Outcome::NotWritten,
     };
     match built {
@@ -90,7 +110,7 @@ fn seal_now(mut unsent: Unsent, sequence: u64) -> Result<Sealed, Box<Unbuilt>> {
 
 /// Builds a batch that will not be sent, so that its records can be handed back from its bytes.
 pub(crate) fn seal_for_return(unsent: Unsent) -> Sealed {
-    match seal_now(unsent, 0) {
+    match seal_now(unsent, 0, ProducerFields::NONE) {
         Ok(sealed) => sealed,
         Err(unbuilt) => unbuilt.sealed,
     }

@@ -7,7 +7,10 @@ mod services;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI32, AtomicI64},
+    },
 };
 
 use bytes::Bytes;
@@ -33,6 +36,10 @@ pub struct FakeTopic {
 #[derive(Debug)]
 pub struct Shared {
     pub topics: Mutex<BTreeMap<String, FakeTopic>>,
+    /// The next producer id that is handed out.
+    pub producer_ids: AtomicI64,
+    /// The epoch that is handed out with each.
+    pub first_epoch: AtomicI32,
     produced: mpsc::UnboundedSender<Incoming>,
     consumed: mpsc::UnboundedSender<Consuming>,
 }
@@ -52,7 +59,13 @@ impl FakeBroker {
         let (consumed_to, consumed) = mpsc::unbounded_channel();
         let topic = FakeTopic { partitions, max_message_bytes: 1 << 20, id: [7; 16] };
         let topics = Mutex::new(BTreeMap::from([("t".to_owned(), topic)]));
-        let shared = Arc::new(Shared { topics, produced: produced_to, consumed: consumed_to });
+        let shared = Arc::new(Shared {
+            topics,
+            producer_ids: AtomicI64::new(1),
+            first_epoch: AtomicI32::new(0),
+            produced: produced_to,
+            consumed: consumed_to,
+        });
         let mut fake = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             shared,
@@ -127,12 +140,24 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// The values of its records, as text.
-    pub fn values(&self) -> Vec<String> {
+    /// Its batch.
+    pub fn batch(&self) -> Batch {
         let Some(v1::produce_request::Payload::Batch(batch)) = &self.request.payload else {
             panic!("the client sent no batch")
         };
-        let records = Batch::parse(batch.clone()).unwrap().records(DecompressLimits::default()).unwrap();
+        Batch::parse(batch.clone()).unwrap()
+    }
+
+    /// Producer id, epoch and base sequence of its batch.
+    pub fn numbers(&self) -> (i64, i16, i32) {
+        let batch = self.batch();
+        let header = batch.header();
+        (header.producer_id, header.producer_epoch, header.base_sequence)
+    }
+
+    /// The values of its records, as text.
+    pub fn values(&self) -> Vec<String> {
+        let records = self.batch().records(DecompressLimits::default()).unwrap();
         let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
         records.iter().map(|record| text(record.unwrap().value)).collect()
     }
@@ -152,7 +177,17 @@ impl Incoming {
     }
 
     pub fn ack_counting(&self, base_offset: u64, record_count: u32) {
+        self.acknowledge(base_offset, record_count, false);
+    }
+
+    /// Acknowledges it as one that was there already.
+    pub fn ack_duplicate(&self, base_offset: u64) {
+        self.acknowledge(base_offset, u32::try_from(self.values().len()).unwrap(), true);
+    }
+
+    fn acknowledge(&self, base_offset: u64, record_count: u32, duplicate: bool) {
         let appended = v1::AppendedRecords {
+            duplicate,
             partition: self.partition(),
             base_offset,
             record_count,
@@ -163,7 +198,10 @@ impl Incoming {
     }
 
     pub fn refuse(&self, code: ErrorCode, outcome: Outcome) {
-        let refusal = Refusal::new(code, "the test says so").with_outcome(outcome);
+        self.refuse_with(Refusal::new(code, "the test says so").with_outcome(outcome));
+    }
+
+    pub fn refuse_with(&self, refusal: Refusal) {
         self.answer(v1::produce_response::Result::Error(refusal.into()));
     }
 

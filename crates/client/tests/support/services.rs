@@ -1,6 +1,6 @@
 //! The fake's side of the wire.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_client::ErrorCode;
@@ -46,7 +46,9 @@ impl v1::produce_server::Produce for Fake {
         &self,
         _: Request<v1::InitProducerRequest>,
     ) -> Result<Response<v1::InitProducerResponse>, Status> {
-        Err(Status::unimplemented("init_producer"))
+        let producer_id = self.0.producer_ids.fetch_add(1, Ordering::Relaxed);
+        let producer_epoch = self.0.first_epoch.load(Ordering::Relaxed);
+        Ok(Response::new(v1::InitProducerResponse { producer_id, producer_epoch }))
     }
 }
 

@@ -169,12 +169,12 @@ impl<'a, S: Sink> Feed<'a, S> {
     fn line(&mut self, line: &[u8]) -> Result<(), Halt> {
         let value = if self.plan.tombstone_empty && line.is_empty() { None } else { Some(line) };
         let record = RecordRef {
-            topic: &self.plan.topic,
             partition: self.plan.partition.map(PartitionIndex),
             timestamp: Some(self.time),
             key: self.plan.key.as_deref(),
             value,
             headers: &self.headers,
+            ..RecordRef::to(&self.plan.topic)
         };
         match self.sink.push(record) {
             Ok(()) => Ok(()),
@@ -249,12 +249,12 @@ impl<'a, S: Sink> Feed<'a, S> {
         let headers: Vec<_> = own.chain(self.headers.iter().copied()).collect();
         let value = parsed.value.as_deref();
         let record = RecordRef {
-            topic: &self.plan.topic,
             partition: self.plan.partition.or(parsed.partition).map(PartitionIndex),
             timestamp: Some(parsed.timestamp.unwrap_or(self.time)),
             key: parsed.key.as_deref().or(self.plan.key.as_deref()),
             value: value.filter(|value| !(self.plan.tombstone_empty && value.is_empty())),
             headers: &headers,
+            ..RecordRef::to(&self.plan.topic)
         };
         match self.sink.push(record) {
             Ok(()) => Ok(()),

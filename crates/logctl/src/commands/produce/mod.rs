@@ -38,7 +38,7 @@ const FLUSH_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 /// Large batches: here throughput counts, and whoever types sees each line leave at once all the same.
 const BATCH_BYTES: u64 = corduroy_types::MIB;
 /// Enough batches on their way to keep the disk busy while answers come back.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 5;
 /// How long they may take otherwise, unless `--timeout` says so.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 

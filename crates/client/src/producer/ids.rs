@@ -1,0 +1,98 @@
+//! Where a producer's id comes from: the broker, at the first record that needs one.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use corduroy_api::{Refusal, v1};
+use tokio::time::Instant;
+use v1::produce_client::ProduceClient;
+
+use super::numbering::Numbering;
+use crate::{
+    ClientError,
+    backoff::Backoff,
+    client::{Repeat, Shared},
+};
+
+type Asking = Pin<Box<dyn Future<Output = Result<Numbering, ClientError>> + Send>>;
+
+enum State {
+    /// Nobody needs one.
+    Idle,
+    Asking(Asking),
+    /// It is asked for again at this time.
+    Waiting(Instant),
+    Known(Numbering),
+}
+
+/// The producer's present id; asked for until there is one.
+pub(crate) struct ProducerIds {
+    client: Arc<Shared>,
+    state: State,
+    backoff: Backoff,
+}
+
+impl ProducerIds {
+    pub(crate) fn new(client: Arc<Shared>) -> Self {
+        Self { client, state: State::Idle, backoff: Backoff::default() }
+    }
+
+    /// The first numbers under the id, once there is one; until then it is asked for.
+    pub(crate) fn want(&mut self) -> Option<Numbering> {
+        match &self.state {
+            State::Known(first) => return Some(*first),
+            State::Idle => self.state = State::Asking(self.ask()),
+            State::Asking(_) | State::Waiting(_) => {}
+        }
+        None
+    }
+
+    /// The id is used up, or somebody else has it: whoever needs one gets another.
+    pub(crate) fn discard(&mut self, id: i64) {
+        if matches!(&self.state, State::Known(first) if first.id() == id) {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Resolves when there is an id, or when asking for it failed: then it is asked again. Dropping the future loses
+    /// nothing.
+    pub(crate) async fn event(&mut self) -> Result<(), Refusal> {
+        loop {
+            match &mut self.state {
+                State::Idle | State::Known(_) => std::future::pending().await,
+                State::Waiting(at) => {
+                    tokio::time::sleep_until(*at).await;
+                    self.state = State::Asking(self.ask());
+                }
+                State::Asking(asking) => match asking.await {
+                    Ok(first) => {
+                        self.backoff.reset();
+                        self.state = State::Known(first);
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.state = State::Waiting(Instant::now() + self.backoff.next());
+                        return Err(error.refusal().clone());
+                    }
+                },
+            }
+        }
+    }
+
+    fn ask(&self) -> Asking {
+        let client = Arc::clone(&self.client);
+        Box::pin(async move {
+            // Each answer is another id, so asking twice wastes one and does no harm.
+            let call = |channel| async move {
+                ProduceClient::new(channel).init_producer(v1::InitProducerRequest {}).await
+            };
+            let answer = client.control(Repeat::Reads, call).await?;
+            let v1::InitProducerResponse { producer_id, producer_epoch } = answer;
+            match i16::try_from(producer_epoch) {
+                Ok(epoch) if epoch >= 0 && producer_id >= 0 => Ok(Numbering::new(producer_id, epoch)),
+                _ => Err(ClientError::unexpected(format!(
+                    "the broker gave producer id {producer_id} with epoch {producer_epoch}"
+                ))),
+            }
+        })
+    }
+}
