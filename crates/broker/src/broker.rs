@@ -170,6 +170,12 @@ impl RunningBroker {
         usize::try_from(self.shared.metrics.connections.open.get()).unwrap_or(0)
     }
 
+    /// Compacts now what is due to be, as happens in the background every 15 seconds; returns how many partitions
+    /// were. For tests, which do not wait.
+    pub async fn compact(&self) -> usize {
+        self.engine.compact_due().await
+    }
+
     /// Stops cleanly: refuses new work, lets requests end (at most `node.drain_timeout`), writes what is left,
     /// closes the logs and leaves the mark that says so. Returns whether all of that succeeded.
     pub async fn shutdown(self) -> bool {

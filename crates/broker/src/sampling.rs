@@ -29,6 +29,12 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
             let stats = replica.stats();
             bytes += stats.bytes;
             tail_bytes += stats.tail_bytes;
+            if let Some(need) = engine.compaction_need(replica) {
+                sample.compaction_dirty_bytes += need.dirty_bytes;
+                let ratio = need.dirty_ratio().max(sample.compaction_dirty_ratio_max);
+                sample.compaction_dirty_ratio_max = ratio;
+            }
+            sample.compaction_failed_partitions += u64::from(replica.compaction_failure().is_some());
             sample.segments += stats.segments;
             sample.partitions_led += 1;
             if each_partition {

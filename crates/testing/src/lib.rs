@@ -176,6 +176,14 @@ impl Broker {
         Ok(())
     }
 
+    /// Compacts now what is due to be, which otherwise happens in the background; returns how many partitions were.
+    pub async fn compact(&self) -> usize {
+        match &self.running {
+            Some(running) => running.compact().await,
+            None => 0,
+        }
+    }
+
     /// Stops it cleanly. Returns whether everything was written and closed.
     pub async fn stop(mut self) -> bool {
         match self.running.take() {

@@ -69,6 +69,7 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Remove it by hand once you know what it is.",
     },
     CodeText { code: "B0103", summary: "Retention or delete-records removed segments.", action: "Nothing." },
+    CodeText { code: "B0104", summary: "A partition was compacted.", action: "Nothing." },
     CodeText {
         code: "B0201",
         summary: "A write or sync failed; the log takes no appends until it is reopened at its durable end.",
@@ -129,6 +130,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         code: "B0213",
         summary: "Damaged records were given up by an operator; reads pass over their offsets.",
         action: "Nothing.",
+    },
+    CodeText {
+        code: "B0214",
+        summary: "A partition cannot be compacted, for the reason given; others are.",
+        action: "Remove the cause. After a disk error it is tried again each minute, after anything else when the log is next opened.",
     },
     CodeText {
         code: "B0301",

@@ -20,8 +20,8 @@ pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use ratio::{NotARatio, Ratio};
 pub use topic::{InvalidTopicName, TopicName};
 pub use topic_config::{
-    CONFIG_KEYS, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig, TopicConfigError,
-    UNLIMITED, explain_topic_config,
+    CONFIG_KEYS, CleanupPolicy, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig,
+    TopicConfigError, UNLIMITED, explain_topic_config,
 };
 pub use units::{
     InvalidByteSize, InvalidDuration, format_byte_size, format_duration_ms, parse_byte_size,

@@ -39,6 +39,7 @@ impl Default for BrokerConfig {
                 disk_low_watermark: Watermark::Percent(10),
                 disk_block_watermark: Watermark::Percent(5),
                 disk_stall_timeout: Duration::from_secs(5),
+                compaction_buffer_bytes: 32 * MIB,
                 recovery_threads: Auto::Auto,
                 scrub_bytes_per_second: 8 * MIB,
                 scrub_every: Duration::from_secs(24 * 3_600),

@@ -165,6 +165,12 @@ fn cluster_security_storage() -> Vec<Key> {
              says so. Appends end as unknown at their own time-out."
         ),
         key!(
+            storage.compaction_buffer_bytes,
+            bytes(KIB..=16 * GIB),
+            "Memory for the keys of the one partition that is being compacted: 32 bytes for each. With less, a pass does \
+             a part and the next goes on."
+        ),
+        key!(
             storage.recovery_threads,
             auto(number(1..=1024)),
             "Threads that recover and close logs; auto: four for each processor."

@@ -91,6 +91,8 @@ pub struct StorageConfig {
     pub disk_block_watermark: Watermark,
     /// A commit round under way for longer means that the disk hangs.
     pub disk_stall_timeout: Duration,
+    /// Memory for the keys of the partition that is being compacted.
+    pub compaction_buffer_bytes: u64,
     /// Threads that recover logs at start; auto: one for each processor.
     pub recovery_threads: Auto<u32>,
     /// How fast the scrub reads; 0 turns it off.

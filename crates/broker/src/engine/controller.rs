@@ -214,6 +214,10 @@ impl Engine {
             drop(log);
         }
         self.metrics.data.remove_topic(name);
+        for replica in topic.replicas().iter() {
+            // Who is changing its files ends that first, and finds no log then.
+            drop(replica.removals.lock().await);
+        }
         let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
         let removed =
             self.off_network(move || partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)).await;

@@ -2,6 +2,7 @@
 
 mod clock;
 mod commit;
+mod compaction;
 mod controller;
 mod housekeeping;
 mod identity;
@@ -80,6 +81,8 @@ pub(crate) struct Engine {
     commits: CommitQueue,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     cold_reads: Arc<Semaphore>,
+    /// Held while logs are compacted: one at a time.
+    compacting: tokio::sync::Mutex<()>,
     disk_blocked: AtomicBool,
     disk_low: AtomicBool,
     reserve: Arc<Reserve>,
@@ -226,6 +229,8 @@ impl Engine {
 
     /// Closes one log; returns whether the next start need not check it.
     fn close_log(&self, replica: &Replica) -> bool {
+        // A removal or compaction under way comes to its end, or to its next step, which is not begun.
+        drop(replica.removals.blocking_lock());
         let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return true };
         if let Some(reopen) = log.plan_reopen() {
             // Cut at what is durable: the next start must not find in the page cache what a sync has lost.

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Clock, Controller, Engine, EngineContext, OFF_NETWORK_MAX, Replica, Topic, Topics,
     commit::{self, CommitQueue},
-    housekeeping,
+    compaction, housekeeping,
     identity::ReplicaIdentity,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
     reserve::Reserve,
@@ -182,6 +182,7 @@ impl Engine {
             commits,
             commit_thread: Mutex::new(Some(commit_thread)),
             cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
+            compacting: tokio::sync::Mutex::default(),
             disk_blocked: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             reserve,
@@ -193,6 +194,7 @@ impl Engine {
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
         tokio::spawn(housekeeping::expire(Arc::downgrade(&engine)));
         tokio::spawn(scrubbing::run(Arc::downgrade(&engine)));
+        tokio::spawn(compaction::run(Arc::downgrade(&engine)));
         Ok((engine, recovered))
     }
 }

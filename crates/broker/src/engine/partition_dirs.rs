@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use corduroy_log::{Disk, LogConfig, disk::Entry};
+use corduroy_log::{CompactionConfig, Disk, LogConfig, disk::Entry};
 use corduroy_types::{PartitionIndex, TopicConfig, TopicId};
 
 use crate::config::BrokerConfig;
@@ -24,12 +24,20 @@ pub(super) fn partition_dir(data_dir: &Path, id: TopicId, index: PartitionIndex)
 /// How a topic's logs behave.
 pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64, broker: &BrokerConfig) -> LogConfig {
     let expiration = broker.producers.id_expiration;
+    let policy = topic.cleanup_policy;
+    let compaction = CompactionConfig {
+        min_lag_ms: topic.min_compaction_lag_ms,
+        max_lag_ms: topic.max_compaction_lag_ms,
+        min_dirty_ratio: topic.min_cleanable_dirty_ratio,
+        delete_retention_ms: topic.delete_retention_ms,
+    };
     LogConfig {
         durability: topic.durability,
         segment_bytes: topic.segment_bytes.into(),
         segment_ms: topic.segment_ms,
-        retention_bytes: topic.retention_bytes,
-        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes.filter(|_| policy.deletes()),
+        retention_ms: topic.retention_ms.filter(|_| policy.deletes()),
+        compaction: policy.compacts().then_some(compaction),
         tail_bytes,
         producer_expiration_ms: u64::try_from(expiration.as_millis()).unwrap_or(u64::MAX),
         ..LogConfig::default()

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     clock::Clock,
     commit::CommitQueue,
+    compaction::CompactionFailure,
     identity::{ReplicaCursors, ReplicaIdentity},
     refusals,
 };
@@ -94,6 +95,7 @@ pub(crate) struct Replica {
     leader_epoch: AtomicU32,
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
+    compaction_failure: Mutex<Option<CompactionFailure>>,
     commits: CommitQueue,
 }
 
@@ -133,6 +135,7 @@ impl Replica {
             high_watermark,
             leader_epoch: AtomicU32::new(0),
             seen_end: AtomicU64::new(u64::MAX),
+            compaction_failure: Mutex::default(),
             commits,
         });
         replica.lead(leader_epoch, clock);
@@ -149,6 +152,15 @@ impl Replica {
 
     pub(crate) fn identity(&self) -> &ReplicaIdentity {
         &self.identity
+    }
+
+    /// Why it is not compacted, if it should be and is not.
+    pub(crate) fn compaction_failure(&self) -> Option<CompactionFailure> {
+        self.compaction_failure.lock().clone()
+    }
+
+    pub(super) fn set_compaction_failure(&self, failure: Option<CompactionFailure>) {
+        *self.compaction_failure.lock() = failure;
     }
 
     /// The ranges that cannot be read, as far as they are known.
@@ -400,6 +412,7 @@ impl Replica {
             })
         };
         if replaced.is_some() {
+            self.set_compaction_failure(None);
             self.lead(epoch, clock);
         }
     }

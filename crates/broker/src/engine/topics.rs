@@ -98,7 +98,7 @@ impl Topic {
             timestamp_type: config.message_timestamp_type,
             timestamp_before_max_ms: config.message_timestamp_before_max_ms.unwrap_or(u64::MAX),
             timestamp_after_max_ms: config.message_timestamp_after_max_ms.unwrap_or(u64::MAX),
-            compacted: false,
+            compacted: config.cleanup_policy.compacts(),
             validate_compressed: config.validate_compressed,
             decompress: DecompressLimits::default(),
         }

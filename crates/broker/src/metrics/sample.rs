@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use corduroy_types::TopicName;
+use corduroy_types::{Ratio, TopicName};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, MetricEncoder},
     metrics::{MetricType, gauge::ConstGauge},
 };
 
@@ -27,6 +27,12 @@ pub struct ScrapeSample {
     pub segments: u64,
     /// For how long the oldest commit round has been on its way to disk; 0 while there is none.
     pub oldest_round: Duration,
+    /// Bytes of compacted topics that a pass may go through now and none has.
+    pub compaction_dirty_bytes: u64,
+    /// The same as a part of the whole of that partition where it is greatest, in thousandths.
+    pub compaction_dirty_ratio_max: Ratio,
+    /// Partitions that cannot be compacted.
+    pub compaction_failed_partitions: u64,
     /// Bytes in memory, by pool: `tail_cache`, `receive`, `fetch`.
     pub memory: Vec<(&'static str, u64)>,
 }
@@ -105,6 +111,7 @@ impl Collector for Sampled {
             MetricType::Gauge,
         )?;
         ConstGauge::new(sample.oldest_round.as_secs_f64()).encode(age)?;
+        compaction(&mut encoder, &sample)?;
         let memory = sample.memory.iter().map(|(pool, bytes)| ([("pool", *pool)], as_gauge(*bytes)));
         gauges(
             &mut encoder,
@@ -113,6 +120,35 @@ impl Collector for Sampled {
             memory,
         )
     }
+}
+
+fn compaction(encoder: &mut DescriptorEncoder<'_>, sample: &ScrapeSample) -> Result<(), fmt::Error> {
+    let (dirty, failed) = (sample.compaction_dirty_bytes, sample.compaction_failed_partitions);
+    let ratio = sample.compaction_dirty_ratio_max.as_f64();
+    gauge(
+        encoder,
+        "compaction_dirty_bytes",
+        "Bytes of compacted topics that are not compacted yet",
+        &as_gauge(dirty),
+    )?;
+    gauge(
+        encoder,
+        "compaction_dirty_ratio_max",
+        "The greatest part of a compacted partition that is not compacted yet",
+        &ratio,
+    )?;
+    gauge(encoder, "compaction_failed_partitions", "Partitions that cannot be compacted", &as_gauge(failed))
+}
+
+/// Writes one gauge without labels.
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: &impl EncodeGaugeValue,
+) -> Result<(), fmt::Error> {
+    let help = format!("{help}.");
+    encoder.encode_descriptor(name, &help, None, MetricType::Gauge)?.encode_gauge(value)
 }
 
 fn disks(encoder: &mut DescriptorEncoder<'_>, disks: &[DiskSample]) -> Result<(), fmt::Error> {

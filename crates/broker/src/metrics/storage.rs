@@ -40,6 +40,10 @@ pub struct StorageMetrics {
     pub commit_round_seconds: Histogram,
     /// Seconds of each sync call.
     pub fsync_seconds: Histogram,
+    /// Bytes of batches that compaction read, twice where it mapped them first.
+    pub compaction_read_bytes: Counter,
+    /// Bytes of batches that compaction removed.
+    pub compaction_removed_bytes: Counter,
     corruption: Family<OfAction, Counter>,
     deleted: Family<OfReason, Counter>,
     cache: Family<OfCache, Counter>,
@@ -53,6 +57,8 @@ impl StorageMetrics {
             commit_rounds_direct: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Direct }),
             commit_round_seconds: seconds_buckets(),
             fsync_seconds: seconds_buckets(),
+            compaction_read_bytes: Counter::default(),
+            compaction_removed_bytes: Counter::default(),
             corruption: Family::default(),
             deleted: Family::default(),
             cache: Family::default(),
@@ -78,6 +84,16 @@ impl StorageMetrics {
             "retention_deleted_bytes",
             "Bytes of segments removed, by reason: time, size, delete_records",
             metrics.deleted.clone(),
+        );
+        registry.register(
+            "compaction_read_bytes",
+            "Bytes of batches that compaction read",
+            metrics.compaction_read_bytes.clone(),
+        );
+        registry.register(
+            "compaction_removed_bytes",
+            "Bytes of superseded batches that compaction removed",
+            metrics.compaction_removed_bytes.clone(),
         );
         registry.register("cache_requests", "Reads by cache and result", metrics.cache.clone());
         for &action in CorruptionAction::ALL {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use corduroy_types::{ErrorCode, Outcome, TopicName};
+use corduroy_types::{ErrorCode, Outcome, Ratio, TopicName};
 
 use super::*;
 use crate::generated::assert_is_generated;
@@ -21,6 +21,9 @@ fn busy() -> Metrics {
         metrics.requests.api(api).begin().finish(None);
     }
     let sample = ScrapeSample {
+        compaction_dirty_bytes: 5_000,
+        compaction_dirty_ratio_max: Ratio::HALF,
+        compaction_failed_partitions: 1,
         disks: vec![DiskSample {
             dir: "./brokerd-data".into(),
             free_bytes: 60,

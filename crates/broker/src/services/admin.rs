@@ -345,6 +345,11 @@ async fn delete_records(
 ) -> Result<v1::DeletedRecords, Refusal> {
     let replica = lookup::replica(topic, partition)?;
     let before: Offset = corduroy_api::offset_from_wire("before_offset", before_offset)?;
+    if !topic.config().cleanup_policy.deletes() {
+        let text = format!("records of {} are not deleted: its cleanup.policy is compact", topic.name());
+        let hint = "produce null values for the keys that should go, or set cleanup.policy=compact,delete";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text).with_hint(hint));
+    }
     let deleted = engine.delete_records(&replica, before, validate_only).await?;
     Ok(v1::DeletedRecords {
         partition,

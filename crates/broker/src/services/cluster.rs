@@ -127,6 +127,14 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
                 });
             }
             findings.extend(damages(topic.name(), replica));
+            if let Some(failure) = replica.compaction_failure() {
+                findings.push(v1::Finding {
+                    severity: v1::HealthState::Degraded.into(),
+                    message: format!("{}/{}: not compacted: {failure}", topic.name(), replica.index()),
+                    hint: "it grows until then; reads and appends are not affected".to_owned(),
+                    damage: None,
+                });
+            }
         }
     }
     // A stable sort: what is found first of one severity stays first.

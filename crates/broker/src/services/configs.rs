@@ -36,6 +36,9 @@ pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Arc<Topic>,
     }
     match key {
         "retention.bytes" | "retention.ms" => {
+            if !topic.config().cleanup_policy.deletes() {
+                return "nothing while cleanup.policy is compact".to_owned();
+            }
             let limits = |config: &TopicConfig| {
                 [config.retention_ms, config.retention_bytes].map(|limit| limit.unwrap_or(u64::MAX))
             };
@@ -58,6 +61,10 @@ pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Arc<Topic>,
                 (0, None) => String::new(),
                 (deletable, _) => format!("about {} become deletable", format_byte_size(deletable)),
             }
+        }
+        "cleanup.policy" if new.cleanup_policy.compacts() && !old.cleanup_policy.compacts() => {
+            "stored records that a later one of the same key supersedes, and those without a key, are removed"
+                .to_owned()
         }
         "durability" if value == "background" => {
             "the newest acknowledged records may be lost in a crash or a power cut from now on".to_owned()

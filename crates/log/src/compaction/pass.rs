@@ -110,6 +110,11 @@ impl Compaction {
         }
     }
 
+    /// Whether it was planned of this very log, and not of one that was opened in its place.
+    pub fn is_of(&self, log: &Log) -> bool {
+        log.failure.is_none() && Arc::ptr_eq(&self.shared, &log.shared)
+    }
+
     /// What was done so far.
     pub fn totals(&self) -> CompactionTotals {
         self.totals

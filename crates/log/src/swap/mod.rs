@@ -144,6 +144,8 @@ impl Log {
         for old in &swap.old {
             old.file.replace(&swap.new);
         }
+        // What is in memory of them is what they were.
+        self.tail.forget_below(swap.entry.end, self.cursors.written_end());
         self.shared.forget_damages(swap.entry.base, swap.entry.end);
         true
     }

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use super::{TopicConfig, UNLIMITED};
-use crate::{format_byte_size, format_duration_ms, parse_byte_size, parse_duration_ms};
+use crate::{Ratio, format_byte_size, format_duration_ms, parse_byte_size, parse_duration_ms};
 
 /// The unit of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) enum Form {
     Number { unit: Unit, range: RangeInclusive<u64>, field: Lens<u64> },
     /// A number with a unit, or "unlimited".
     Limit { unit: Unit, range: RangeInclusive<u64>, field: Lens<Option<u64>> },
+    /// A part of a whole.
+    Ratio { field: Lens<Ratio> },
     /// `true` or `false`.
     Flag { field: Lens<bool> },
     /// One of a closed set of words; `write` says whether it is one.
@@ -76,6 +78,7 @@ impl Form {
                 Some(limit) => unit.format(*limit),
                 None => UNLIMITED.to_owned(),
             },
+            Self::Ratio { field } => (field.get)(config).to_string(),
             Self::Flag { field } => (field.get)(config).to_string(),
             Self::Word { read, .. } => read(config).to_owned(),
             Self::Text { field, .. } => (field.get)(config).as_ref().to_owned(),
@@ -96,6 +99,7 @@ impl Form {
                 let unlimited = matches!(text.trim(), UNLIMITED | "-1");
                 *(field.get_mut)(config) = if unlimited { None } else { Some(ranged(*unit, range)?) };
             }
+            Self::Ratio { field } => *(field.get_mut)(config) = text.trim().parse().ok()?,
             Self::Flag { field } => *(field.get_mut)(config) = text.trim().parse().ok()?,
             Self::Word { write, .. } => write(config, text.trim()).then_some(())?,
             Self::Text { chars_max, field } => {
@@ -111,6 +115,7 @@ impl Form {
         match self {
             Self::Small { unit, range, .. } | Self::Number { unit, range, .. } => unit.described(range),
             Self::Limit { unit, range, .. } => format!("{}, or {UNLIMITED} (-1)", unit.described(range)),
+            Self::Ratio { .. } => "a number from 0 to 1 with at most three decimals".to_owned(),
             Self::Flag { .. } => "true or false".to_owned(),
             Self::Word { words, .. } => format!("one of: {words}"),
             Self::Text { chars_max, .. } => {
@@ -125,7 +130,7 @@ impl Form {
             Self::Word { words, .. } => words,
             Self::Flag { .. } => "false, true",
             Self::Limit { .. } => UNLIMITED,
-            Self::Small { .. } | Self::Number { .. } | Self::Text { .. } => "",
+            Self::Small { .. } | Self::Number { .. } | Self::Ratio { .. } | Self::Text { .. } => "",
         }
         .split(", ")
         .filter(|word| !word.is_empty())

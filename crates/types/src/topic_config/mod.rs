@@ -5,6 +5,7 @@
 //! Left out on purpose: `compression.type`, because its only meaning here would be `producer`, which is what
 //! always happens.
 
+mod cleanup_policy;
 mod error;
 mod form;
 mod key;
@@ -13,12 +14,13 @@ mod timestamp_type;
 
 use std::sync::Arc;
 
+pub use cleanup_policy::CleanupPolicy;
 pub use error::TopicConfigError;
 pub use key::ConfigKey;
 pub use table::{CONFIG_KEYS, TOPIC_CONFIGS};
 pub use timestamp_type::TimestampType;
 
-use crate::Durability;
+use crate::{Durability, Ratio};
 
 /// The word for "no limit" in values; `-1`, Kafka's, is read as the same.
 pub const UNLIMITED: &str = "unlimited";
@@ -31,6 +33,16 @@ pub const UNLIMITED: &str = "unlimited";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicConfig {
+    /// `cleanup.policy`: whether retention deletes old segments, compaction removes superseded records, or both.
+    pub cleanup_policy: CleanupPolicy,
+    /// `delete.retention.ms`: how long a tombstone can be read once compaction has met it.
+    pub delete_retention_ms: u64,
+    /// `max.compaction.lag.ms`: how long a record may stay out of compaction.
+    pub max_compaction_lag_ms: Option<u64>,
+    /// `min.compaction.lag.ms`: how long a record stays out of compaction at least.
+    pub min_compaction_lag_ms: u64,
+    /// `min.cleanable.dirty.ratio`: how much of a partition is not compacted when it is compacted again.
+    pub min_cleanable_dirty_ratio: Ratio,
     /// `durability`: when bytes count as written.
     pub durability: Durability,
     /// `retention.ms`: how old records may get before their segment goes.
@@ -60,6 +72,11 @@ impl Default for TopicConfig {
         const HOUR_MS: u64 = 3_600_000;
         const MIB: u32 = 1 << 20;
         Self {
+            cleanup_policy: CleanupPolicy::Delete,
+            delete_retention_ms: 24 * HOUR_MS,
+            max_compaction_lag_ms: None,
+            min_compaction_lag_ms: 0,
+            min_cleanable_dirty_ratio: Ratio::HALF,
             durability: Durability::Sync,
             retention_ms: Some(7 * 24 * HOUR_MS),
             retention_bytes: None,
@@ -134,6 +151,15 @@ impl TopicConfig {
     /// # Errors
     /// [`TopicConfigError::Contradiction`] names the keys, their values and the rule.
     pub fn check(&self) -> Result<(), TopicConfigError> {
+        if self.max_compaction_lag_ms.is_some_and(|most| most < self.min_compaction_lag_ms) {
+            return Err(TopicConfigError::Contradiction {
+                key: "max.compaction.lag.ms",
+                value: ConfigKey::lookup("max.compaction.lag.ms")?.read(self),
+                other_key: "min.compaction.lag.ms",
+                other_value: ConfigKey::lookup("min.compaction.lag.ms")?.read(self),
+                rule: "no record can be compacted before it may be: raise the one or lower the other",
+            });
+        }
         if self.segment_bytes < self.max_message_bytes {
             return Err(TopicConfigError::Contradiction {
                 key: "segment.bytes",

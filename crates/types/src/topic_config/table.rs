@@ -33,6 +33,18 @@ macro_rules! words {
 /// Every topic config, in the order of the keys.
 pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     ConfigKey {
+        key: "cleanup.policy",
+        form: words!(cleanup_policy, "compact, compact,delete, delete"),
+        summary: "What becomes of old records: retention deletes them (delete), or of each key the last stays (compact).",
+        effect: "With compact, records need a key from the next append on, and stored records without one go.",
+    },
+    ConfigKey {
+        key: "delete.retention.ms",
+        form: Form::Number { unit: Unit::Ms, range: 0..=DURATION_MAX_MS, field: lens!(delete_retention_ms) },
+        summary: "How long a null value, which deletes its key, can still be read once compaction has met it.",
+        effect: "Applies to what compaction meets from now on. Readers that fall behind by more may miss deletions.",
+    },
+    ConfigKey {
         key: "description",
         form: Form::Text { chars_max: 1_000, field: lens!(description) },
         summary: "What the topic is for, in its owner's words.",
@@ -43,6 +55,16 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
         form: words!(durability, "sync, background"),
         summary: "When bytes count as written: on stable storage (sync), or in the page cache (background).",
         effect: "Applies from the next append on. With background a power cut may lose acknowledged records.",
+    },
+    ConfigKey {
+        key: "max.compaction.lag.ms",
+        form: Form::Limit {
+            unit: Unit::Ms,
+            range: 1_000..=DURATION_MAX_MS,
+            field: lens!(max_compaction_lag_ms),
+        },
+        summary: "How long a superseded record may stay, however little there is to compact; only with compact.",
+        effect: "Applies at the next look. Segments then span at most half of it, and short spans make many small files.",
     },
     ConfigKey {
         key: "max.message.bytes",
@@ -75,6 +97,22 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
         form: words!(message_timestamp_type, "CreateTime, LogAppendTime"),
         summary: "Whose clock timestamps come from: the producer's (CreateTime), or the leader's (LogAppendTime).",
         effect: "Applies from the next append on; stored records keep the timestamps they have.",
+    },
+    ConfigKey {
+        key: "min.cleanable.dirty.ratio",
+        form: Form::Ratio { field: lens!(min_cleanable_dirty_ratio) },
+        summary: "How much of a partition is not compacted yet when it is compacted again; only with compact.",
+        effect: "Applies at the next look. Lower keeps fewer superseded records and copies more often.",
+    },
+    ConfigKey {
+        key: "min.compaction.lag.ms",
+        form: Form::Number {
+            unit: Unit::Ms,
+            range: 0..=DURATION_MAX_MS,
+            field: lens!(min_compaction_lag_ms),
+        },
+        summary: "How long every record can be read before compaction may remove it; only with compact.",
+        effect: "Applies at the next look.",
     },
     ConfigKey {
         key: "retention.bytes",

@@ -12,8 +12,15 @@ fn config() -> impl Strategy<Value = TopicConfig> {
         (1_u32 << 16..=1 << 30, 1_000..=DURATION_MAX_MS, 1_u32 << 10..=1 << 26),
         (limit(0, DURATION_MAX_MS), limit(0, DURATION_MAX_MS)),
         "\\PC{0,60}",
+        (0..3_u8, 0..=DURATION_MAX_MS, limit(1_000, DURATION_MAX_MS), 0..=DURATION_MAX_MS, 0..=1_000_u64),
     )
-        .prop_map(|(flags, retention, sizes, bounds, description)| TopicConfig {
+        .prop_map(|(flags, retention, sizes, bounds, description, compaction)| TopicConfig {
+            cleanup_policy: [CleanupPolicy::Delete, CleanupPolicy::Compact, CleanupPolicy::CompactAndDelete]
+                [usize::from(compaction.0)],
+            delete_retention_ms: compaction.1,
+            max_compaction_lag_ms: compaction.2,
+            min_compaction_lag_ms: compaction.3.min(compaction.2.unwrap_or(u64::MAX)),
+            min_cleanable_dirty_ratio: crate::Ratio::of(compaction.4, 1_000),
             durability: if flags.0 { Durability::Sync } else { Durability::Background },
             retention_ms: retention.0,
             retention_bytes: retention.1,
@@ -86,6 +93,8 @@ fn people_write_units_and_read_them_back() {
         ("durability", "background", "background"),
         ("validate.compressed", "false", "false"),
         ("message.timestamp.after.max.ms", "0", "0ms"),
+        ("cleanup.policy", "delete,compact", "compact,delete"),
+        ("min.cleanable.dirty.ratio", "0.50", "0.5"),
     ] {
         config.set(key, text).unwrap();
         assert_eq!(config.get(key).as_deref(), Ok(canonical));
@@ -100,7 +109,10 @@ fn errors_say_what_would_be_right() {
     let text = |error: TopicConfigError| error.to_string();
     let unknown = text(config.set("retention.hours", "7").unwrap_err());
     assert_eq!(unknown, r#"no topic config is called "retention.hours"; did you mean "retention.ms"?"#);
-    assert!(text(config.set("zzz", "7").unwrap_err()).contains("the keys are: description, durability,"));
+    assert!(
+        text(config.set("zzz", "7").unwrap_err())
+            .contains("the keys are: cleanup.policy, delete.retention.ms,")
+    );
     let range = text(config.set("segment.bytes", "1KiB").unwrap_err());
     assert_eq!(
         range,
@@ -118,4 +130,7 @@ fn a_batch_must_fit_into_a_segment() {
     assert_eq!(error.code(), ErrorCode::InvalidConfigValue);
     assert!(error.to_string().starts_with("segment.bytes 64KiB contradicts max.message.bytes 1MiB;"));
     assert!(TopicConfig::from_entries([("segment.bytes", "64KiB"), ("max.message.bytes", "64KiB")]).is_ok());
+    let lags = [("max.compaction.lag.ms", "1h"), ("min.compaction.lag.ms", "2h")];
+    let error = TopicConfig::from_entries(lags).unwrap_err();
+    assert!(error.to_string().starts_with("max.compaction.lag.ms 1h contradicts min.compaction.lag.ms 2h;"));
 }

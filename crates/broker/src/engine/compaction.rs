@@ -1,0 +1,191 @@
+//! Compacting logs in the background: one at a time, the dirtiest first.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use corduroy_api::Refusal;
+use corduroy_log::{
+    Compaction, CompactionError, CompactionNeed, CompactionProgress, CompactionStep, CompactionTotals,
+    LogError, Swap,
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Engine, Replica};
+
+/// How often logs are looked at.
+const COMPACTION_EVERY: Duration = Duration::from_secs(15);
+/// Bytes between two looks at whether something else wants the log, or a worker.
+const STEP: CompactionStep = CompactionStep { max_bytes: 8 << 20 };
+/// After a failure of the disk, when a partition is tried again.
+const RETRY_AFTER_MS: u64 = 60_000;
+
+/// Why a partition is not compacted.
+#[derive(Clone, Debug)]
+pub(crate) struct CompactionFailure {
+    text: String,
+    /// Monotonic; `None` until the log is opened again.
+    retry_at_ms: Option<u64>,
+}
+
+/// How a pass ended.
+enum Ended {
+    Done,
+    /// The log is not the one it was: its topic was deleted, it was reopened, or records were deleted under it.
+    Overtaken,
+    Failed {
+        error: String,
+        retry: bool,
+    },
+}
+
+/// Runs until the broker stops.
+pub(super) async fn run(engine: Weak<Engine>) {
+    let mut ticks = interval(COMPACTION_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Some(mut stopping) = engine.upgrade().map(|engine| engine.stopping()) else { return };
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        engine.compact_due().await;
+    }
+}
+
+impl Engine {
+    /// Compacts every log for which it is due, the dirtiest first. Returns how many passes ended well.
+    pub(crate) async fn compact_due(self: &Arc<Self>) -> usize {
+        let _one_at_a_time = self.compacting.lock().await;
+        self.for_each_replica(|replica| {
+            replica.with_log(|log, _| log.roll_for_compaction(self.clock.now()));
+            replica.ask_for_round();
+        });
+        let mut passes = 0;
+        while let Some(replica) = self.dirtiest().filter(|_| !*self.stopping.borrow()) {
+            match self.compact(&replica).await {
+                Ok(Ended::Done) => passes += 1,
+                Ok(Ended::Overtaken) => return passes,
+                Ok(Ended::Failed { error, retry }) => self.compaction_failed(&replica, error, retry),
+                Err(refusal) => self.compaction_failed(&replica, refusal.to_string(), true),
+            }
+        }
+        passes
+    }
+
+    /// What there is to compact of a partition, if it is compacted.
+    pub(crate) fn compaction_need(&self, replica: &Replica) -> Option<CompactionNeed> {
+        let now = self.clock.now();
+        replica.with_log(|log, high_watermark| log.compaction_need(now, high_watermark)).flatten()
+    }
+
+    /// The log that most wants to be compacted, if any does.
+    fn dirtiest(&self) -> Option<Arc<Replica>> {
+        let clock_ms = self.clock.monotonic_ms();
+        let mut found = None;
+        self.for_each_replica(|replica| {
+            let failed = replica.compaction_failure();
+            if failed.is_some_and(|failed| failed.retry_at_ms.is_none_or(|at| clock_ms < at)) {
+                return;
+            }
+            let Some(need) = self.compaction_need(replica).filter(|need| need.is_due()) else { return };
+            let rank = (need.overdue, need.dirty_ratio());
+            if found.as_ref().is_none_or(|(best, _)| rank > *best) {
+                found = Some((rank, Arc::clone(replica)));
+            }
+        });
+        found.map(|(_, replica)| replica)
+    }
+
+    async fn compact(self: &Arc<Self>, replica: &Arc<Replica>) -> Result<Ended, Refusal> {
+        let (now, buffer) = (self.clock.now(), self.config.storage.compaction_buffer_bytes);
+        let planned =
+            replica.with_log(|log, high_watermark| log.plan_compaction(now, high_watermark, buffer));
+        let Some(mut pass) = planned.flatten() else { return Ok(Ended::Overtaken) };
+        loop {
+            // Whatever else changes files of this log waits for one step at most.
+            let exclusive = Arc::clone(&replica.removals).lock_owned().await;
+            let (engine, of) = (Arc::clone(self), Arc::clone(replica));
+            let stepped = self.off_network(move || {
+                let _exclusive = exclusive;
+                engine.compaction_step(&of, pass)
+            });
+            match stepped.await? {
+                Ok(next) => pass = next,
+                Err(ended) => return Ok(ended),
+            }
+        }
+    }
+
+    /// One step of a pass. Blocks on the disk.
+    fn compaction_step(&self, replica: &Replica, mut pass: Compaction) -> Result<Compaction, Ended> {
+        let disk = self.disk.as_ref();
+        let same = replica.with_log(|log, _| pass.is_of(log)).unwrap_or(false);
+        if !same || *self.stopping.borrow() {
+            pass.discard(disk);
+            return Err(Ended::Overtaken);
+        }
+        let before = pass.totals();
+        let progress = pass.step(STEP);
+        self.count(before, pass.totals());
+        match progress {
+            Ok(CompactionProgress::More) => Ok(pass),
+            Ok(CompactionProgress::Swap(swap)) => match self.swap(replica, swap) {
+                Ok(true) => Ok(pass),
+                Ok(false) => Err(Ended::Overtaken),
+                Err(error) => Err(Ended::Failed { error: error.to_string(), retry: false }),
+            },
+            Ok(CompactionProgress::Done(compacted)) => {
+                let persisted = compacted.persist(disk);
+                persisted.map_err(|error| Ended::Failed { error: error.to_string(), retry: true })?;
+                replica.with_log(|log, _| log.apply_compacted(&compacted));
+                let CompactionTotals { copied_bytes, removed_bytes, removed_records, .. } = pass.totals();
+                tracing::info!(
+                    event = "B0104", topic = %replica.topic(), partition = %replica.index(), end = %compacted.end(),
+                    copied_bytes, removed_bytes, removed_records, "compacted"
+                );
+                Err(Ended::Done)
+            }
+            Err(error) => {
+                pass.discard(disk);
+                let retry = matches!(error, CompactionError::Disk(_));
+                Err(Ended::Failed { error: error.to_string(), retry })
+            }
+        }
+    }
+
+    /// Puts a compacted segment in the place of others; `false` when that does not fit any more.
+    fn swap(&self, replica: &Replica, swap: Swap) -> Result<bool, LogError> {
+        let disk = self.disk.as_ref();
+        if !replica.with_log(|log, _| log.may_swap(&swap)).unwrap_or(false) {
+            swap.discard(disk);
+            return Ok(false);
+        }
+        swap.commit(disk)?;
+        let applied = replica.with_log(|log, _| log.apply_swap(&swap)).unwrap_or(false);
+        if applied { swap.finish(disk).map(|()| true) } else { Ok(false) }
+    }
+
+    fn count(&self, before: CompactionTotals, after: CompactionTotals) {
+        let storage = &self.metrics.storage;
+        storage.compaction_read_bytes.inc_by(after.read_bytes - before.read_bytes);
+        storage.compaction_removed_bytes.inc_by(after.removed_bytes - before.removed_bytes);
+    }
+
+    fn compaction_failed(&self, replica: &Replica, text: String, retry: bool) {
+        tracing::error!(
+            event = "B0214", topic = %replica.topic(), partition = %replica.index(), error = text,
+            "a partition cannot be compacted; the others are"
+        );
+        let retry_at_ms = retry.then(|| self.clock.monotonic_ms().saturating_add(RETRY_AFTER_MS));
+        replica.set_compaction_failure(Some(CompactionFailure { text, retry_at_ms }));
+    }
+}
+
+impl std::fmt::Display for CompactionFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
