@@ -116,7 +116,43 @@ fn damage_in_a_sealed_segment_is_reported_skipped_and_never_cut() {
     append(&mut log, 2);
     commit(&mut log, &disk);
     let found = offline::verify(&disk, &dir(), DecompressLimits::default()).unwrap().findings;
-    assert!(matches!(&found[..], [Finding::Damage(d)] if d.position == u64::from(first_bytes)), "{found:?}");
+    let [Finding::DamageWithin { damage, next_good: sound_from, sound_records }] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((damage.position, *sound_from), (u64::from(first_bytes), next_good));
+    assert_eq!(*sound_records, (bases[2] - next_good.get()));
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_segment_is_no_torn_tail() {
+    let disk = new_disk();
+    let (log, bases) = filled(&disk);
+    let end = log.cursors().log_end();
+    drop(log);
+    let last = *bases.last().unwrap();
+    let path = segment_path(last, "log");
+    let batches: Vec<_> = offline::SegmentReader::open(&disk, &path).unwrap().map(Result::unwrap).collect();
+    assert!(batches.len() > 2, "{}", batches.len());
+    // In each part of the first batch: offset, length, magic, checksum, counts, records.
+    for byte in [7, 10, 11, 16, 20, 26, 60, 100] {
+        assert!(disk.damage(&path, byte, |bytes| bytes[0] ^= 1));
+        let found = offline::verify(&disk, &dir(), DecompressLimits::default()).unwrap();
+        let next = batches[1].batch.header().base_offset;
+        let [finding @ Finding::DamageWithin { damage, next_good, sound_records }] = &found.findings[..]
+        else {
+            panic!("byte {byte}: {:?}", found.findings)
+        };
+        assert!(finding.is_damage());
+        assert_eq!((damage.position, *next_good), (0, next), "byte {byte}");
+        assert_eq!(*sound_records, end.get() - next.get());
+        assert!(finding.to_string().ends_with(&format!("follow from offset {next} on")), "{finding}");
+        assert!(disk.damage(&path, byte, |bytes| bytes[0] ^= 1));
+    }
+    // The last batch is another matter: nothing tells it from a write that was interrupted.
+    let tail = batches.last().unwrap().position + 70;
+    assert!(disk.damage(&path, tail, |bytes| bytes[0] ^= 1));
+    let found = offline::verify(&disk, &dir(), DecompressLimits::default()).unwrap().findings;
+    assert!(matches!(&found[..], [Finding::TornTail { .. }]), "{found:?}");
 }
 
 #[test]

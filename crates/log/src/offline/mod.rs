@@ -3,6 +3,7 @@
 //! Nothing here changes a file. Who calls it holds the data directory's lock, or works on a copy.
 
 mod agreement;
+mod resync;
 mod segment_reader;
 mod stats;
 mod verify;

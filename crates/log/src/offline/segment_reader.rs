@@ -1,12 +1,15 @@
 //! The batches of one segment file, in order.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_batch::Batch;
 use corduroy_types::Offset;
 
-use crate::disk::{Disk, OpenMode};
+use super::resync::next_sound;
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{LogError, ReadError};
 use crate::index::ScanStart;
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
@@ -24,6 +27,7 @@ pub struct StoredBatch {
 /// Iterates over the batches of one segment file and checks each. After an error it ends.
 pub struct SegmentReader {
     walk: Walk,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
     bytes: u64,
     done: bool,
@@ -46,7 +50,7 @@ impl SegmentReader {
         let file = disk.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
         let bytes = file.len().map_err(LogError::io("read", path))?;
         let walk = Walk::new(&file, path.to_owned(), Depth::Checksums, ScanStart::of_segment(base), bytes);
-        Ok(Self { walk, path: path.to_owned(), bytes, done: false })
+        Ok(Self { walk, file, path: path.to_owned(), bytes, done: false })
     }
 
     /// Length of the file.
@@ -62,6 +66,14 @@ impl SegmentReader {
     /// The offset after the last batch that was read.
     pub fn next_offset(&self) -> Offset {
         self.walk.expected()
+    }
+
+    /// Goes on behind the damage that it ended at, and says with which offset; `None` when nothing sound follows.
+    pub(super) fn go_on_behind(&mut self, damage: &Damage) -> io::Result<Option<Offset>> {
+        let Some(start) = next_sound(&self.file, damage, self.bytes)? else { return Ok(None) };
+        self.walk = Walk::new(&self.file, self.path.clone(), Depth::Checksums, start, self.bytes);
+        self.done = false;
+        Ok(Some(start.expect.offset()))
     }
 
     fn step(&mut self) -> Result<Option<StoredBatch>, ReadError> {

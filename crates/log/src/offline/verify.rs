@@ -16,9 +16,19 @@ use crate::state_file::{self, Found, STATE_FILE};
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
-    /// Damage that opening the log does not cut: reads there fail.
+    /// Damage behind which nothing sound follows in its segment, though another segment does.
     #[error(transparent)]
     Damage(Damage),
+    /// Damage in the midst of sound batches: no interrupted write leaves that behind.
+    #[error("{damage}; {} from offset {next_good} on", counted(*sound_records))]
+    DamageWithin {
+        /// Where, and what is wrong there.
+        damage: Damage,
+        /// The first offset behind it that can be read.
+        next_good: Offset,
+        /// Records in the sound batches behind it, up to the end of the file.
+        sound_records: u64,
+    },
     /// The last segment ends in bytes that are no whole batch, as after a crash. Opening the log cuts them; none
     /// of them was acknowledged after a sync.
     #[error("{damage}; opening the log cuts the last {bytes} bytes")]
@@ -65,10 +75,18 @@ pub enum Finding {
     },
 }
 
+fn counted(sound_records: u64) -> String {
+    if sound_records == 1 {
+        "1 sound record follows".to_owned()
+    } else {
+        format!("{sound_records} sound records follow")
+    }
+}
+
 impl Finding {
     /// Whether records are lost or cannot be read. The rest is repaired by opening the log, or harmless.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damage(_) | Self::UnreadableRecords { .. })
+        matches!(self, Self::Damage(_) | Self::DamageWithin { .. } | Self::UnreadableRecords { .. })
     }
 }
 
@@ -132,7 +150,8 @@ impl Verification {
         let mut agreement = check.next.map(|next| Agreement::new(check.disk, check.dir, check.segment, next));
         let mut reader = SegmentReader::open(check.disk, &check.segment.path)?;
         let mut whole = true;
-        for stored in &mut reader {
+        let mut within = Vec::new();
+        while let Some(stored) = reader.next() {
             match stored {
                 Ok(stored) => {
                     self.batches += 1;
@@ -145,10 +164,23 @@ impl Verification {
                 }
                 Err(ReadError::Corrupt { damage, .. }) => {
                     whole = false;
-                    self.damage(check, *damage);
+                    let failed = LogError::io("read", &check.segment.path);
+                    match reader.go_on_behind(&damage).map_err(failed)? {
+                        Some(next_good) => {
+                            within.push((self.findings.len(), self.records));
+                            let damage = *damage;
+                            self.findings.push(Finding::DamageWithin { damage, next_good, sound_records: 0 });
+                        }
+                        None => self.damage(check, *damage),
+                    }
                 }
                 Err(ReadError::Io { file, source }) => return Err(LogError::io("read", file)(source)),
                 Err(ReadError::BelowStart { .. } | ReadError::AboveEnd { .. }) => {}
+            }
+        }
+        for (index, records_before) in within {
+            if let Some(Finding::DamageWithin { sound_records, .. }) = self.findings.get_mut(index) {
+                *sound_records = self.records - records_before;
             }
         }
         let (ends_at, position) = (reader.next_offset(), reader.position());
