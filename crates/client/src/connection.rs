@@ -94,7 +94,8 @@ impl Connection {
         let refusal = refusal_of(status, self.url(index));
         if is_connection_failure(status) {
             self.lost(index, cause_of(status));
-        } else {
+        } else if !matches!(refusal.code, ErrorCode::ShuttingDown | ErrorCode::Starting) {
+            // A broker that comes or goes answers too, but the connection does not work again by that.
             self.works(index);
         }
         refusal
@@ -107,7 +108,7 @@ impl Connection {
         let mut down_since = self.down_since.lock();
         if down_since.is_none() {
             *down_since = Some(Instant::now());
-            drop(down_since);
+            // Told under the lock, so that nobody hears of the end before the beginning.
             self.events.tell(Event::Disconnected {
                 role: self.role,
                 url: self.url(index).to_owned(),
@@ -118,8 +119,8 @@ impl Connection {
 
     /// Notes that a call over channel `index` was answered.
     pub(crate) fn works(&self, index: usize) {
-        let since = self.down_since.lock().take();
-        if let Some(since) = since {
+        let mut down_since = self.down_since.lock();
+        if let Some(since) = down_since.take() {
             let url = self.url(index).to_owned();
             self.events.tell(Event::Reconnected { role: self.role, url, after: since.elapsed() });
         }
@@ -145,4 +146,33 @@ fn endpoint(url: &BrokerUrl, client_id: Option<&str>) -> Result<Endpoint, Client
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_of_a_broker_that_goes_is_no_reconnection() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&told);
+        let options = ConnectionOptions {
+            urls: crate::urls::BrokerUrls::from("http://127.0.0.1:1").parse().unwrap(),
+            client_id: None,
+            events: EventSink::new(move |event| hears.lock().push(event)),
+        };
+        let connection = Connection::new(ConnectionRole::Data, &options).unwrap();
+        connection.lost(0, "the broker ended the stream".to_owned());
+        for code in [ErrorCode::ShuttingDown, ErrorCode::Starting] {
+            connection.failed(0, &Refusal::new(code, "not now").into_status());
+        }
+        assert!(matches!(&told.lock()[..], [Event::Disconnected { .. }]), "{told:?}");
+        connection.failed(0, &Refusal::new(ErrorCode::TopicNotFound, "no such topic").into_status());
+        assert!(
+            matches!(&told.lock()[..], [Event::Disconnected { .. }, Event::Reconnected { .. }]),
+            "{told:?}"
+        );
+    }
 }
