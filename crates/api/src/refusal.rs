@@ -133,7 +133,8 @@ fn grpc_code(code: ErrorCode) -> Code {
         | E::ReadOnlyContext
         | E::DirectoryInUse
         | E::PartlyFailed
-        | E::HasFindings => Code::FailedPrecondition,
+        | E::HasFindings
+        | E::Interrupted => Code::FailedPrecondition,
         E::Closed => Code::Cancelled,
         _ => Code::Unknown,
     }

@@ -7,13 +7,12 @@ use std::{
 };
 
 use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal};
-use corduroy_types::{ErrorCode, Outcome};
+use corduroy_types::{ErrorCode, ExitClass, Outcome};
 use tokio::runtime::Runtime;
 
 use crate::{
     context::{ChosenBy, Target},
     error::CliError,
-    exit::Exit,
     settings::Settings,
     ui::Ui,
 };
@@ -169,7 +168,8 @@ pub(crate) fn from_refusal(refusal: &Refusal) -> CliError {
     }
     ours = tidied(ours);
     // For a change that was refused it goes without saying.
-    let said = |outcome: &Outcome| *outcome == Outcome::Unknown || ours.exit() == Exit::Unavailable;
+    let said =
+        |outcome: &Outcome| *outcome == Outcome::Unknown || ours.code.exit_class() == ExitClass::Unavailable;
     ours.outcome = refusal.outcome.filter(said);
     let offsets = [
         ("log_start", refusal.log_start),

@@ -6,7 +6,7 @@
 //! | `settings`, `terminal`, `env`, `context` | what it means: brokers, forms of output, time-outs |
 //! | `commands` | one module per noun; a command takes its client and its writers as arguments |
 //! | `format`, `range`, `input` | the record format, places in a partition, reading input in chunks |
-//! | `output`, `error`, `progress`, `prompt` | tables and JSON, the one error type, what people see meanwhile |
+//! | `output`, `error`, `progress`, `prompt`, `reader` | tables and JSON, the one error type, what people see meanwhile, and whether anybody still does |
 //!
 //! Never: its own wire code; anything but data on stdout.
 
@@ -29,6 +29,7 @@ mod output;
 mod progress;
 mod prompt;
 mod range;
+mod reader;
 mod settings;
 mod signals;
 mod terminal;
@@ -40,6 +41,8 @@ use std::{
     io::{self, BufWriter, Write},
     process::ExitCode,
 };
+
+use corduroy_types::ExitClass;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
@@ -99,7 +102,14 @@ fn run(args: &[OsString]) -> Exit {
     let mut ui = Ui { settings: &settings, out: &mut out, err: &mut err };
     let ended = commands::run(cli.command, &mut ui).and_then(|exit| ui.flush().map(|()| exit));
     match ended {
-        Ok(exit) | Err(Stop::Signal(exit)) => exit,
+        Ok(exit) => exit,
+        Err(Stop::Signal(exit, told)) => {
+            let _ = out.flush();
+            if let Some(error) = told.filter(|_| form.json) {
+                show(&error, &form);
+            }
+            exit
+        }
         Err(Stop::BrokenPipe) => Exit::Ok,
         Err(Stop::Error(error)) => {
             // What was data stays data: it is on its way before the error is shown.
@@ -128,9 +138,9 @@ fn parse(args: &[OsString]) -> Result<Parsed, CliError> {
         }
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            Ok(Parsed::Shown(Exit::Usage))
+            Ok(Parsed::Shown(Exit::Error(ExitClass::Usage)))
         }
-        Err(error) => Err(cli::usage_error(&error)),
+        Err(error) => Err(cli::usage_error(&error, args)),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     cli::ProgressForm,
-    output::{human_bytes, human_count, human_duration},
+    output::{human_bytes, human_counted, human_duration},
     settings::Settings,
 };
 
@@ -89,7 +89,7 @@ impl Progress {
             );
             bar.with_elapsed(started.elapsed())
         });
-        bar.set_message(format!("{} records", human_count(sample.records)));
+        bar.set_message(human_counted(sample.records, "record"));
         bar.set_position(sample.bytes);
     }
 
@@ -120,10 +120,10 @@ fn millis(elapsed: Duration) -> u64 {
 fn plain_line(sample: Sample, elapsed: Duration) -> String {
     let of = sample.total_bytes.map(|total| format!(" of {}", human_bytes(total))).unwrap_or_default();
     format!(
-        "{}: {}{of}, {} records, {}/s",
+        "{}: {}{of}, {}, {}/s",
         human_duration(millis(elapsed)),
         human_bytes(sample.bytes),
-        human_count(sample.records),
+        human_counted(sample.records, "record"),
         human_bytes(per_second(sample.bytes, elapsed)),
     )
 }

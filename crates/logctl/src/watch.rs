@@ -36,7 +36,7 @@ impl Watch {
         ui.flush()?;
         tokio::select! {
             () = tokio::time::sleep(*interval) => {}
-            exit = signals.next() => return Err(Stop::Signal(exit)),
+            exit = signals.next() => return Err(Stop::signal(exit)),
         }
         let is_table = matches!(ui.settings.output, OutputForm::Table | OutputForm::Wide);
         if ui.for_people() && is_table {

@@ -228,7 +228,7 @@ async fn input_that_does_not_match_stops_or_is_skipped() {
     assert_eq!(skipped.code, 7, "{}", skipped.stderr);
     assert!(
         skipped.stderr.contains("error[E1903]: stdin:2: ")
-            && skipped.stderr.contains("1 of 3 records were left out")
+            && skipped.stderr.contains("1 of 3 records was left out")
     );
     let error = home.run_with(&["produce", "t", "-f", "jsonl", "--on-error", "skip", "-o", "json"], input);
     assert_eq!(error.error()["details"]["skipped"], 1);
@@ -336,6 +336,150 @@ async fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_away_is_noticed_on_a_quiet_topic() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"one\ntwo\n");
+    let mut child = home.spawn(&["consume", "t"]);
+    let (line, stdout) = first_line(&mut child);
+    assert_eq!(line, "one\n");
+    drop(stdout);
+    let ran = ended(child);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn scripts_hear_of_a_signal_and_of_how_far_it_came() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let mut child = home.spawn(&["produce", "t", "--report", "each", "-o", "json"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    let (_, _stdout) = first_line(&mut child);
+    signal(&child, Signal::INT);
+    let ran = ended(child);
+    assert_eq!((ran.code, ran.error()["kind"].as_str()), (130, Some("INTERRUPTED")));
+    assert_eq!(ran.error()["details"]["acked"], 1);
+    drop(stdin);
+    let mut child = home.spawn(&["consume", "t", "-o", "json"]);
+    let (_, _stdout) = first_line(&mut child);
+    signal(&child, Signal::TERM);
+    let ran = ended(child);
+    assert_eq!((ran.code, ran.error()["kind"].as_str()), (143, Some("INTERRUPTED")));
+    assert_eq!(ran.error()["details"]["next_offsets"]["t"]["0"], 1);
+}
+
+#[tokio::test]
+async fn a_failure_leaves_stdout_empty_for_scripts() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    for (on_error, code, acked) in [("stop", 1, 1), ("skip", 7, 2)] {
+        let args = ["produce", "t", "-f", "kv", "-o", "json", "--on-error", on_error];
+        let ran = home.run_with(&args, b"a\tb\nnonsense\nc\td\n");
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{}", ran.stderr);
+        assert_eq!(ran.error()["details"]["acked"], acked);
+    }
+}
+
+#[tokio::test]
+async fn values_too_large_to_send_are_kept_for_replay() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok(&["topic", "create", "wide", "--set", "max.message.bytes=8MiB"]);
+    // One that the producer refuses, and one that is refused before it is read to its end.
+    let (long, longer) = (vec![b'x'; 1 << 20], vec![b'\xff'; 3 << 20]);
+    let input = [&b"a\n"[..], &long, b"\n", &longer, b"\nb\n"].concat();
+    let args = ["produce", "t", "-k", "key", "--on-error", "skip", "--failed", "failed.jsonl"];
+    let ran = home.run_with(&args, &input);
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    assert!(ran.stderr.contains("stdin:2: ") && ran.stderr.contains("stdin:3: "), "{}", ran.stderr);
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "a\nb\n");
+    home.ok(&["produce", "wide", "failed.jsonl", "-f", "jsonl"]);
+    let replayed = home.ok(&["consume", "wide", "--to", "end", "-f", "%k %V\\n"]).stdout;
+    assert_eq!(replayed, "key 1048576\nkey 3145728\n");
+}
+
+#[tokio::test]
+async fn an_offset_beyond_the_end_is_an_error_with_an_end_too() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"a\nb\nc\n");
+    let ran = home.fails(3, &["consume", "t", "--from", "50", "--to", "end"]);
+    assert!(
+        ran.stderr.starts_with("error[E1401]: t/0: offset 50 lies beyond the end, which is offset 3 there"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(home.ok(&["consume", "t", "--from", "3", "--to", "end"]).stdout, "");
+}
+
+#[tokio::test]
+async fn a_dry_run_is_marked_for_scripts_and_changes_nothing() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t", "-p", "2"]);
+    home.ok_with(&["produce", "t"], b"x\n");
+    let changes: [&[&str]; 6] = [
+        &["topic", "create", "u"],
+        &["topic", "set", "t", "retention.ms=1h"],
+        &["topic", "add-partitions", "t", "--to", "3"],
+        &["topic", "delete-records", "t", "--before", "end"],
+        &["produce", "t", "/dev/null"],
+        &["topic", "delete", "t"],
+    ];
+    for args in changes {
+        let dry = home.ok(&[args, &["--dry-run", "-o", "json"]].concat()).stdout;
+        let dry: serde_json::Value = serde_json::from_str(&dry).unwrap();
+        let first = if dry.is_array() { &dry[0] } else { &dry };
+        assert_eq!(first["dry_run"], true, "{args:?}: {dry}");
+        let done = home.ok(&[args, &["--yes", "-o", "json"]].concat()).stdout;
+        assert!(!done.contains("dry_run"), "{args:?}: {done}");
+    }
+}
+
+#[tokio::test]
+async fn one_is_one() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let same = home.ok(&["topic", "add-partitions", "t", "--to", "1"]);
+    assert_eq!(same.stderr, "nothing to do: t has as many already\n");
+    let ran = home.fails(3, &["produce", "t", "-p", "7"]);
+    assert!(ran.stderr.contains("topic \"t\" has 1 partition, counted from 0"), "{}", ran.stderr);
+    let dry = home.ok_with(&["produce", "t", "--dry-run"], b"x\n");
+    assert_eq!(dry.stderr, "would send 1 record to t (dry run)\n");
+    let refused = home.run_with(&["produce", "t", "-f", "%d %v\\n"], b"3000000000000 a\n");
+    assert!(refused.stderr.contains("1 of 1 record was not acknowledged"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_shell_completes_topics_with_the_script() {
+    let (broker, home) = broker().await;
+    home.ok(&["topic", "create", "orders", "audit"]);
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_logctl")).parent().unwrap();
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    // What bash does for a person who presses the tab key behind the blank.
+    let script = "source <(logctl completions bash)\n\
+        spec=$(complete -p logctl); function=${spec#* -F }; function=${function%% *}\n\
+        COMP_WORDS=(logctl topic describe ''); COMP_CWORD=3; COMP_TYPE=9\n\
+        COMP_LINE='logctl topic describe '; COMP_POINT=${#COMP_LINE}\n\
+        $function logctl '' describe; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = std::process::Command::new("bash")
+        .args(["--norc", "-c", script])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("LOGCTL_SERVER", broker.url())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let offered = String::from_utf8_lossy(&output.stdout);
+    let offered: Vec<&str> = offered.lines().map(str::trim).collect();
+    assert!(
+        offered.contains(&"orders") && offered.contains(&"audit"),
+        "{offered:?} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test]
 async fn a_reader_that_never_reads_cannot_hold_an_interrupted_consume() {
     let (_broker, home) = broker().await;
     home.ok(&["topic", "create", "t"]);
@@ -358,7 +502,8 @@ async fn an_empty_topic_is_waited_for_with_one_note() {
     stderr.read_line(&mut note).unwrap();
     assert_eq!(note, "waiting for records in t, at end; --to end stops there\n");
     home.ok_with(&["produce", "t"], b"x\n");
-    assert_eq!(first_line(&mut child).0, "x\n");
+    let (line, _stdout) = first_line(&mut child);
+    assert_eq!(line, "x\n");
     signal(&child, Signal::INT);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
@@ -434,7 +579,10 @@ async fn a_broker_that_goes_away_leaves_a_known_outcome() {
     stdin.write_all(b"one\n").unwrap();
     let (line, _stdout) = first_line(&mut child);
     assert_eq!(line, "{\"partition\":0,\"offset\":0}\n");
+    let address = broker.url().trim_start_matches("http://").to_owned();
     broker.stop().await;
+    // Nobody answers there from now on; another test's broker would.
+    let _silent = std::net::TcpListener::bind(address).unwrap();
     stdin.write_all(b"two\n").unwrap();
     drop(stdin);
     let ran = ended(child);

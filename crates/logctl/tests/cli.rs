@@ -39,6 +39,19 @@ fn what_cannot_be_typed_is_corrected() {
 }
 
 #[test]
+fn a_consume_that_cannot_mean_anything_is_refused_at_once() {
+    let home = Home::new();
+    for form in ["yaml", "name"] {
+        let ran = home.fails(2, &["consume", "t", "-o", form]);
+        assert!(ran.stderr.contains(&format!("consume prints no records as {form}")), "{}", ran.stderr);
+    }
+    for (from, to) in [("50", "10"), ("-1", "-5"), ("end", "start"), ("@2026-11-20", "@2026-11-19")] {
+        let ran = home.fails(2, &["consume", "t", "--from", from, "--to", to]);
+        assert!(ran.stderr.contains("--to lies before --from"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn an_unknown_variable_is_an_error() {
     let home = Home::new();
     let output = home.command(&["version"]).env("LOGCTL_CONTXT", "prod").output().unwrap();
@@ -77,6 +90,10 @@ fn codes_and_configs_are_explained() {
     assert!(home.ok(&["explain", "E1203"]).stdout.starts_with("E1203 TOPIC_NOT_FOUND\n"));
     assert!(home.ok(&["explain", "topic_not_found"]).stdout.starts_with("E1203 "));
     assert!(home.ok(&["explain", "retention.ms"]).stdout.starts_with("retention.ms\n"));
+    assert!(home.ok(&["explain", "storage.disk_block_watermark"]).stdout.contains("Default: \"5%\"\n"));
+    assert!(home.ok(&["explain", "brokerd_fsync_seconds"]).stdout.contains("Time of sync calls."));
+    let ran = home.fails(2, &["explain", "brokerd_fsync_second"]);
+    assert!(ran.stderr.contains("did you mean \"brokerd_fsync_seconds\"?"), "{}", ran.stderr);
     let ran = home.fails(2, &["explain", "retention.mss"]);
     assert!(ran.stderr.contains("did you mean \"retention.ms\"?"), "{}", ran.stderr);
 }

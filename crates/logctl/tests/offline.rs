@@ -81,7 +81,14 @@ fn damage_is_found() {
     let found = home.run(&["log", "verify", "data"]);
     assert_eq!(found.code, 9, "{}", found.stderr);
     assert!(found.stdout.contains("00000000000000000000.log"), "{}", found.stdout);
-    assert!(found.stderr.starts_with("error[E1909]: 1 findings"), "{}", found.stderr);
+    assert!(found.stderr.starts_with("error[E1909]: 1 finding of damage\n"), "{}", found.stderr);
+    assert!(!found.stderr.contains("nothing is lost"), "{}", found.stderr);
+    assert!(
+        found.stdout.contains("\ndamage: ")
+            && found.stdout.contains("1 sound record follows from offset 2 on"),
+        "{}",
+        found.stdout
+    );
     let dumped = home.run(&["log", "dump", segment.to_str().unwrap()]);
     assert_eq!(dumped.code, 1);
     assert!(dumped.stderr.starts_with("error[E1103]: "), "{}", dumped.stderr);

@@ -234,6 +234,9 @@ codes! {
     HasFindings = 1909, "HAS_FINDINGS", false, Findings,
         "The check ran to its end and found something wrong.",
         "Read the findings it printed.";
+    Interrupted = 1910, "INTERRUPTED", false, Failed,
+        "Ctrl-C or SIGTERM ended the command; it exits 130 or 143.",
+        "The details say how far it came.";
 }
 
 impl ErrorCode {

@@ -138,7 +138,7 @@ pub(crate) struct MutationArgs {
 /// Flags of every command that reads a state.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchArgs {
-    /// Repeat until Ctrl-C, by default every 2 seconds
+    /// Repeat until Ctrl-C, by default every 2 seconds; --watch=5 and --watch=5s are the same
     #[arg(
         long,
         value_name = "INTERVAL",
@@ -163,6 +163,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
+    // As with watch(1), a bare number is of seconds.
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = if is_bare { &format!("{text}s") } else { text };
     parse_duration(text).and_then(|interval| {
         if interval < Duration::from_millis(100) {
             Err("must be at least 100ms".to_owned())
@@ -170,4 +173,17 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
             Ok(interval)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_may_be_bare_seconds() {
+        assert_eq!(parse_interval("1"), Ok(Duration::from_secs(1)));
+        assert_eq!(parse_interval("1500ms"), Ok(Duration::from_millis(1500)));
+        assert!(parse_interval("0").is_err() && parse_interval("1x").is_err() && parse_interval("").is_err());
+        assert!(parse_duration("1").is_err());
+    }
 }

@@ -102,11 +102,13 @@ Examples:
   logctl log stats brokerd-data"
     )]
     Log(LogCommand),
-    /// Explain an error code, a log event or a topic config
+    /// Explain an error code, a log event, a topic config, a key of brokerd's configuration or a metric
     #[command(before_long_help = "\
 Examples:
   logctl explain E1203
-  logctl explain retention.ms")]
+  logctl explain retention.ms
+  logctl explain storage.disk_block_watermark
+  logctl explain brokerd_fsync_seconds")]
     Explain(ExplainArgs),
     /// Print the script that completes logctl's commands, topics and contexts in a shell
     #[command(before_long_help = "\
@@ -132,8 +134,8 @@ pub(crate) struct StatusArgs {
 /// What `logctl explain` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// An error code (E1203, TOPIC_NOT_FOUND, C0007), a log event (B0101) or a topic config (retention.ms)
-    #[arg(value_name = "CODE|CONFIG_KEY")]
+    /// An error code (E1203, TOPIC_NOT_FOUND, C0007), a log event (B0101), a config key or a metric
+    #[arg(value_name = "CODE|CONFIG_KEY|METRIC")]
     pub(crate) what: String,
 }
 

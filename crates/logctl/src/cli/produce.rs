@@ -65,6 +65,8 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_enum, default_value_t = OnError::Stop, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) on_error: OnError,
     /// Write records that failed to this file, as jsonl
+    ///
+    /// What is no record, as it does not match the format, is not among them.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) failed: Option<PathBuf>,
     /// Progress on stderr: bar, plain, json or none [default: bar on a terminal, else plain]

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Command, CommandFactory as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
-use crate::error::CliError;
+use crate::{cli::Cli, error::CliError};
 
-/// Makes one of our errors of a parser's error that is not a request for help.
-pub(crate) fn usage_error(error: &clap::Error) -> CliError {
+/// Makes one of our errors of a parser's error that is not a request for help. `args`: what was parsed.
+pub(crate) fn usage_error(error: &clap::Error, args: &[OsString]) -> CliError {
     let text = error.render().to_string();
     let message: Vec<&str> = text
         .lines()
@@ -19,32 +22,58 @@ pub(crate) fn usage_error(error: &clap::Error) -> CliError {
     let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
     let mut ours =
         CliError::usage(if message.is_empty() { "no command was given".to_owned() } else { message });
-    let suggestion =
-        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
-            .into_iter()
-            .find_map(|kind| error.get(kind));
-    ours.did_you_mean = match suggestion {
-        Some(ContextValue::String(word)) => Some(word.clone()),
-        Some(ContextValue::Strings(words)) => words.first().cloned(),
-        _ => None,
-    };
-    let command = match error.kind() {
-        ErrorKind::InvalidSubcommand => "logctl --help".to_owned(),
-        _ => help_command(error),
-    };
-    ours.with_hint(command)
+    let mut tree = Cli::command();
+    tree.build();
+    let (command, path) = command_of(&tree, args);
+    ours.did_you_mean = suggestion(error).map(|word| {
+        // An alias is known; what help calls it is what people should learn.
+        command.find_subcommand(&word).map_or(word, |found| found.get_name().to_owned())
+    });
+    if let (ErrorKind::InvalidValue, Some(ContextValue::Strings(words))) =
+        (error.kind(), error.get(ContextKind::ValidValue))
+        && !words.is_empty()
+    {
+        ours = ours.with_hint(format!("use one of: {}", words.join(", ")));
+    }
+    ours.with_hint(format!("{path} --help"))
 }
 
-/// The help of the command that was being parsed, from the usage line that the parser knows.
-fn help_command(error: &clap::Error) -> String {
-    let usage = match error.get(ContextKind::Usage) {
-        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
-        _ => String::new(),
-    };
-    let usage = usage.trim_start().strip_prefix("Usage:").unwrap_or_default();
-    let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
-    let words: Vec<&str> = usage.split_whitespace().take_while(is_word).collect();
-    if words.is_empty() { "logctl --help".to_owned() } else { format!("{} --help", words.join(" ")) }
+fn suggestion(error: &clap::Error) -> Option<String> {
+    let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    match kinds.into_iter().find_map(|kind| error.get(kind))? {
+        ContextValue::String(word) => Some(word.clone()),
+        ContextValue::Strings(words) => words.first().cloned(),
+        _ => None,
+    }
+}
+
+/// The command that the words lead to, and how it is called. What a flag takes is no word.
+fn command_of<'a>(tree: &'a Command, args: &[OsString]) -> (&'a Command, String) {
+    let (mut command, mut path) = (tree, tree.get_name().to_owned());
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    while let Some(word) = words.next() {
+        if let Some(sub) = command.find_subcommand(word) {
+            command = sub;
+            path = format!("{path} {}", sub.get_name());
+        } else if takes_next(command, word) {
+            words.next();
+        } else if !word.starts_with('-') || word == "--" {
+            break;
+        }
+    }
+    (command, path)
+}
+
+/// Whether `word` is a flag whose value is the next word.
+fn takes_next(command: &Command, word: &str) -> bool {
+    let flag = command.get_arguments().find(|arg| match word.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => word
+            .strip_prefix('-')
+            .and_then(|short| short.parse().ok())
+            .is_some_and(|c| arg.get_short() == Some(c)),
+    });
+    flag.is_some_and(|flag| flag.get_action().takes_values() && !flag.is_require_equals_set())
 }
 
 /// Whether errors should be JSON, found out before the command line is known to be right.
@@ -76,10 +105,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::Cli;
 
     fn complaint(args: &[&str]) -> CliError {
-        usage_error(&Cli::try_parse_from(std::iter::once(&"logctl").chain(args)).unwrap_err())
+        let args: Vec<OsString> = std::iter::once(&"logctl").chain(args).map(OsString::from).collect();
+        usage_error(&Cli::try_parse_from(&args).unwrap_err(), &args)
     }
 
     #[test]
@@ -90,7 +119,23 @@ mod tests {
         assert_eq!(flag.hints, ["logctl topic ls --help"]);
         let value = complaint(&["status", "-o", "jsn"]);
         assert_eq!(value.did_you_mean.as_deref(), Some("json"));
+        let alias = complaint(&["topic", "lss"]);
+        assert_eq!(
+            (alias.did_you_mean.as_deref(), alias.hints.as_slice()),
+            (Some("ls"), &["logctl topic --help".to_owned()][..])
+        );
         assert!(value.message.contains("invalid value 'jsn' for '--output"), "{}", value.message);
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_right_ones_and_the_help_of_its_command() {
+        let progress = complaint(&["produce", "t", "--progress", "foo"]);
+        assert_eq!(progress.hints, ["use one of: bar, plain, json, none", "logctl produce --help"]);
+        let place = complaint(&["-o", "json", "--server", "topic", "consume", "t", "--from", "x"]);
+        assert_eq!(place.hints, ["logctl consume --help"]);
+        let watch = complaint(&["topic", "ls", "--watch=soon"]);
+        assert_eq!(watch.hints, ["logctl topic ls --help"]);
+        assert_eq!(complaint(&["-c"]).hints, ["logctl --help"]);
     }
 
     #[test]

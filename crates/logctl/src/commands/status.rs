@@ -9,7 +9,7 @@ use crate::{
     context::ChosenBy,
     error::Stop,
     exit::Exit,
-    output::{Cell, Column, Row, column, is_structured, write_table, write_value},
+    output::{Cell, Column, Row, column, counted, is_structured, write_table, write_value},
     ui::Ui,
     watch::Watch,
 };
@@ -123,8 +123,8 @@ fn show(cluster: &ClusterDescription, ui: &mut Ui<'_>) -> Result<(), Stop> {
     let text = format!(
         "{}  {}, {}, disk {}% used",
         painted(&status.health, cluster.health, ui.settings.color_out),
-        counted(brokers, "broker"),
-        counted(cluster.topic_count as usize, "topic"),
+        counted(brokers as u64, "broker"),
+        counted(cluster.topic_count.into(), "topic"),
         disk_used_percent(&cluster.brokers),
     );
     ui.line(text)?;
@@ -183,10 +183,6 @@ fn broker_row(broker: &BrokerDescription) -> BrokerRow {
         memory_bytes: broker.memory_bytes,
         connection_count: broker.connection_count,
     }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// The fullest disk.

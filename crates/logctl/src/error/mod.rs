@@ -6,7 +6,7 @@ pub(crate) use render::{render_human, render_json};
 
 use std::{fmt, io, path::Path};
 
-use corduroy_types::{ErrorCode, ExitClass, Outcome};
+use corduroy_types::{ErrorCode, Outcome};
 use serde_json::{Map, Value};
 
 use crate::exit::Exit;
@@ -109,20 +109,7 @@ impl CliError {
 
     /// The status the process ends with.
     pub(crate) fn exit(&self) -> Exit {
-        match self.code {
-            ErrorCode::PartlyFailed => Exit::Partial,
-            ErrorCode::HasFindings => Exit::Findings,
-            code => match code.exit_class() {
-                ExitClass::Failed => Exit::Failed,
-                ExitClass::Usage => Exit::Usage,
-                ExitClass::NotFound => Exit::NotFound,
-                ExitClass::Conflict => Exit::Conflict,
-                ExitClass::Unavailable => Exit::Unavailable,
-                ExitClass::Partial => Exit::Partial,
-                ExitClass::InputNeeded => Exit::InputNeeded,
-                ExitClass::Findings => Exit::Findings,
-            },
-        }
+        Exit::Error(self.code.exit_class())
     }
 }
 
@@ -141,8 +128,8 @@ pub(crate) enum Stop {
     Error(Box<CliError>),
     /// Whoever read stdout has closed it: nothing is wrong, and nobody is listening.
     BrokenPipe,
-    /// Ended by a signal; everything there is to say has been said.
-    Signal(Exit),
+    /// Ended by a signal, and what scripts should know of it; people have been told.
+    Signal(Exit, Option<Box<CliError>>),
 }
 
 impl From<CliError> for Stop {
@@ -152,6 +139,11 @@ impl From<CliError> for Stop {
 }
 
 impl Stop {
+    /// Ended by a signal, with nothing to say.
+    pub(crate) fn signal(exit: Exit) -> Self {
+        Self::Signal(exit, None)
+    }
+
     /// What a failed write to stdout means.
     pub(crate) fn from_stdout(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

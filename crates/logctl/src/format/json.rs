@@ -25,10 +25,14 @@ pub(crate) fn write_json(record: &RecordView<'_>, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends one lossless object and a newline for a record that was not sent: its partition says where to go.
-pub(crate) fn write_unsent(record: &RecordView<'_>, out: &mut Vec<u8>) {
-    let _ =
-        write!(out, "{{\"partition\":{},\"timestamp_ms\":{},\"key\":", record.partition, record.timestamp);
+/// Appends one lossless object and a newline for a record that was not sent: its partition says where to go, if
+/// that was settled.
+pub(crate) fn write_unsent(record: &RecordView<'_>, partition: Option<u32>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if let Some(partition) = partition {
+        let _ = write!(out, "\"partition\":{partition},");
+    }
+    let _ = write!(out, "\"timestamp_ms\":{},\"key\":", record.timestamp);
     write_bytes_value(record.key, out);
     out.extend_from_slice(b",\"value\":");
     write_bytes_value(record.value, out);

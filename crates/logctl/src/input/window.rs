@@ -83,11 +83,18 @@ impl<R: Read> Window<R> {
 
     /// Gives up everything through the next newline, however far it is; `false` when the input ended before one.
     pub(crate) fn skip_line(&mut self) -> io::Result<bool> {
+        self.skip_line_through(|_| {})
+    }
+
+    /// The same, showing the line's bytes to `see`, piece by piece and without the newline.
+    pub(crate) fn skip_line_through(&mut self, mut see: impl FnMut(&[u8])) -> io::Result<bool> {
         loop {
             if let Some(newline) = memchr::memchr(b'\n', self.bytes()) {
+                see(self.bytes().get(..newline).unwrap_or_default());
                 self.consume(newline + 1);
                 return Ok(true);
             }
+            see(self.bytes());
             self.consume(self.bytes().len());
             if self.fill()? == Fill::End {
                 return Ok(false);
@@ -107,7 +114,9 @@ mod tests {
         while window.fill().unwrap() == Fill::More {}
         assert_eq!(window.bytes().len(), 2 * CHUNK_BYTES);
         assert_eq!(window.buffer.len(), 2 * CHUNK_BYTES);
-        assert!(!window.skip_line().unwrap());
+        let mut seen = 0;
+        assert!(!window.skip_line_through(|piece| seen += piece.len()).unwrap());
+        assert_eq!(seen, input.len());
         assert!(window.at_end() && window.bytes().is_empty());
     }
 

@@ -63,6 +63,21 @@ pub(crate) fn human_count(count: u64) -> String {
     text
 }
 
+/// `1 record`, `2 records`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The same with `1,234,567 records`.
+pub(crate) fn human_counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", human_count(count)) }
+}
+
+/// `1 of 1 record was`, `2 of 3 records were`.
+pub(crate) fn part_of(part: u64, total: u64, noun: &str) -> String {
+    format!("{part} of {} {}", counted(total, noun), if part == 1 { "was" } else { "were" })
+}
+
 /// A size with one decimal: `4.5 MiB`.
 pub(crate) fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -106,6 +121,10 @@ mod tests {
     fn people_read_units() {
         assert_eq!(human_count(0), "0");
         assert_eq!(human_count(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "record"), counted(0, "record")), ("1 record".into(), "0 records".into()));
+        assert_eq!(human_counted(1_000, "record"), "1,000 records");
+        assert_eq!(part_of(1, 1, "record"), "1 of 1 record was");
+        assert_eq!(part_of(2, 3, "record"), "2 of 3 records were");
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(4_718_592), "4.5 MiB");
         assert_eq!(human_bytes(u64::MAX), "15.9 EiB");

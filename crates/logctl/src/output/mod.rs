@@ -4,7 +4,7 @@ mod cell;
 mod table;
 mod yaml;
 
-pub(crate) use cell::{Cell, human_bytes, human_count, human_duration};
+pub(crate) use cell::{Cell, counted, human_bytes, human_count, human_counted, human_duration, part_of};
 
 use serde::Serialize;
 

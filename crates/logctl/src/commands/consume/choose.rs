@@ -24,13 +24,24 @@ pub(super) struct Range {
 /// The range of the command line.
 ///
 /// # Errors
-/// A usage error for an end in the future, which no broker can know.
+/// A usage error for an end in the future, which no broker can know, and for an end before the beginning.
 pub(super) fn range(args: &ConsumeArgs) -> Result<Range, CliError> {
     let now = now();
     let to = args.to.map(|to| to.at(now));
     if matches!(to, Some(Place::Time(time)) if time > now) {
         return Err(CliError::usage("--to lies in the future, and where it will be is not known yet")
             .with_hint("leave --to out to follow the topic, or stop at --to end"));
+    }
+    let reversed = match (args.from.at(now), to) {
+        (Place::Offset(from), Some(Place::Offset(to))) => from > to,
+        (Place::Time(from), Some(Place::Time(to))) => from > to,
+        (Place::BeforeEnd(from), Some(Place::BeforeEnd(to))) => from < to,
+        (Place::End, Some(Place::Start | Place::BeforeEnd(1..))) => true,
+        _ => false,
+    };
+    if reversed {
+        return Err(CliError::usage("--to lies before --from, so nothing lies between them")
+            .with_hint("--from is the first place to read, --to the first one not to"));
     }
     Ok(Range { from: args.from.at(now).into(), to: to.map(OffsetSpec::from) })
 }
@@ -57,6 +68,29 @@ pub(super) async fn topics(args: &ConsumeArgs, session: &Session) -> Result<Vec<
     let mut seen = std::collections::HashSet::new();
     topics.retain(|topic| seen.insert(topic.clone()));
     Ok(topics)
+}
+
+/// Refuses to begin behind where it shall stop: an offset that a partition does not have yet.
+///
+/// # Errors
+/// `OFFSET_OUT_OF_RANGE`, as when no end was given.
+pub(super) fn check_ends(args: &ConsumeArgs, consumer: &Consumer, session: &Session) -> Result<(), CliError> {
+    let Place::Offset(from) = args.from else { return Ok(()) };
+    for assigned in consumer.assignment() {
+        let Some(until) = assigned.until.filter(|until| from > *until) else { continue };
+        let place = format!("{}/{}", assigned.topic, assigned.partition);
+        let what = if args.to == Some(Place::End) { "the end" } else { "--to" };
+        return Err(CliError::new(
+            ErrorCode::OffsetOutOfRange,
+            format!("{place}: offset {from} lies beyond {what}, which is offset {until} there"),
+        )
+        .in_context(&session.target.describe())
+        .with_hint(format!("begin at an offset up to {until}, or leave --to out and begin --from end"))
+        .with_detail("topic", assigned.topic.as_str())
+        .with_detail("partition", assigned.partition.0)
+        .with_detail("until", until.get()));
+    }
+    Ok(())
 }
 
 /// A consumer of all that.

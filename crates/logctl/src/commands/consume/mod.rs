@@ -6,7 +6,9 @@ mod printer;
 use std::time::Duration;
 
 use corduroy_client::{ConsumeError, Consumer, RecordBatch};
+use corduroy_types::ErrorCode;
 use futures_util::FutureExt as _;
+use serde_json::json;
 use tokio::time::Instant;
 
 use self::printer::Printer;
@@ -16,8 +18,9 @@ use crate::{
     error::{CliError, Stop},
     exit::Exit,
     format::RecordFormat,
-    output::human_bytes,
+    output::{counted, human_bytes},
     progress::{Progress, Sample},
+    reader::Reader,
     signals::Interrupt,
     ui::Ui,
 };
@@ -29,12 +32,14 @@ const WRITE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let format = RecordFormat::parse(args.format.as_deref().unwrap_or(default_format(ui.settings.output)))?;
+    check_output(ui.settings.output)?;
     let range = choose::range(args)?;
     let mut interrupt = Interrupt::listen(WRITE_AFTER_SIGNAL)?;
     let events = connect::ConnectionNotes::new(ui.settings);
     let session = connect::open_with(ui, true, |builder| events.listen(builder))?;
     let topics = choose::topics(args, &session).await?;
     let mut consumer = choose::consumer(args, &topics, range, &session).await?;
+    choose::check_ends(args, &consumer, &session)?;
     let mut printer = Printer::new(format, args, &consumer);
     let mut flow = Flow {
         progress: Progress::new(ui.settings, progress_form(args, ui)),
@@ -43,6 +48,7 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
             .is_none()
             .then(|| format!("waiting for records in {}, at end; --to end stops there", topics.join(", "))),
         note_at: Instant::now() + WAITING_NOTE_AFTER,
+        reader: Reader::watch()?,
     };
     let ended = flow.run(&mut consumer, &mut printer, &mut interrupt, &session, ui).await;
     flow.progress.clear();
@@ -50,10 +56,15 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
     ui.flush()?;
     match ended {
         Ok(()) => ui.note(format!("{}, next offsets {}", records(&printer), printer.next_offsets())),
-        Err(Stop::Signal(exit)) => {
+        Err(Stop::Signal(exit, _)) => {
             let size = human_bytes(printer.bytes());
             ui.note(format!("{}, {size}, next offsets {}", records(&printer), printer.next_offsets()));
-            return Err(Stop::Signal(exit));
+            let message = format!("interrupted after {}, {size}", records(&printer));
+            let error = CliError::new(ErrorCode::Interrupted, message)
+                .with_detail("records", printer.records())
+                .with_detail("bytes", printer.bytes())
+                .with_detail("next_offsets", json!(printer.next()));
+            return Err(Stop::Signal(exit, Some(Box::new(error))));
         }
         Err(other) => return Err(other),
     }
@@ -61,8 +72,18 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
 }
 
 fn records(printer: &Printer) -> String {
-    let count = printer.records();
-    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
+    counted(printer.records(), "record")
+}
+
+/// Records have forms of their own, so only some forms of answers mean something here.
+fn check_output(output: OutputForm) -> Result<(), CliError> {
+    let word = match output {
+        OutputForm::Yaml => "yaml",
+        OutputForm::Name => "name",
+        OutputForm::Table | OutputForm::Wide | OutputForm::Json | OutputForm::Jsonl => return Ok(()),
+    };
+    Err(CliError::usage(format!("consume prints no records as {word}"))
+        .with_hint("print them with -o json or -o jsonl, or as --format says"))
 }
 
 fn default_format(output: OutputForm) -> &'static str {
@@ -88,6 +109,7 @@ struct Flow {
     progress: Progress,
     waiting_note: Option<String>,
     note_at: Instant,
+    reader: Reader,
 }
 
 impl Flow {
@@ -102,7 +124,7 @@ impl Flow {
     ) -> Result<(), Stop> {
         while !printer.has_enough() {
             if let Some(exit) = interrupt.now() {
-                return Err(Stop::Signal(exit));
+                return Err(Stop::signal(exit));
             }
             let next = match consumer.next_records().now_or_never() {
                 Some(next) => next,
@@ -144,7 +166,8 @@ impl Flow {
             tokio::select! {
                 biased;
                 next = consumer.next_records() => return Ok(next),
-                exit = interrupt.wait() => return Err(Stop::Signal(exit)),
+                exit = interrupt.wait() => return Err(Stop::signal(exit)),
+                () = self.reader.gone() => return Err(Stop::BrokenPipe),
                 () = tokio::time::sleep_until(self.note_at), if note_due => {
                     if let Some(note) = self.waiting_note.take() {
                         ui.note(note);

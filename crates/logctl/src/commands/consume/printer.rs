@@ -158,7 +158,12 @@ impl Printer {
         Ok(())
     }
 
-    /// Where to go on: `0:2 1:0`, and with several topics `orders/0:2`.
+    /// Where to go on: topic, then partition, to offset.
+    pub(super) fn next(&self) -> &BTreeMap<String, BTreeMap<u32, u64>> {
+        &self.next
+    }
+
+    /// The same for people: `0:2 1:0`, and with several topics `orders/0:2`.
     pub(super) fn next_offsets(&self) -> String {
         let one_topic = self.next.len() == 1;
         let all =

@@ -17,7 +17,7 @@ use crate::{
     cli::{LogDirArgs, OutputForm},
     error::{CliError, Stop},
     exit::Exit,
-    output::{Cell, Column, Row, column, write_rows},
+    output::{Cell, Column, Row, column, counted, write_rows},
     ui::Ui,
 };
 
@@ -89,10 +89,14 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         }
     }
     ui.flush()?;
-    let message = format!("{count} findings, {damages} of them damage");
+    let message = match damages {
+        0 => format!("{}, no damage", counted(count, "finding")),
+        _ if damages == count => format!("{} of damage", counted(count, "finding")),
+        _ => format!("{}, {damages} of them damage", counted(count, "finding")),
+    };
     Err(CliError::new(ErrorCode::HasFindings, message)
         .with_hint(if damages > 0 {
-            "restore the segment files that are named from a copy"
+            "keep a copy of the directory as it is before a broker opens it; restore the named files from a replica or backup"
         } else {
             "nothing is lost: what is noted is repaired when the broker starts, or harmless"
         })

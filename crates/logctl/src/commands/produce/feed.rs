@@ -27,6 +27,10 @@ pub(crate) trait Sink {
     fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused>;
     /// Whether nobody wants more.
     fn is_stopped(&self) -> bool;
+    /// Whether records that cannot be sent are kept.
+    fn keeps_failed(&self) -> bool;
+    /// Keeps a record that cannot be sent.
+    fn keep(&mut self, record: RecordRef<'_>);
 }
 
 /// Why a record was not taken.
@@ -61,6 +65,9 @@ pub(crate) struct Skipped {
     /// The first of them.
     pub(crate) errors: Vec<CliError>,
 }
+
+/// The longest line that is kept although it is too long to send.
+const KEPT_LINE_BYTES_MAX: usize = 64 << 20;
 
 /// How many left-out records are listed.
 const LISTED_MAX: usize = 20;
@@ -156,29 +163,49 @@ impl<'a, S: Sink> Feed<'a, S> {
                 Fill::More => {}
                 Fill::End if window.bytes().is_empty() => return Ok(()),
                 Fill::End => return each(self, window.bytes()),
-                Fill::Full => {
-                    self.reject(self.plan.too_large(&self.place()))?;
-                    window.skip_line().map_err(|error| self.unreadable(&error))?;
-                    self.lines += 1;
-                }
+                Fill::Full => self.too_long(window)?,
             }
         }
     }
 
+    /// Passes over a line that is longer than any record may be; a value is kept where failed records are.
+    #[cold]
+    fn too_long(&mut self, window: &mut Window<impl io::Read>) -> Result<(), Halt> {
+        let mut error = self.plan.too_large(&self.place());
+        if matches!(self.plan.mode, Mode::Lines) && self.sink.keeps_failed() {
+            let (mut line, mut whole) = (Vec::new(), true);
+            let skipped = window.skip_line_through(|piece| {
+                whole &= line.len() + piece.len() <= KEPT_LINE_BYTES_MAX;
+                if whole {
+                    line.extend_from_slice(piece);
+                }
+            });
+            skipped.map_err(|error| self.unreadable(&error))?;
+            if whole {
+                self.sink.keep(line_record(self.plan, &self.headers, self.time, &line));
+            } else {
+                error = error.with_hint("it is longer than 64MiB, so the file of failed records lacks it");
+            }
+            self.reject(error)?;
+        } else {
+            self.reject(error)?;
+            window.skip_line().map_err(|error| self.unreadable(&error))?;
+        }
+        self.lines += 1;
+        Ok(())
+    }
+
     #[inline]
     fn line(&mut self, line: &[u8]) -> Result<(), Halt> {
-        let value = if self.plan.tombstone_empty && line.is_empty() { None } else { Some(line) };
-        let record = RecordRef {
-            partition: self.plan.partition.map(PartitionIndex),
-            timestamp: Some(self.time),
-            key: self.plan.key.as_deref(),
-            value,
-            headers: &self.headers,
-            ..RecordRef::to(&self.plan.topic)
-        };
+        let record = line_record(self.plan, &self.headers, self.time, line);
         match self.sink.push(record) {
             Ok(()) => Ok(()),
-            Err(refused) => self.refused(refused),
+            Err(refused) => {
+                if !matches!(refused, Refused::Stopped) {
+                    self.sink.keep(record);
+                }
+                self.refused(refused)
+            }
         }
     }
 
@@ -258,7 +285,12 @@ impl<'a, S: Sink> Feed<'a, S> {
         };
         match self.sink.push(record) {
             Ok(()) => Ok(()),
-            Err(refused) => self.refused(refused),
+            Err(refused) => {
+                if !matches!(refused, Refused::Stopped) {
+                    self.sink.keep(record);
+                }
+                self.refused(refused)
+            }
         }
     }
 
@@ -286,5 +318,22 @@ impl<'a, S: Sink> Feed<'a, S> {
             self.skipped.errors.push(error);
         }
         Ok(())
+    }
+}
+
+#[inline]
+fn line_record<'r>(
+    plan: &'r Plan,
+    headers: &'r [(&'r str, Option<&'r [u8]>)],
+    time: TimestampMs,
+    line: &'r [u8],
+) -> RecordRef<'r> {
+    RecordRef {
+        partition: plan.partition.map(PartitionIndex),
+        timestamp: Some(time),
+        key: plan.key.as_deref(),
+        value: Some(line).filter(|line| !(plan.tombstone_empty && line.is_empty())),
+        headers,
+        ..RecordRef::to(&plan.topic)
     }
 }

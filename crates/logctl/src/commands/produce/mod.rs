@@ -13,6 +13,7 @@ use std::{
 
 use corduroy_client::{Producer, TopicDescription};
 use corduroy_types::ErrorCode;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
@@ -28,6 +29,7 @@ use crate::{
     error::{CliError, Stop},
     exit::Exit,
     input::Source,
+    output::{counted, is_structured, write_value},
     progress::{Progress, Sample},
     signals::Signals,
     ui::Ui,
@@ -74,7 +76,10 @@ fn rehearse(plan: Plan, sources: &[Source], topic: &TopicDescription, ui: &mut U
         return Err((*error).into());
     }
     let records = meter.records.load(Ordering::Relaxed);
-    ui.note(format!("would send {records} records to {} (dry run)", plan.topic));
+    if is_structured(ui.settings.output) && skipped.count == 0 {
+        write_value(ui, &json!({"topic": plan.topic, "record_count": records, "dry_run": true}))?;
+    }
+    ui.note(format!("would send {} to {} (dry run)", counted(records, "record"), plan.topic));
     outcome::skipped_only(ui, records, &skipped)
 }
 
@@ -103,7 +108,14 @@ async fn send(
     let meter = Arc::new(Meter::default());
     let total_bytes = sources.iter().map(Source::size_bytes).sum::<Option<u64>>();
     let mut progress = Progress::new(ui.settings, args.progress);
-    let mut fed = feed_on_thread(plan, sources, producer.clone(), stopped.clone(), Arc::clone(&meter))?;
+    let sink = ProducerSink {
+        producer: producer.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        stop: stopped.clone(),
+        meter: Arc::clone(&meter),
+        tally: Arc::clone(&tally),
+    };
+    let mut fed = feed_on_thread(plan, sources, sink)?;
     let mut stopped = stopped;
     let mut end = Ended { fed: None, signal: None, elapsed: Duration::ZERO };
     loop {
@@ -156,17 +168,14 @@ async fn producer(
 fn feed_on_thread(
     plan: Plan,
     sources: Vec<Source>,
-    producer: Producer,
-    stop: watch::Receiver<bool>,
-    meter: Arc<Meter>,
+    mut sink: ProducerSink,
 ) -> Result<oneshot::Receiver<Fed>, CliError> {
     let (done, fed) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
     let feeding = move || {
-        let entered = runtime.clone();
+        let entered = sink.runtime.clone();
         // The producer may begin a lookup of its own.
         let _entered = entered.enter();
-        let mut sink = ProducerSink { producer, runtime, stop, meter: Arc::clone(&meter) };
+        let meter = Arc::clone(&sink.meter);
         let mut feed = Feed::new(&plan, &mut sink, meter);
         let result = feed.run(&sources);
         let skipped = std::mem::take(&mut feed.skipped);

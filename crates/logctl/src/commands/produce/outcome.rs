@@ -16,7 +16,7 @@ use crate::{
     connect::{Session, about_topic},
     error::{CliError, Stop},
     exit::Exit,
-    output::{human_bytes, human_duration, is_structured, write_value},
+    output::{counted, human_bytes, human_duration, is_structured, part_of, write_value},
     progress::per_second,
     ui::Ui,
 };
@@ -46,14 +46,16 @@ pub(super) fn conclude(
     let read = meter.records.load(Ordering::Relaxed);
     let unsent = read.saturating_sub(counts.acked + counts.unknown);
     if let Some(exit) = end.signal {
+        let Counts { acked, unknown, .. } = counts;
+        let message = format!(
+            "interrupted: {} acknowledged, {unknown} unknown, {unsent} unsent",
+            counted(acked, "record")
+        );
         if args.report != Report::None {
-            let Counts { acked, unknown, .. } = counts;
-            ui.note(format!(
-                "interrupted: {} acknowledged, {unknown} unknown, {unsent} unsent",
-                records(acked)
-            ));
+            ui.note(&message);
         }
-        return Err(Stop::Signal(exit));
+        let error = described(CliError::new(ErrorCode::Interrupted, message), counts, unsent);
+        return Err(Stop::Signal(exit, Some(Box::new(error))));
     }
     kept?;
     let (fed, skipped) = end.fed.unwrap_or((Ok(()), Skipped::default()));
@@ -62,7 +64,10 @@ pub(super) fn conclude(
         Err(Halt::Error(error)) => Some(*error),
         Ok(()) | Err(Halt::Stopped) => None,
     };
-    if failed == 0 && args.report == Report::Summary && (error.is_none() || counts.acked > 0) {
+    // For scripts the summary is the answer, and a failure has none: its details hold the counts.
+    let is_whole = error.is_none() && skipped.count == 0;
+    let is_due = is_whole || (!is_structured(ui.settings.output) && (error.is_none() || counts.acked > 0));
+    if failed == 0 && args.report == Report::Summary && is_due {
         summarize(
             ui,
             counts.acked,
@@ -74,7 +79,10 @@ pub(super) fn conclude(
     if failed == 0 {
         return match error {
             Some(error) => Err(described(error, counts, unsent).into()),
-            None => skipped_only(ui, counts.acked, &skipped),
+            None => skipped_only(ui, counts.acked, &skipped).map_err(|stop| match stop {
+                Stop::Error(error) => described(*error, counts, unsent).into(),
+                other => other,
+            }),
         };
     }
     list_skipped(ui, &skipped);
@@ -97,7 +105,7 @@ fn undelivered(
         || CliError::new(ErrorCode::Closed, "the producer was closed before they were acknowledged"),
         |error| from_send(&error),
     );
-    let message = format!("{failed} of {total} records were not acknowledged: {}", first.message);
+    let message = format!("{} not acknowledged: {}", part_of(failed, total, "record"), first.message);
     let code = match args.on_error {
         OnError::Skip if counts.acked > 0 => ErrorCode::PartlyFailed,
         _ => first.code,
@@ -130,11 +138,14 @@ pub(super) fn skipped_only(ui: &mut Ui<'_>, sent: u64, skipped: &Skipped) -> Res
         .map(|error| json!({"code": error.code.to_string(), "message": error.message}))
         .collect();
     let total = sent.saturating_add(skipped.count);
-    Err(CliError::new(ErrorCode::PartlyFailed, format!("{} of {total} records were left out", skipped.count))
-        .with_outcome(Outcome::NotWritten)
-        .with_detail("skipped", skipped.count)
-        .with_detail("items", items)
-        .into())
+    Err(CliError::new(
+        ErrorCode::PartlyFailed,
+        format!("{} left out", part_of(skipped.count, total, "record")),
+    )
+    .with_outcome(Outcome::NotWritten)
+    .with_detail("skipped", skipped.count)
+    .with_detail("items", items)
+    .into())
 }
 
 fn list_skipped(ui: &mut Ui<'_>, skipped: &Skipped) {
@@ -169,17 +180,12 @@ fn summarize(
 
 fn summary(acked: u64, partitions: usize, bytes: u64, elapsed: Duration) -> String {
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let partitions =
-        if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+    let partitions = counted(partitions as u64, "partition");
     let mut text =
-        format!("{} acknowledged in {} ({partitions})", records(acked), human_duration(elapsed_ms));
+        format!("{} acknowledged in {} ({partitions})", counted(acked, "record"), human_duration(elapsed_ms));
     if elapsed >= Duration::from_secs(1) {
         let rate = human_bytes(per_second(bytes, elapsed));
-        text.push_str(&format!(", {rate}/s, {} records/s", per_second(acked, elapsed)));
+        text.push_str(&format!(", {rate}/s, {}/s", counted(per_second(acked, elapsed), "record")));
     }
     text
-}
-
-fn records(count: u64) -> String {
-    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
 }

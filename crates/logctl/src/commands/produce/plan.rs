@@ -7,6 +7,7 @@ use crate::{
     cli::{OnError, ProduceArgs},
     error::CliError,
     format::{JsonStyle, RecordFormat, RecordReader},
+    output::counted,
 };
 
 /// How input becomes records.
@@ -84,8 +85,9 @@ impl Plan {
             return Err(CliError::new(
                 ErrorCode::PartitionNotFound,
                 format!(
-                    "topic {:?} has {count} partitions, counted from 0; there is no partition {partition}",
-                    self.topic
+                    "topic {:?} has {}, counted from 0; there is no partition {partition}",
+                    self.topic,
+                    counted(count as u64, "partition")
                 ),
             )
             .with_hint(format!("logctl topic describe {}", self.topic)));

@@ -7,8 +7,11 @@ use corduroy_client::{Producer, RecordRef, SendError, SendErrorKind};
 use corduroy_types::ErrorCode;
 use tokio::{runtime::Handle, sync::watch};
 
-use super::feed::{Meter, Refused, Sink};
-use crate::{connect, error::CliError};
+use super::{
+    feed::{Meter, Refused, Sink},
+    tally::Tally,
+};
+use crate::{connect, error::CliError, output::counted};
 
 /// Sends records.
 pub(crate) struct ProducerSink {
@@ -16,6 +19,7 @@ pub(crate) struct ProducerSink {
     pub(crate) runtime: Handle,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Sink for ProducerSink {
@@ -37,6 +41,14 @@ impl Sink for ProducerSink {
 
     fn is_stopped(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    fn keeps_failed(&self) -> bool {
+        self.tally.keeps_failed()
+    }
+
+    fn keep(&mut self, record: RecordRef<'_>) {
+        self.tally.keep(record);
     }
 }
 
@@ -91,7 +103,8 @@ impl Sink for DrySink {
         if let Some(partition) = record.partition.filter(|partition| partition.0 >= self.partition_count) {
             let count = self.partition_count;
             let message = format!(
-                "the topic has {count} partitions, counted from 0; there is no partition {partition}"
+                "the topic has {}, counted from 0; there is no partition {partition}",
+                counted(count.into(), "partition")
             );
             return Err(Refused::Record(Box::new(CliError::new(ErrorCode::PartitionNotFound, message))));
         }
@@ -102,4 +115,10 @@ impl Sink for DrySink {
     fn is_stopped(&self) -> bool {
         false
     }
+
+    fn keeps_failed(&self) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: RecordRef<'_>) {}
 }

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use corduroy_client::{BatchReport, Record, SendError};
+use corduroy_client::{BatchReport, Record, RecordRef, SendError};
 use corduroy_types::Outcome;
 use tokio::sync::{mpsc, watch};
 
@@ -99,12 +99,24 @@ impl Tally {
                     rest.first_error = error.cloned();
                 }
                 if let Some(failed) = &mut rest.failed {
-                    report.undelivered().iter().for_each(|record| failed.write(record));
+                    report.undelivered().iter().for_each(|record| failed.write_owned(record));
                 }
                 if self.on_error == OnError::Stop {
                     self.stop.send_replace(true);
                 }
             }
+        }
+    }
+
+    /// Whether records that cannot be sent are kept.
+    pub(crate) fn keeps_failed(&self) -> bool {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).failed.is_some()
+    }
+
+    /// Keeps a record that was never sent, in the file of failed records.
+    pub(crate) fn keep(&self, record: RecordRef<'_>) {
+        if let Some(failed) = &mut self.rest.lock().unwrap_or_else(PoisonError::into_inner).failed {
+            failed.write(record);
         }
     }
 
@@ -156,25 +168,37 @@ impl FailedFile {
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file), line: Vec::new(), error: None })
     }
 
-    fn write(&mut self, record: &Record) {
-        let headers: Vec<_> =
-            record.headers().map(|(name, value)| (name, value.map(|v| v.as_ref()))).collect();
+    fn write(&mut self, record: RecordRef<'_>) {
+        let partition = record.partition.map(|partition| partition.0);
         let view = RecordView {
-            topic: record.topic(),
-            partition: record.partition_index().map_or(0, |partition| partition.0),
+            topic: record.topic,
+            partition: partition.unwrap_or_default(),
             offset: 0,
-            timestamp: record.timestamp_ms().unwrap_or_default(),
+            timestamp: record.timestamp.unwrap_or_default(),
             leader_epoch: -1,
             compression: "none",
-            key: record.key_bytes().map(AsRef::as_ref),
-            value: record.value_bytes().map(AsRef::as_ref),
-            headers: HeaderView::Slice(&headers),
+            key: record.key,
+            value: record.value,
+            headers: HeaderView::Slice(record.headers),
         };
         self.line.clear();
-        write_unsent(&view, &mut self.line);
+        write_unsent(&view, partition, &mut self.line);
         if let Err(error) = self.file.write_all(&self.line) {
             self.error.get_or_insert(error);
         }
+    }
+
+    fn write_owned(&mut self, record: &Record) {
+        let headers: Vec<_> =
+            record.headers().map(|(name, value)| (name, value.map(|v| v.as_ref()))).collect();
+        self.write(RecordRef {
+            partition: record.partition_index(),
+            timestamp: record.timestamp_ms(),
+            key: record.key_bytes().map(AsRef::as_ref),
+            value: record.value_bytes().map(AsRef::as_ref),
+            headers: &headers,
+            ..RecordRef::to(record.topic())
+        });
     }
 
     fn finish(mut self) -> Result<(), CliError> {

@@ -20,6 +20,9 @@ struct ChangeRow {
     previous_value: String,
     value: String,
     effect: String,
+    /// Said only where nothing happened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 impl Row for ChangeRow {
@@ -63,7 +66,7 @@ async fn alter(
 ) -> Result<Exit, Stop> {
     let request = if dry_run { request.validate_only() } else { request };
     let changes = request.await.map_err(|error| explained(session.topic_error(topic, &error)))?;
-    let rows: Vec<ChangeRow> = changes.into_iter().map(row).collect();
+    let rows: Vec<ChangeRow> = changes.into_iter().map(|change| row(change, dry_run)).collect();
     write_rows(ui, &rows)?;
     if dry_run {
         note_dry_run(ui);
@@ -71,9 +74,9 @@ async fn alter(
     Ok(Exit::Ok)
 }
 
-fn row(change: ConfigChange) -> ChangeRow {
+fn row(change: ConfigChange, dry_run: bool) -> ChangeRow {
     let ConfigChange { key, previous_value, value, effect } = change;
-    ChangeRow { key, previous_value, value, effect }
+    ChangeRow { key, previous_value, value, effect, dry_run }
 }
 
 /// Names the command that explains a key, where a key is what is wrong.

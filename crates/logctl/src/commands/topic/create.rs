@@ -20,6 +20,9 @@ struct CreatedRow {
     partition_count: u32,
     replication: u32,
     existed: bool,
+    /// Said only where nothing happened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(skip)]
     retention: String,
 }
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: &CreateTopicArgs, ui: &mut Ui<'_>) -> Result<Exit,
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, result) in args.names.iter().zip(results) {
         match result {
-            Ok(created) => rows.push(row(created)),
+            Ok(created) => rows.push(row(created, dry_run)),
             Err(error) => failures.push((name.clone(), session.error(&error))),
         }
     }
@@ -85,7 +88,7 @@ fn new_topic(name: &str, args: &CreateTopicArgs) -> NewTopic {
     args.configs.iter().fold(topic, |topic, pair| topic.config(&pair.key, &pair.value))
 }
 
-fn row(created: CreatedTopic) -> CreatedRow {
+fn row(created: CreatedTopic, dry_run: bool) -> CreatedRow {
     let retention = created.configs.iter().find(|config| config.key == "retention.ms");
     CreatedRow {
         retention: retention.map(|config| config.value.clone()).unwrap_or_default(),
@@ -94,6 +97,7 @@ fn row(created: CreatedTopic) -> CreatedRow {
         partition_count: created.partition_count,
         replication: created.replication,
         existed: created.existed,
+        dry_run,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     connect::{self, Session},
     error::{CliError, Stop},
     exit::Exit,
-    output::{Cell, Column, Row, column, human_bytes, human_count, write_rows},
+    output::{Cell, Column, Row, column, human_bytes, human_counted, write_rows},
     prompt,
     ui::Ui,
 };
@@ -20,6 +20,9 @@ struct DeletedRow {
     name: String,
     record_count: u64,
     stored_bytes: u64,
+    /// Said only where nothing happened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 impl Row for DeletedRow {
@@ -47,9 +50,9 @@ pub(crate) async fn run(args: &DeleteTopicArgs, ui: &mut Ui<'_>) -> Result<Exit,
         }
         for row in &rows {
             let question = format!(
-                "Delete topic {:?} with its {} records ({})?",
+                "Delete topic {:?} with its {} ({})?",
                 row.name,
-                human_count(row.record_count),
+                human_counted(row.record_count, "record"),
                 human_bytes(row.stored_bytes)
             );
             prompt::retype(ui, &question, &row.name)
@@ -82,7 +85,7 @@ async fn delete(session: &Session, names: &[String], validate_only: bool) -> Res
     for (name, result) in names.iter().zip(results) {
         match result {
             Ok(DeletedTopic { name, stored_bytes, record_count, .. }) => {
-                rows.push(DeletedRow { name, record_count, stored_bytes });
+                rows.push(DeletedRow { name, record_count, stored_bytes, dry_run: validate_only });
             }
             Err(error) => {
                 let mut error = session.error(&error);

@@ -11,7 +11,7 @@ use crate::{
     connect::{self, Session},
     error::{CliError, Stop},
     exit::Exit,
-    output::{Cell, Column, Row, column, human_count, write_rows},
+    output::{Cell, Column, Row, column, human_counted, write_rows},
     prompt,
     range::now,
     ui::Ui,
@@ -22,6 +22,9 @@ struct DeletedRow {
     partition: u32,
     log_start: u64,
     record_count: u64,
+    /// Said only where nothing happened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 impl Row for DeletedRow {
@@ -45,7 +48,7 @@ pub(crate) async fn run(args: &DeleteRecordsArgs, ui: &mut Ui<'_>) -> Result<Exi
     let (mut rows, mut failures) = delete(&session, &args.name, &before, true).await?;
     if !dry_run && !rows.is_empty() {
         let count: u64 = rows.iter().map(|row| row.record_count).sum();
-        let question = format!("Delete {} records of topic {:?}?", human_count(count), args.name);
+        let question = format!("Delete {} of topic {:?}?", human_counted(count, "record"), args.name);
         prompt::confirm(ui, &question).map_err(|error| error.in_context(&session.target.describe()))?;
         (rows, failures) = delete(&session, &args.name, &before, false).await?;
     }
@@ -90,7 +93,12 @@ async fn delete(
     for ((partition, _), result) in before.iter().zip(results) {
         match result {
             Ok(DeletedRecords { partition, log_start, record_count }) => {
-                rows.push(DeletedRow { partition: partition.0, log_start: log_start.get(), record_count });
+                rows.push(DeletedRow {
+                    partition: partition.0,
+                    log_start: log_start.get(),
+                    record_count,
+                    dry_run: validate_only,
+                });
             }
             Err(error) => {
                 failures.push((format!("partition {partition}"), session.topic_error(topic, &error)))

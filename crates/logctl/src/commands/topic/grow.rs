@@ -17,6 +17,8 @@ struct Grown<'a> {
     name: &'a str,
     previous_partition_count: u32,
     partition_count: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 pub(crate) async fn run(args: &AddPartitionsArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
@@ -29,6 +31,7 @@ pub(crate) async fn run(args: &AddPartitionsArgs, ui: &mut Ui<'_>) -> Result<Exi
         name: &args.name,
         previous_partition_count: grown.previous_partition_count,
         partition_count: grown.partition_count,
+        dry_run,
     };
     if is_structured(ui.settings.output) {
         write_value(ui, &grown)?;
@@ -40,6 +43,8 @@ pub(crate) async fn run(args: &AddPartitionsArgs, ui: &mut Ui<'_>) -> Result<Exi
     }
     if dry_run {
         note_dry_run(ui);
+    } else if grown.partition_count == grown.previous_partition_count {
+        ui.note(format!("nothing to do: {} has as many already", args.name));
     } else {
         ui.note("note: from now on keys go to other partitions than before");
     }
