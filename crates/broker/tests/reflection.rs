@@ -1,7 +1,5 @@
 //! Tools find the API by asking the broker, in either version of the question.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::sync::Arc;
 
 use corduroy_broker::{Broker, config::BrokerConfig};

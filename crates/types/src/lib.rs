@@ -24,7 +24,7 @@ pub use topic_config::{
     TopicConfigError, UNLIMITED, explain_topic_config,
 };
 pub use units::{
-    InvalidByteSize, InvalidDuration, format_byte_size, format_duration_ms, parse_byte_size,
+    InvalidByteSize, InvalidDuration, about_byte_size, format_byte_size, format_duration_ms, parse_byte_size,
     parse_duration_ms,
 };
 

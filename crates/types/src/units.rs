@@ -63,6 +63,14 @@ pub fn format_byte_size(bytes: u64) -> String {
     }
 }
 
+/// Writes a size for people, rounded to two digits or more: `700KiB`, `41GiB`.
+pub fn about_byte_size(bytes: u64) -> String {
+    let factors = [1 << 40, 1 << 30, 1 << 20, 1_u64 << 10];
+    let factor = factors.into_iter().find(|factor| bytes / factor >= 10).unwrap_or(1);
+    let rounded = bytes.saturating_add(factor / 2) / factor;
+    format_byte_size(rounded.saturating_mul(factor))
+}
+
 /// Writes a duration so that [`parse_duration_ms`] reads the same number: `7d`, `1500ms`.
 pub fn format_duration_ms(duration_ms: u64) -> String {
     let unit = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000_u64)];
@@ -76,6 +84,13 @@ pub fn format_duration_ms(duration_ms: u64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        for (bytes, text) in [(0, "0"), (716_872, "700KiB"), (9_999, "9999"), (44_023_414_784, "41GiB")] {
+            assert_eq!(about_byte_size(bytes), text);
+        }
+    }
 
     #[test]
     fn people_write_units() {

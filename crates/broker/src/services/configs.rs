@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use corduroy_api::v1;
 use corduroy_metadata::{ConfigSource, Topic as Described};
-use corduroy_types::{TimestampMs, TopicConfig, format_byte_size, format_duration_ms};
+use corduroy_types::{TimestampMs, TopicConfig, about_byte_size, format_duration_ms};
 
 use crate::engine::Topic;
 
@@ -59,7 +59,7 @@ pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Arc<Topic>,
                     )
                 }
                 (0, None) => String::new(),
-                (deletable, _) => format!("about {} become deletable", format_byte_size(deletable)),
+                (deletable, _) => format!("about {} become deletable", about_byte_size(deletable)),
             }
         }
         "cleanup.policy" if new.cleanup_policy.compacts() && !old.cleanup_policy.compacts() => {
