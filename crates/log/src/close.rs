@@ -28,6 +28,8 @@ impl Log {
             let result = round.perform(&*disk);
             self.round_done(result)?;
         }
+        let synced = self.active.file.sync_journaled(&*disk);
+        synced.map_err(LogError::io("sync", self.active.file.path()))?;
         // So little is read again, for the index as for the producers.
         if self.active.bytes <= UNINDEXED_BYTES {
             return Ok(());

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use corduroy_types::Offset;
+use corduroy_types::{LeaderEpoch, Offset};
 
 use crate::producers::SequenceError;
 use crate::scan::Damage;
@@ -48,6 +48,14 @@ pub enum AppendError {
     /// It does not follow what the log has of its producer.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
+    /// The epoch is not the one that the log's last leadership began in. Do not retry in this epoch.
+    #[error("epoch {epoch} is not the one that is appended in, {current}")]
+    WrongEpoch {
+        /// The epoch of the batch.
+        epoch: LeaderEpoch,
+        /// The last epoch of the history.
+        current: LeaderEpoch,
+    },
     /// The batch is larger than any the log stores. Do not retry.
     #[error("a batch of {bytes} bytes is larger than the {} that a log stores", crate::BATCH_BYTES_MAX)]
     BatchTooLarge {
@@ -153,6 +161,17 @@ pub enum LogError {
         /// The one in flight.
         in_flight: Option<u64>,
     },
+    /// Records are not durable yet. Perform the rounds first.
+    #[error("records from offset {durable_end} up to the log end {log_end} are not durable yet")]
+    NotDurable {
+        /// What is durable.
+        durable_end: Offset,
+        /// What should be.
+        log_end: Offset,
+    },
+    /// An epoch does not follow the last one of the log.
+    #[error(transparent)]
+    Epoch(#[from] crate::EpochOrder),
     /// A cursor would have left its place. A mistake in this crate.
     #[error(transparent)]
     Cursors(#[from] crate::CursorOrder),

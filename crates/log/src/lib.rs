@@ -20,6 +20,8 @@
 //! | `salvage` | giving up what cannot be read |
 //! | `scrub` | looking for damage before a reader meets it |
 //! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable |
+//! | `journal` | the commit journal: many logs made durable by one sync, replica state, replay |
+//! | `epochs`, `epoch_log`, `truncate` | the epoch history; cutting a log |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
 //!
 //! Never: threads, a clock, tokio, the network. Time is an argument; retries and waiting belong to the caller.
@@ -32,8 +34,11 @@ mod config;
 mod cursors;
 mod damage;
 pub mod disk;
+mod epoch_log;
+mod epochs;
 mod error;
 mod index;
+pub mod journal;
 mod log;
 mod lower;
 mod mark;
@@ -54,6 +59,7 @@ mod state_file;
 mod swap;
 mod tail;
 mod time_lookup;
+mod truncate;
 
 pub use append::Appended;
 pub use compaction::{
@@ -64,8 +70,10 @@ pub use config::{BATCH_BYTES_MAX, CompactionConfig, LogConfig};
 pub use cursors::{CursorOrder, Cursors};
 pub use damage::DamagedRange;
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
+pub use epochs::{EpochEntry, EpochHistory, EpochOrder};
 pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
 pub use index::IndexDoubt;
+pub use journal::{Journal, JournalConfig, PartitionKey};
 pub use log::{Log, LogStats};
 pub use mark::{DurableMark, Known};
 pub use read::{ReadBatches, ReadCursor, ReadPlan};

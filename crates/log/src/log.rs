@@ -9,6 +9,7 @@ use corduroy_types::{Offset, TimestampMs};
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
 use crate::damage::DamagedRange;
+use crate::epochs::EpochHistory;
 use crate::error::StorageFailure;
 use crate::mark::Point;
 use crate::producers::{Producers, Upkeep};
@@ -46,6 +47,7 @@ pub struct Log {
     /// As of the log end.
     pub(crate) producers: Producers,
     pub(crate) upkeep: Upkeep,
+    pub(crate) history: EpochHistory,
 }
 
 /// Figures of one log.
@@ -93,6 +95,7 @@ impl Log {
             compacted_end: Offset::ZERO,
             producers,
             upkeep,
+            history: EpochHistory::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use corduroy_types::{Offset, TimestampMs};
 
+use crate::epochs::EpochHistory;
+
 /// A place in the log, as offset and as position in a segment, and what is stored there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
@@ -49,6 +51,8 @@ pub struct Known {
     /// The newest durable mark on record; `None` when there is none, which makes opening read the whole last
     /// segment. An older one is no mistake, only slower.
     pub mark: Option<DurableMark>,
+    /// The history of leader epochs. An empty one says nothing: no batch is held to it.
+    pub history: EpochHistory,
 }
 
 impl Known {

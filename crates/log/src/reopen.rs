@@ -6,7 +6,9 @@ use corduroy_types::TimestampMs;
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
+use crate::epochs::EpochHistory;
 use crate::error::LogError;
+use crate::journal::Rewrite;
 use crate::log::Log;
 use crate::mark::{Known, Point};
 use crate::recovery::{RecoveryReport, look_through};
@@ -21,37 +23,55 @@ pub struct Reopen {
     shared: Arc<Shared>,
     config: LogConfig,
     durable: Point,
+    history: EpochHistory,
     /// In durability `background`, where only a write failed: up to where recovery may still find sound batches.
     written: Option<Point>,
 }
 
 impl Log {
-    /// What to perform before a stopped log can be used again; `None` when it has not stopped.
+    /// What to perform before a stopped log can be used again; `None` when it has not stopped, or a
+    /// round has yet to be reported.
     ///
     /// Everything above `durable_end` is given up, in memory, page cache and file alike, because after a failed
     /// sync the kernel takes its pages for clean. One exception: in durability `background`, when only a write
     /// failed, what was written before it is recovered as after a kill.
     pub fn plan_reopen(&self) -> Option<Reopen> {
-        let failure = self.failure.as_ref()?;
+        let failure = self.failure.as_ref().filter(|_| self.in_flight.is_none())?;
         let unsynced = self.durable.offset < self.written.offset;
         Some(Reopen {
             shared: Arc::clone(&self.shared),
             config: self.config,
             durable: self.durable,
+            history: self.history.clone(),
             written: (!failure.in_sync && unsynced).then_some(self.written),
         })
     }
 }
 
 impl Reopen {
-    /// Cuts the files and opens the log afresh. The result replaces the stopped log, which must not be used
-    /// beside it. Offsets from the new log end on were lost and are given to other records.
+    /// Cuts the files and opens a log afresh that is not committed through a journal.
+    ///
+    /// # Errors
+    /// As [`Reopen::perform_with`].
+    pub fn perform(&self, disk: &Arc<dyn Disk>, now: TimestampMs) -> Result<(Log, RecoveryReport), LogError> {
+        self.perform_with(disk, &Rewrite::none(), now)
+    }
+
+    /// Cuts the files, writes again what only the journal holds, and opens the log afresh. The result replaces the
+    /// stopped log, which must not be used beside it. Offsets from the new log end on were lost and are given to
+    /// other records.
     ///
     /// # Errors
     /// The disk's; the log stays stopped, and this can be tried again.
-    pub fn perform(&self, disk: &Arc<dyn Disk>, now: TimestampMs) -> Result<(Log, RecoveryReport), LogError> {
+    pub fn perform_with(
+        &self,
+        disk: &Arc<dyn Disk>,
+        rewrite: &Rewrite,
+        now: TimestampMs,
+    ) -> Result<(Log, RecoveryReport), LogError> {
         self.cut(&**disk, self.written.unwrap_or(self.durable))?;
-        let known = Known { clean: false, mark: Some(self.durable.into()) };
+        rewrite.perform(&**disk, &self.shared.dir, self.durable.offset)?;
+        let known = Known { clean: false, mark: Some(self.durable.into()), history: self.history.clone() };
         Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, known, now)
     }
 

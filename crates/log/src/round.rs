@@ -21,6 +21,7 @@ use crate::catalogue::CatalogueEntry;
 use crate::cursors::Cursors;
 use crate::disk::{Disk, OpenMode, create_partition_dir, is_lost_write, is_out_of_handles};
 use crate::error::{LogError, StorageFailure};
+use crate::journal::CheckpointFailure;
 use crate::mark::{DurableMark, Point};
 use crate::producers::SnapshotStep;
 use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, SegmentFile, TIME_INDEX_SUFFIX, file_path};
@@ -100,7 +101,7 @@ impl Step {
             Kind::Create { file } => file.create(disk),
             Kind::SyncDir { dir } => disk.sync_dir(dir),
             Kind::Write { file, position, parts, .. } => file.open(disk)?.write_at(parts, *position),
-            Kind::Sync { file } => file.open(disk)?.sync(),
+            Kind::Sync { file } => file.sync(disk),
             Kind::WriteIndex { path, contents } => {
                 let file = disk.open(path, OpenMode::Truncate)?;
                 file.write_at(std::slice::from_ref(contents), 0)?;
@@ -169,6 +170,8 @@ pub struct Round {
     syncs_from: usize,
     bytes: u64,
     end: RoundEnd,
+    /// Whether everything before it is durable, so that a copy of its batches elsewhere makes all of it so.
+    follows_durable: bool,
 }
 
 /// Where the log is when a round has succeeded.
@@ -258,6 +261,37 @@ impl Round {
         RoundResult { id: self.id, outcome: Err(RoundFailure { step, in_sync, postponed, error }) }
     }
 
+    /// The report that the journal failed, on which this round's durability rested.
+    pub(crate) fn journal_failed(&self, reason: &str) -> RoundResult {
+        let (step, error) = ("write of the commit journal".to_owned(), io::Error::other(reason.to_owned()));
+        let failure = RoundFailure { step, in_sync: true, postponed: false, error };
+        RoundResult { id: self.id, outcome: Err(failure) }
+    }
+
+    /// What the journal would have to hold for this round to be durable without its sync; `None` when the round
+    /// has to be synced where it belongs: it makes or seals a file, or does not follow what is durable.
+    pub(crate) fn journal_data(&self) -> Option<JournalData<'_>> {
+        let mark = self.end.durable?.into();
+        match self.steps.as_slice() {
+            [Step(Kind::Write { file, position, parts, .. }), Step(Kind::Sync { .. })]
+                if self.follows_durable =>
+            {
+                Some(JournalData { file, position: *position, parts, mark })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the segments end that this round seals: earlier data for those below is of no use then.
+    pub(crate) fn settles(&self) -> Option<Offset> {
+        self.end.settled
+    }
+
+    /// What is durable when the round has succeeded, if it makes anything so.
+    pub(crate) fn durable_mark(&self) -> Option<DurableMark> {
+        self.end.durable.map(DurableMark::from)
+    }
+
     /// Bytes of batches that this round writes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -272,6 +306,14 @@ impl Round {
     pub fn last_syncs(&self) -> usize {
         self.steps.len() - self.syncs_from
     }
+}
+
+/// A round as the journal holds it.
+pub(crate) struct JournalData<'a> {
+    pub(crate) file: &'a Arc<SegmentFile>,
+    pub(crate) position: u64,
+    pub(crate) parts: &'a [Bytes],
+    pub(crate) mark: DurableMark,
 }
 
 /// Turns what is pending into steps, merging neighbouring batches into one write.
@@ -383,7 +425,8 @@ impl Log {
         self.next_round += 1;
         self.in_flight = Some(id);
         let RoundBuilder { steps, bytes, end } = builder;
-        Some(Round { id, steps, done: AtomicUsize::new(0), syncs_from, bytes, end })
+        let follows_durable = self.durable == self.written;
+        Some(Round { id, steps, done: AtomicUsize::new(0), syncs_from, bytes, end, follows_durable })
     }
 
     /// Takes the report of the round in flight. Success moves `written_end` and, where it was synced,
@@ -433,6 +476,25 @@ impl Log {
             *sealed.indexes.lock() = None;
         }
         self.settled_end = self.settled_end.max(end);
+    }
+
+    /// Stops the log because the commit journal failed, on which its durability may rest. Whatever is not durable
+    /// ends as *unknown*; a round in flight need not be reported any more.
+    pub fn journal_failed(&mut self, reason: &str) {
+        self.stop_because("write of the commit journal", reason);
+    }
+
+    /// Stops the log because a checkpoint could not sync one of its segments: nothing that was written there since
+    /// the last sync can be believed, and only the journal still holds it.
+    pub fn checkpoint_failed(&mut self, failure: &CheckpointFailure) {
+        self.stop_because(&format!("sync of {}", failure.file), &failure.error.to_string());
+    }
+
+    fn stop_because(&mut self, step: &str, reason: &str) {
+        if self.failure.is_none() {
+            let error = io::Error::other(reason.to_owned());
+            self.stop(RoundFailure { step: step.to_owned(), in_sync: true, postponed: false, error });
+        }
     }
 
     fn stop(&mut self, failure: RoundFailure) -> StorageFailure {

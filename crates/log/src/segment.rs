@@ -11,7 +11,7 @@ use corduroy_types::{Offset, TimestampMs};
 use parking_lot::Mutex;
 
 use crate::config::LogConfig;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_handles};
 use crate::error::ReadError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::lower::Lower;
@@ -69,6 +69,11 @@ pub(crate) struct SegmentFile {
     swapping: AtomicBool,
     /// What has taken its place.
     replacement: OnceLock<Arc<Sealed>>,
+    /// Why a sync failed, once one has. Held during a sync: of two beside each other on one handle only one would
+    /// be told of an error.
+    failed: Mutex<Option<String>>,
+    /// Whether it holds batches that the journal has made durable, and no sync of this file yet.
+    journaled: AtomicBool,
 }
 
 impl SegmentFile {
@@ -82,8 +87,16 @@ impl SegmentFile {
     }
 
     fn named(dir: Arc<Path>, base: Offset, swapping: bool) -> Self {
-        let (slot, swapping) = (Mutex::new(None), AtomicBool::new(swapping));
-        Self { base, id: FileId::next(), dir, slot, swapping, replacement: OnceLock::new() }
+        Self {
+            base,
+            id: FileId::next(),
+            dir,
+            slot: Mutex::new(None),
+            swapping: AtomicBool::new(swapping),
+            replacement: OnceLock::new(),
+            failed: Mutex::new(None),
+            journaled: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -138,9 +151,44 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Gives the handle back; it is opened again when needed.
+    /// Makes what was written durable. After a failure it fails for ever: the kernel takes the pages that it could
+    /// not write for clean, and would say that all is well. Only having found no file handle is no failure.
+    pub(crate) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        let mut failed = self.failed.lock();
+        if let Some(reason) = &*failed {
+            return Err(io::Error::other(format!("an earlier sync failed: {reason}")));
+        }
+        let file = self.open(disk)?;
+        // Before the sync: what is written during it may not be covered.
+        self.journaled.store(false, Ordering::Release);
+        file.sync().inspect_err(|error| {
+            if is_out_of_handles(error) {
+                self.journaled.store(true, Ordering::Release);
+            } else {
+                *failed = Some(error.to_string());
+            }
+        })
+    }
+
+    /// Makes what only the journal holds durable here.
+    pub(crate) fn sync_journaled(&self, disk: &dyn Disk) -> io::Result<()> {
+        if self.journaled.load(Ordering::Acquire) || self.failed.lock().is_some() {
+            return self.sync(disk);
+        }
+        Ok(())
+    }
+
+    /// Notes that batches were written which become durable by the journal.
+    pub(crate) fn note_journaled(&self) {
+        self.journaled.store(true, Ordering::Release);
+    }
+
+    /// Gives the handle back; it is opened again when needed. One with unsynced batches is kept: it is the one that
+    /// learns of a failure to write them.
     pub(crate) fn release(&self) {
-        *self.slot.lock() = None;
+        if !self.journaled.load(Ordering::Acquire) {
+            *self.slot.lock() = None;
+        }
     }
 }
 

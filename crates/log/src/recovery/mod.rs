@@ -114,12 +114,14 @@ impl Log {
         let expiration_ms = config.producer_expiration_ms;
         let recovered = producers::recover(opening.shared, &files.snapshots, &segments, expiration_ms)?;
         let RecoveredProducers { producers, upkeep, scanned_bytes } = recovered;
-        let mut report = opening.report;
+        let Opening { mut report, known: Known { mut history, .. }, .. } = opening;
+        history.forget_below(log_start);
         report.producer_scanned_bytes = scanned_bytes;
         shared.note_damages(report.damages.clone());
         let cursors = Cursors::recovered(log_start, log_end)?;
         let producers = (producers, upkeep);
         let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable, producers);
+        log.history = history;
         log.compacted_end = compacted_end.min(log_end);
         Ok((log, report))
     }

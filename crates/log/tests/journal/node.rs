@@ -1,0 +1,174 @@
+//! A data directory with its journal and a few logs, as a broker holds them, and what it has promised.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use corduroy_log::journal::{CommitKind, JournalRequest, Replay, Rewrite};
+use corduroy_log::{Disk, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, SimDisk};
+use corduroy_types::{LeaderEpoch, PartitionIndex, TopicId};
+
+use crate::common::{Model, NOW, batch, compare};
+
+pub fn key(partition: u32) -> PartitionKey {
+    PartitionKey { topic_id: TopicId::from_bytes([9; 16]), partition: PartitionIndex(partition) }
+}
+
+pub fn data_dir() -> &'static Path {
+    Path::new("/data")
+}
+
+/// So small that generations change every few rounds.
+pub fn small_journal() -> JournalConfig {
+    JournalConfig { file_bytes: 6_000, segments_min: 2, segment_bytes_max: 2_000, grow_bytes: 700 }
+}
+
+/// What was promised of one log.
+#[derive(Clone, Debug, Default)]
+pub struct Promised {
+    pub model: Model,
+    pub durable_end: u64,
+}
+
+pub type AllPromised = BTreeMap<PartitionKey, Promised>;
+
+pub struct Node {
+    pub disk: SimDisk,
+    pub shared: Arc<dyn Disk>,
+    pub journal: Journal,
+    pub logs: BTreeMap<PartitionKey, Log>,
+    pub kinds: Vec<CommitKind>,
+}
+
+impl Node {
+    /// Starts as a broker does: the journal first, then the logs.
+    pub fn start(
+        disk: &SimDisk,
+        journal: JournalConfig,
+        config: LogConfig,
+        keys: &[PartitionKey],
+    ) -> Result<Self, LogError> {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let replay = Replay::read(disk, data_dir())?;
+        replay.perform(disk)?;
+        let journal = Journal::begin(disk, &replay, journal)?;
+        let restored = replay.restored();
+        let mut logs = BTreeMap::new();
+        for key in keys {
+            let known = restored.known(*key, false);
+            let (log, report) =
+                Log::open(Arc::clone(&shared), key.dir(data_dir()), config, known, NOW)?;
+            assert_eq!(report.damages, [], "{key:?}");
+            logs.insert(*key, log);
+        }
+        Ok(Self { disk: disk.clone(), shared, journal, logs, kinds: Vec::new() })
+    }
+
+    pub fn append(&mut self, key: PartitionKey, value_bytes: usize, seed: u64, promised: &mut AllPromised) {
+        let timestamps = vec![i64::try_from(seed).unwrap() * 10, 5];
+        let batch = batch(&timestamps, value_bytes, seed);
+        let epoch = self.logs[&key].history().last().map_or(LeaderEpoch::ZERO, |entry| entry.epoch);
+        let appended = self.logs.get_mut(&key).unwrap().append(batch.clone(), epoch, NOW).unwrap();
+        promised.entry(key).or_default().model.append(batch, timestamps, epoch, appended);
+    }
+
+    /// One commit of everything that is ready.
+    pub fn commit(&mut self, promised: &mut AllPromised) -> Result<(), LogError> {
+        self.commit_with(Vec::new(), promised)
+    }
+
+    pub fn commit_with(
+        &mut self,
+        requests: Vec<JournalRequest>,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
+        let rounds: Vec<_> =
+            self.logs.iter_mut().filter_map(|(key, log)| Some((*key, log.take_round()?))).collect();
+        let keys: Vec<_> = rounds.iter().map(|(key, _)| *key).collect();
+        let mut commit = self.journal.plan(rounds, requests, true);
+        commit.perform(&self.disk);
+        let done = self.journal.finish(commit);
+        self.kinds.push(done.kind);
+        let mut failure = None;
+        for (key, (_, result)) in keys.into_iter().zip(done.results) {
+            match self.logs.get_mut(&key).unwrap().round_done(result) {
+                Ok(cursors) => {
+                    let promised = promised.entry(key).or_default();
+                    promised.durable_end = promised.durable_end.max(cursors.durable_end().get());
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (failure, done.requests) {
+            (Some(error), _) => Err(error),
+            (None, Err(reason)) => {
+                Err(LogError::Io { what: "journal", path: data_dir().into(), source: std::io::Error::other(reason) })
+            }
+            (None, Ok(())) => Ok(()),
+        }
+    }
+
+    pub fn commit_all(&mut self, promised: &mut AllPromised) -> Result<(), LogError> {
+        while self.logs.values().any(Log::wants_round) {
+            self.commit(promised)?;
+        }
+        Ok(())
+    }
+
+    pub fn checkpoint(&mut self) -> Result<(), LogError> {
+        let Some(mut checkpoint) = self.journal.plan_checkpoint() else { return Ok(()) };
+        checkpoint.perform(&self.disk);
+        let mut failed = Ok(());
+        for failure in self.journal.checkpointed(checkpoint) {
+            self.logs.get_mut(&failure.key).unwrap().checkpoint_failed(&failure);
+            failed = Err(LogError::Io { what: "sync", path: failure.file.into(), source: failure.error });
+        }
+        failed
+    }
+
+    /// Reopens what has stopped, and restarts the journal if that has failed: which stops everything.
+    pub fn reopen(&mut self, promised: &mut AllPromised) -> Result<(), LogError> {
+        if let Some(reason) = self.journal.failure().map(ToOwned::to_owned) {
+            self.logs.values_mut().for_each(|log| log.journal_failed(&reason));
+        }
+        let rewrite = Rewrite::read(&self.disk, data_dir())?;
+        for (key, log) in &mut self.logs {
+            let Some(reopen) = log.plan_reopen() else { continue };
+            let (opened, report) = reopen.perform_with(&self.shared, &rewrite, NOW)?;
+            assert_eq!(report.damages, []);
+            self.journal.reopened(*key);
+            let promised = promised.entry(*key).or_default();
+            assert_eq!(opened.cursors().log_end().get(), promised.durable_end, "{key:?}");
+            promised.model.cut(promised.durable_end);
+            *log = opened;
+        }
+        assert!(self.journal.restart()?, "segments are left that the journal has to keep");
+        Ok(())
+    }
+
+    /// A clean stop.
+    pub fn stop(mut self, promised: &mut AllPromised) -> Result<(), LogError> {
+        self.commit_all(promised)?;
+        self.checkpoint()?;
+        for log in std::mem::take(&mut self.logs).into_values() {
+            log.close()?;
+        }
+        self.commit(promised)
+    }
+}
+
+/// Checks the logs of a node that was started after a crash, and makes what is there the new truth.
+pub fn check(node: &Node, promised: &mut AllPromised, what: &str) {
+    for (key, log) in &node.logs {
+        let promised = promised.entry(*key).or_default();
+        let end = log.cursors().log_end().get();
+        assert!(
+            end >= promised.durable_end,
+            "{what}: {key:?} ends at {end}, {} were acknowledged",
+            promised.durable_end
+        );
+        promised.model.cut(end);
+        promised.durable_end = end;
+        compare(log, &promised.model);
+    }
+}
