@@ -65,7 +65,9 @@ impl Log {
             let max_timestamp = original.max_timestamp;
             return Ok(Appended { base_offset, next_offset, max_timestamp, duplicate: true });
         }
-        if let Some(current) = self.history.last().map(|entry| entry.epoch).filter(|current| *current != epoch) {
+        if let Some(current) =
+            self.history.last().map(|entry| entry.epoch).filter(|current| *current != epoch)
+        {
             return Err(AppendError::WrongEpoch { epoch, current });
         }
         let bytes = batch.total_bytes();

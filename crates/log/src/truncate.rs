@@ -47,7 +47,13 @@ pub(crate) fn cut_files(disk: &dyn Disk, dir: &Path, to: Offset) -> Result<Offse
     Ok(end)
 }
 
-fn cut_segment(disk: &dyn Disk, dir: &Path, base: Offset, bytes: u64, to: Offset) -> Result<Offset, LogError> {
+fn cut_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+    bytes: u64,
+    to: Offset,
+) -> Result<Offset, LogError> {
     let path = file_path(dir, base, LOG_SUFFIX);
     let file = disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &*path))?;
     let mut walk = Walk::new(&file, path.clone(), Depth::Headers, ScanStart::of_segment(base), bytes);

@@ -117,6 +117,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Check the disk. Appends end as unknown at their time-out; it goes on by itself when the disk does.",
     },
     CodeText {
+        code: "B0212",
+        summary: "The commit journal cannot be read.",
+        action: "Nothing if the very first start was cut short; else acknowledged records of many partitions may be gone: check the disk.",
+    },
+    CodeText {
         code: "B0211",
         summary: "No file handle is left for a commit round; it waits for one.",
         action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=).",

@@ -1,4 +1,5 @@
-//! The commit thread: performs commit rounds, one at a time, and reports them.
+//! The commit thread: performs commit rounds, one at a time, and reports them. It is the only one that writes to the
+//! commit journal.
 //!
 //! While a round is in flight the next one gathers: whatever was appended meanwhile, to whichever partitions, is
 //! in the next round. Nothing waits for a timer.
@@ -14,16 +15,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use corduroy_log::{Disk, Round, RoundResult};
+use corduroy_log::{
+    Disk, Journal, Round,
+    journal::{Commit, CommitKind, JournalRequest},
+};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
-use super::{Replica, clock::Clock};
+use super::{Replica, checkpoint::Checkpointer, clock::Clock};
 use crate::metrics::Metrics;
 
 /// Files that are synced beside each other in one round.
 const SYNCS_AT_ONCE: usize = 8;
 /// How long a round rests for which there was no file handle, unless others come before that.
 const POSTPONED_REST: Duration = Duration::from_millis(50);
+
+/// How long a durable mark waits for something to ride along with.
+const MARKS_WITHIN: Duration = Duration::from_millis(100);
 
 /// The replicas that have something to write, in the order in which they asked.
 #[derive(Clone)]
@@ -44,8 +52,21 @@ const NO_ROUND: u64 = u64::MAX;
 #[derive(Default)]
 struct State {
     ready: VecDeque<Arc<Replica>>,
+    asked: Vec<Asked>,
     closed: bool,
     abandoned: bool,
+}
+
+/// What is to be made durable beside batches, and who waits for it.
+struct Asked {
+    requests: Vec<JournalRequest>,
+    answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// What one commit is made of.
+struct Gathered {
+    ready: VecDeque<Arc<Replica>>,
+    asked: Vec<Asked>,
 }
 
 impl CommitQueue {
@@ -69,6 +90,20 @@ impl CommitQueue {
         self.shared.wake.notify_one();
     }
 
+    /// Makes requests durable in the commit journal, all of them with one sync. The answer says why not; there is none
+    /// when the broker stops.
+    pub(super) fn ask(&self, requests: Vec<JournalRequest>) -> oneshot::Receiver<Result<(), String>> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.state.lock().asked.push(Asked { requests, answer });
+        self.shared.wake.notify_one();
+        answered
+    }
+
+    /// Lets the thread see what the journal has to write now.
+    pub(super) fn wake(&self) {
+        drop(self.ask(Vec::new()));
+    }
+
     /// Lets the thread finish what is queued, and end.
     pub(crate) fn close(&self) {
         self.shared.state.lock().closed = true;
@@ -88,9 +123,9 @@ impl CommitQueue {
     }
 
     /// Everything that is ready now; waits for something, at most `rest` if that is given. `None`: closed and empty.
-    fn take(&self, rest: Option<Duration>) -> Option<VecDeque<Arc<Replica>>> {
+    fn take(&self, rest: Option<Duration>) -> Option<Gathered> {
         let mut state = self.shared.state.lock();
-        while state.ready.is_empty() || state.abandoned {
+        while state.ready.is_empty() && state.asked.is_empty() || state.abandoned {
             if state.closed {
                 return None;
             }
@@ -103,76 +138,127 @@ impl CommitQueue {
                 }
             }
         }
-        Some(std::mem::take(&mut state.ready))
+        let State { ready, asked, .. } = &mut *state;
+        Some(Gathered { ready: std::mem::take(ready), asked: std::mem::take(asked) })
     }
 }
 
 /// A round of one replica, taken and not yet reported.
 type Taken = (Arc<Replica>, Round);
 
+/// What the commit thread works with.
+pub(super) struct CommitThread {
+    pub(super) queue: CommitQueue,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 /// Starts the commit thread of one data directory.
 ///
 /// # Errors
 /// When the system has no thread left.
-pub(crate) fn spawn(
-    queue: CommitQueue,
-    disk: Arc<dyn Disk>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
-        let thread = CommitThread { queue, disk, clock, metrics };
-        let mut postponed = Vec::new();
-        while let Some(ready) = thread.queue.take((!postponed.is_empty()).then_some(POSTPONED_REST)) {
-            postponed = thread.perform(ready, postponed);
-        }
-        if !thread.queue.is_abandoned() {
-            // The last try: what finds no file handle now is unknown to whoever waits for it.
-            for (replica, round) in postponed {
-                replica.round_done(round.perform(thread.disk.as_ref()), clock);
-            }
-        }
-    })
-}
-
-struct CommitThread {
-    queue: CommitQueue,
-    disk: Arc<dyn Disk>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
+pub(super) fn spawn(thread: CommitThread) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("commit".to_owned()).spawn(move || thread.run())
 }
 
 impl CommitThread {
-    /// One commit round over all replicas that are ready, and those postponed before: first every write, then every
-    /// sync, then the reports. Returns what has to be performed again, because there was no file handle for it.
-    fn perform(&self, ready: VecDeque<Arc<Replica>>, postponed: Vec<Taken>) -> Vec<Taken> {
-        let mut was_postponed = !postponed.is_empty();
-        let mut rounds = postponed;
+    fn run(self) {
+        let mut postponed = Vec::new();
+        let mut marks_written = Instant::now();
+        loop {
+            let rest = if postponed.is_empty() {
+                let waiting = self.journal.lock().has_unwritten_state();
+                waiting.then(|| MARKS_WITHIN.saturating_sub(marks_written.elapsed()))
+            } else {
+                Some(POSTPONED_REST)
+            };
+            let Some(gathered) = self.queue.take(rest) else { break };
+            let marks_due = marks_written.elapsed() >= MARKS_WITHIN;
+            if marks_due {
+                marks_written = Instant::now();
+            }
+            postponed = self.perform(gathered, postponed, marks_due);
+        }
+        if !self.queue.is_abandoned() {
+            // The last try: what finds no file handle now is unknown to whoever waits for it.
+            for (replica, round) in postponed {
+                replica.round_done(round.perform(self.disk.as_ref()), self.clock);
+            }
+        }
+    }
+
+    /// One commit of all replicas that are ready, and those postponed before: first every write, then every sync, then
+    /// the reports. Returns what has to be performed again, because there was no file handle for it.
+    fn perform(&self, gathered: Gathered, postponed: Vec<Taken>, marks_due: bool) -> Vec<Taken> {
+        let was_postponed = !postponed.is_empty();
+        let Gathered { ready, asked } = gathered;
+        let mut taken = postponed;
         for replica in ready {
             // Cleared before the round is taken: whatever is appended after that asks again.
             replica.queued.store(false, Ordering::Release);
             if let Some(round) = replica.take_round() {
-                rounds.push((replica, round));
+                taken.push((replica, round));
             }
         }
-        if rounds.is_empty() {
+        let (requests, waiting): (Vec<_>, Vec<_>) =
+            asked.into_iter().map(|asked| (asked.requests, asked.answer)).unzip();
+        let requests = requests.concat();
+        let (replicas, rounds): (Vec<_>, Vec<_>) =
+            taken.into_iter().map(|(replica, round)| (Arc::clone(&replica), (replica.key(), round))).unzip();
+        let mut journal = self.journal.lock();
+        if rounds.is_empty() && requests.is_empty() && !(marks_due && journal.has_unwritten_state()) {
+            answer(waiting, &Ok(()));
             return Vec::new();
         }
+        let mut commit = journal.plan(rounds, requests, marks_due);
+        drop(journal);
         let disk = self.disk.as_ref();
         let began = Instant::now();
         // A round that was postponed has kept its time.
         let oldest_ms = &self.queue.shared.oldest_ms;
         oldest_ms.fetch_min(self.clock.monotonic_ms(), Ordering::Relaxed);
-        let written: Vec<_> = rounds.iter().map(|(_, round)| round.perform_writes(disk)).collect();
+        commit.perform_writes(disk);
         let syncs_began = Instant::now();
-        let results = sync_all(&rounds, written, disk);
-        let syncs = syncs_began.elapsed();
+        sync_all(&commit, disk);
+        let ended = Instant::now();
+        let mut journal = self.journal.lock();
+        let done = journal.finish(commit);
+        let wants_checkpoint = journal.wants_checkpoint();
+        drop(journal);
+        if wants_checkpoint {
+            self.checkpointer.wake();
+        }
+        answer(waiting, &done.requests);
+        let storage = &self.metrics.storage;
+        match done.kind {
+            CommitKind::Direct => {
+                storage.commit_rounds_direct.inc();
+            }
+            CommitKind::Journal => {
+                storage.commit_rounds_journal.inc();
+            }
+            CommitKind::StateOnly => {}
+        }
+        storage.journal_bytes.inc_by(done.journal_bytes);
+        storage.commit_round_seconds.observe((ended - began).as_secs_f64());
+        storage.fsync_seconds.observe((ended - syncs_began).as_secs_f64());
+        self.report(replicas, done.results, was_postponed)
+    }
+
+    fn report(
+        &self,
+        replicas: Vec<Arc<Replica>>,
+        results: Vec<(Round, corduroy_log::RoundResult)>,
+        was_postponed: bool,
+    ) -> Vec<Taken> {
         let mut postponed = Vec::new();
-        for ((replica, round), result) in rounds.into_iter().zip(results) {
+        for (replica, (round, result)) in replicas.into_iter().zip(results) {
             if result.is_postponed() {
-                if !was_postponed {
+                if !was_postponed && postponed.is_empty() {
                     tracing::warn!(event = "B0211", round = ?result, "no file handle is left");
-                    was_postponed = true;
                 }
                 postponed.push((replica, round));
             } else if replica.round_done(result, self.clock) {
@@ -180,41 +266,37 @@ impl CommitThread {
             }
         }
         if postponed.is_empty() {
-            oldest_ms.store(NO_ROUND, Ordering::Relaxed);
+            self.queue.shared.oldest_ms.store(NO_ROUND, Ordering::Relaxed);
         }
-        let storage = &self.metrics.storage;
-        storage.commit_rounds_direct.inc();
-        storage.commit_round_seconds.observe(began.elapsed().as_secs_f64());
-        storage.fsync_seconds.observe(syncs.as_secs_f64());
         postponed
     }
 }
 
-/// Syncs every round that was written; several beside each other, because the disk then merges their flushes.
+fn answer(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(), String>) {
+    for waiting in waiting {
+        // Whoever asked may have gone.
+        let _asker_gone = waiting.send(result.clone());
+    }
+}
+
+/// Performs all syncs of a commit; several beside each other, because the disk then merges their flushes.
 ///
-/// `written` holds the result of a round that failed already. Helpers are a gain, not a need: where the system gives no
-/// thread, this one does all of it.
-fn sync_all(rounds: &[Taken], written: Vec<Option<RoundResult>>, disk: &dyn Disk) -> Vec<RoundResult> {
-    let results: Vec<_> = written.into_iter().map(Mutex::new).collect();
+/// Helpers are a gain, not a need: where the system gives no thread, this one does all of it.
+fn sync_all(commit: &Commit, disk: &dyn Disk) {
     let next = AtomicUsize::new(0);
     let work = || {
-        while let Some((result, (_, round))) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            results.get(index).zip(rounds.get(index))
-        } {
-            result.lock().get_or_insert_with(|| round.perform_syncs(disk));
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && index < commit.syncs()
+        {
+            commit.perform_sync(index, disk);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..rounds.len().min(SYNCS_AT_ONCE) {
+        for _ in 1..commit.syncs().min(SYNCS_AT_ONCE) {
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
         }
         work();
     });
-    let result = |(result, (_, round)): (Mutex<Option<RoundResult>>, &Taken)| {
-        result.into_inner().unwrap_or_else(|| round.perform_syncs(disk))
-    };
-    results.into_iter().zip(rounds).map(result).collect()
 }

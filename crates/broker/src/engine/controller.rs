@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
-use corduroy_log::Log;
+use corduroy_log::{Log, journal::JournalRequest};
 use corduroy_metadata::{Command, Delta, ElectLeader, Image, MetadataError, Record};
 use corduroy_partition::NotLeading;
-use corduroy_types::{Acks, ErrorCode, Outcome, PartitionIndex, TopicName};
+use corduroy_types::{Acks, ErrorCode, LeaderEpoch, Outcome, PartitionIndex, TopicName};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    AppendRequest, Clock, Engine, Replica, Topic,
+    AppendRequest, Clock, Engine, Replica, Topic, epochs,
     opening::{self, Place},
     partition_dirs,
 };
@@ -168,11 +168,9 @@ impl Engine {
             }
             Delta::TopicDeleted(described) => self.delete_topic(described.name(), described.id()).await,
             Delta::LeaderEpochRaised { topic_id, partition, leader_epoch, .. } => {
-                if let Some(replica) =
-                    self.topics().by_id(topic_id).and_then(|topic| topic.replica(partition))
-                {
-                    replica.lead(leader_epoch, self.clock);
-                }
+                let replica = self.topics().by_id(topic_id).and_then(|topic| topic.replica(partition));
+                self.begin_and_lead(replica.map(|replica| (replica, leader_epoch)).into_iter().collect())
+                    .await?;
             }
             Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => {}
         }
@@ -193,17 +191,29 @@ impl Engine {
             tail_bytes,
             config: Arc::clone(&self.config),
             metrics: Arc::clone(&self.metrics),
+            journal: Arc::clone(&self.journal),
         };
         let (commits, clock, topic) = (self.commits.clone(), self.clock, Arc::clone(topic));
         let opened = self.off_network(move || {
             let indexes = (first.0..topic.partition_count()).map(PartitionIndex);
             indexes
                 .map(|index| {
-                    opening::open_replica(&place, &topic, index, &commits, clock).map(|(replica, _)| replica)
+                    opening::open_replica(&place, &topic, index, &commits, clock)
+                        .map(|(replica, epoch, _)| (replica, epoch))
                 })
                 .collect::<Result<Vec<_>, _>>()
         });
-        opened.await?.map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
+        let opened =
+            opened.await?.map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))?;
+        let replicas = opened.iter().map(|(replica, _)| Arc::clone(replica)).collect();
+        self.begin_and_lead(opened).await?;
+        Ok(replicas)
+    }
+
+    async fn begin_and_lead(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) -> Result<(), Refusal> {
+        epochs::begin_and_lead(&self.commits, self.clock, replicas)
+            .await
+            .map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
     }
 
     async fn delete_topic(&self, name: &TopicName, id: corduroy_types::TopicId) {
@@ -218,6 +228,8 @@ impl Engine {
             // Who is changing its files ends that first, and finds no log then.
             drop(replica.removals.lock().await);
         }
+        // Not waited for: without it the journal only remembers what nobody asks for.
+        drop(self.commits.ask(topic.replicas().iter().map(|r| JournalRequest::Drop(r.key())).collect()));
         let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
         let removed =
             self.off_network(move || partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)).await;
@@ -258,8 +270,15 @@ impl Engine {
                 }
             };
             if let Some(epoch) = epoch {
-                replica.reopened(log, epoch, self.clock);
-                tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
+                replica.reopened(log);
+                match self.begin_and_lead(vec![(Arc::clone(&replica), epoch)]).await {
+                    Ok(()) => {
+                        tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
+                    }
+                    Err(refusal) => {
+                        tracing::warn!(topic = %replica.topic(), %refusal, "log reopened, but not led");
+                    }
+                }
             }
         }
     }

@@ -7,6 +7,8 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use corduroy_log::journal::Rewrite;
+
 use super::{Engine, Replica, reserve::RESERVE_BYTES, slow_disk::Pace};
 
 const TIMEOUTS_EVERY: Duration = Duration::from_millis(100);
@@ -112,7 +114,15 @@ impl Engine {
     }
 
     /// Cuts stopped logs at what is durable and opens them afresh, in a new leader epoch.
+    ///
+    /// Where the commit journal has failed that is all of them, and the journal begins anew after that.
     async fn reopen_stopped(&self) {
+        let journal_failure = self.journal.lock().failure().map(ToOwned::to_owned);
+        if let Some(reason) = &journal_failure {
+            self.for_each_replica(|replica| {
+                replica.stop_log(self.clock, |log| log.journal_failed(reason));
+            });
+        }
         let mut stopped = Vec::new();
         self.for_each_replica(|replica| {
             if let Some(Some(reopen)) = replica.with_log(|log, _| log.plan_reopen()) {
@@ -120,28 +130,55 @@ impl Engine {
             }
         });
         self.health.set_partitions_down(stopped.len() as u64);
-        if stopped.is_empty() {
+        if stopped.is_empty() && journal_failure.is_none() {
             return;
         }
         // What stopped them may have been a full disk, and leading on is written down.
         let reserve = Arc::clone(&self.reserve);
         let _stopping = self.off_network(move || reserve.make_room()).await;
+        let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
+        let rewrite = match self.off_network(move || Rewrite::read(&*disk, &data_dir)).await {
+            Ok(Ok(rewrite)) => Arc::new(rewrite),
+            Ok(Err(error)) => return tracing::warn!(%error, "logs stay stopped: the journal cannot be read"),
+            Err(refusal) => return tracing::error!(%refusal, "reopening failed"),
+        };
         let mut reopened = Vec::new();
         for (replica, reopen) in stopped {
             // Nothing may move the log start between the old log and the new one.
             let removals = Arc::clone(&replica.removals).lock_owned().await;
-            let (disk, now) = (Arc::clone(&self.disk), self.clock.now());
-            match self.off_network(move || reopen.perform(&disk, now)).await {
-                Ok(Ok((log, _))) => reopened.push((replica, log, removals)),
+            let (disk, now, rewrite) = (Arc::clone(&self.disk), self.clock.now(), Arc::clone(&rewrite));
+            match self.off_network(move || reopen.perform_with(&disk, &rewrite, now)).await {
+                Ok(Ok((log, _))) => {
+                    self.journal.lock().reopened(replica.key());
+                    reopened.push((replica, log, removals));
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %error, "log stays stopped");
                 }
                 Err(refusal) => tracing::error!(%refusal, "reopening failed"),
             }
         }
-        self.lead_reopened(reopened).await;
+        if self.restart_journal().await {
+            self.lead_reopened(reopened).await;
+        }
         let mut down = 0;
         self.for_each_replica(|replica| down += u64::from(replica.failure().is_some()));
         self.health.set_partitions_down(down);
+    }
+
+    /// Begins the journal anew if it has failed. Returns whether it can be used.
+    async fn restart_journal(&self) -> bool {
+        let journal = Arc::clone(&self.journal);
+        match self.off_network(move || journal.lock().restart()).await {
+            Ok(Ok(usable)) => usable,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "logs stay stopped: the commit journal cannot begin anew");
+                false
+            }
+            Err(refusal) => {
+                tracing::error!(%refusal, "restarting the commit journal failed");
+                false
+            }
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The engine: the open logs, the thread that commits them, and the metadata that says which they are.
 
+mod checkpoint;
 mod clock;
 mod commit;
 mod compaction;
 mod controller;
+mod epochs;
 mod housekeeping;
 mod identity;
+mod journal;
 mod opening;
 mod partition_dirs;
 mod producer_ids;
@@ -30,7 +33,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use corduroy_api::Refusal;
-use corduroy_log::{Disk, disk::Space};
+use corduroy_log::{Disk, Journal, disk::Space, journal::Rewrite};
 use corduroy_partition::NotLeading;
 use corduroy_types::{ErrorCode, Outcome};
 use parking_lot::Mutex;
@@ -44,7 +47,9 @@ pub(crate) use refusals::out_of_range;
 pub(crate) use replica::{AppendRequest, PendingAck, Replica};
 pub(crate) use topics::{Topic, Topics};
 
-use self::{commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve};
+use self::{
+    checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve,
+};
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,
@@ -80,6 +85,9 @@ pub(crate) struct Engine {
     producer_ids: tokio::sync::Mutex<ProducerIds>,
     commits: CommitQueue,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
+    journal: Arc<Mutex<Journal>>,
+    checkpointer: Checkpointer,
+    checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
     cold_reads: Arc<Semaphore>,
     /// Held while logs are compacted: one at a time.
     compacting: tokio::sync::Mutex<()>,
@@ -183,6 +191,7 @@ impl Engine {
         if let Some(thread) = self.commit_thread.lock().take() {
             let _ended = thread.join();
         }
+        self.stop_checkpoints();
         for topic in self.topics().iter() {
             topic
                 .replicas()
@@ -202,9 +211,10 @@ impl Engine {
         {
             return false;
         }
+        let checkpointed = self.stop_checkpoints() && self.checkpoint();
         let topics = self.topics();
         let replicas: Vec<_> = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone()).collect();
-        let (next, clean) = (AtomicUsize::new(0), AtomicBool::new(true));
+        let (next, clean) = (AtomicUsize::new(0), AtomicBool::new(checkpointed));
         let close_some = || {
             while let Some(replica) = replicas.get(next.fetch_add(1, Ordering::Relaxed)) {
                 clean.fetch_and(self.close_log(replica), Ordering::Relaxed);
@@ -224,7 +234,8 @@ impl Engine {
             }
             close_some();
         });
-        self.close_log(&self.metadata) && clean.into_inner()
+        let metadata_clean = self.close_log(&self.metadata);
+        self.close_journal() && metadata_clean && clean.into_inner()
     }
 
     /// Closes one log; returns whether the next start need not check it.
@@ -234,7 +245,10 @@ impl Engine {
         let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return true };
         if let Some(reopen) = log.plan_reopen() {
             // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
-            if let Err(error) = reopen.perform(&self.disk, self.clock.now()) {
+            let rewritten = Rewrite::read(&*self.disk, &self.data_dir);
+            let reopened =
+                rewritten.and_then(|rewrite| reopen.perform_with(&self.disk, &rewrite, self.clock.now()));
+            if let Err(error) = reopened {
                 tracing::error!(topic = %replica.topic(), partition = %replica.index(), %error, "stopped log not cut");
             }
             return false;
@@ -251,6 +265,7 @@ impl Drop for Engine {
     /// A broker that is dropped without being closed leaves no thread behind.
     fn drop(&mut self) {
         self.commits.abandon();
+        self.checkpointer.stop();
     }
 }
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use corduroy_log::{Disk, Known, Log, LogConfig, LogError, ReadError, RecoveryReport};
+use corduroy_log::{
+    Disk, Journal, Log, LogConfig, LogError, PartitionKey, ReadError, RecoveryReport, journal::JOURNAL_DIR,
+};
 use corduroy_metadata::{DecodeError, Delta, Image, NameCluster, Record, RegisterBroker, RegistrationId};
 use corduroy_types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
@@ -19,9 +21,13 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     Clock, Controller, Engine, EngineContext, OFF_NETWORK_MAX, Replica, Topic, Topics,
-    commit::{self, CommitQueue},
-    compaction, housekeeping,
+    checkpoint::Checkpointer,
+    commit::{self, CommitQueue, CommitThread},
+    compaction,
+    epochs::{EpochError, begin_and_lead},
+    housekeeping,
     identity::ReplicaIdentity,
+    journal,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
     reserve::Reserve,
     scrubbing,
@@ -53,6 +59,12 @@ pub(crate) enum OpenError {
     /// This broker could not be registered.
     #[error("this broker cannot be registered: {0}")]
     Register(corduroy_api::Refusal),
+    /// The commit journal cannot be read, replayed or begun.
+    #[error("the commit journal cannot be opened: {0}")]
+    Journal(LogError),
+    /// A leader epoch cannot begin.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
     /// The system gives no thread.
     #[error("no thread for the disk: {0}")]
     Thread(std::io::Error),
@@ -76,16 +88,17 @@ pub(super) struct Place {
     pub(super) tail_bytes: u64,
     pub(super) config: Arc<BrokerConfig>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) journal: Arc<Mutex<Journal>>,
 }
 
-/// Opens the log of one partition, and leads it.
+/// Opens the log of one partition; it leads when its epoch has begun.
 pub(super) fn open_replica(
     place: &Place,
     topic: &corduroy_metadata::Topic,
     index: PartitionIndex,
     commits: &CommitQueue,
     clock: Clock,
-) -> Result<(Arc<Replica>, RecoveryReport), OpenError> {
+) -> Result<(Arc<Replica>, LeaderEpoch, RecoveryReport), OpenError> {
     let config = log_config(topic.config(), place.tail_bytes, &place.config);
     let partition = topic.partition(index);
     let identity = ReplicaIdentity {
@@ -99,7 +112,7 @@ pub(super) fn open_replica(
     };
     let epoch = partition.map_or(LeaderEpoch::ZERO, |partition| partition.leader_epoch);
     let (log, report) = open_log(place, &identity, config, clock)?;
-    Ok((Replica::new(identity, log, epoch, commits.clone(), clock), report))
+    Ok((Replica::new(identity, log, commits.clone()), epoch, report))
 }
 
 fn open_log(
@@ -109,8 +122,13 @@ fn open_log(
     clock: Clock,
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let dir = partition_dir(&place.data_dir, identity.topic_id, identity.index);
-    Log::open(Arc::clone(&place.disk), dir, config, Known::clean(place.clean), clock.now())
-        .map_err(|source| OpenError::Log { topic: identity.topic.clone(), partition: identity.index, source })
+    let key = PartitionKey { topic_id: identity.topic_id, partition: identity.index };
+    let known = place.journal.lock().known(key, place.clean);
+    Log::open(Arc::clone(&place.disk), dir, config, known, clock.now()).map_err(|source| OpenError::Log {
+        topic: identity.topic.clone(),
+        partition: identity.index,
+        source,
+    })
 }
 
 impl Engine {
@@ -123,6 +141,10 @@ impl Engine {
         let clock = Clock::new();
         let EngineContext { config, disk, metrics, health, cluster_id, clean } = context;
         let data_dir = config.node.data_dir.clone();
+        let threads = config.storage.recovery_threads();
+        let (on, dir) = (Arc::clone(&disk), data_dir.clone());
+        let journal =
+            blocking(move || journal::open(&*on, &dir, threads)).await.map_err(OpenError::Journal)?;
         let place = Place {
             disk: Arc::clone(&disk),
             data_dir: data_dir.clone(),
@@ -130,35 +152,45 @@ impl Engine {
             tail_bytes: 0,
             config: Arc::clone(&config),
             metrics: Arc::clone(&metrics),
+            journal: Arc::clone(&journal),
         };
-        let commits = CommitQueue::new();
-        let commit_thread = commit::spawn(commits.clone(), Arc::clone(&disk), clock, Arc::clone(&metrics))
-            .map_err(OpenError::Thread)?;
+        let (commits, checkpointer) = (CommitQueue::new(), Checkpointer::default());
+        let commit_thread = commit::spawn(CommitThread {
+            queue: commits.clone(),
+            disk: Arc::clone(&disk),
+            journal: Arc::clone(&journal),
+            checkpointer: checkpointer.clone(),
+            clock,
+            metrics: Arc::clone(&metrics),
+        })
+        .map_err(OpenError::Thread)?;
 
         let opening = place.clone();
-        let (replayed, queue) = (blocking(move || replay_metadata(&opening, clock)).await?, commits.clone());
-        let Replayed { log, image, next_epoch, deleted } = replayed;
-        let metadata = Replica::new(metadata_identity(config.node.id), log, next_epoch, queue, clock);
+        let Replayed { log, image, next_epoch, deleted } =
+            blocking(move || replay_metadata(&opening, clock)).await?;
+        let metadata = Replica::new(metadata_identity(config.node.id), log, commits.clone());
+        begin_and_lead(&commits, clock, vec![(Arc::clone(&metadata), next_epoch)]).await?;
         let mut controller = Controller { image, replica: Arc::clone(&metadata) };
         register(&mut controller, &config, cluster_id.to_string().into(), clock).await?;
 
         let partitions = controller.image.partition_count();
         let place = Place { tail_bytes: super::tail_bytes(&config, partitions + 1), ..place };
-        let threads = config.storage.recovery_threads();
         let (image, queue, recovering) = (controller.image.clone(), commits.clone(), Arc::clone(&health));
         let opened = blocking(move || {
             erase_deleted(&place, &deleted, &image);
+            journal::forget_deleted(&place.journal, &queue, &deleted, &image);
             report_strangers(&place, &image);
             open_all(&place, &image, threads, &recovering, &queue, clock)
         })
         .await?;
 
         let mut recovered = Recovered { partitions, ..Recovered::default() };
-        let mut topics = Topics::default();
+        let (mut topics, mut leading) = (Topics::default(), Vec::with_capacity(partitions));
         for (described, replicas) in opened {
             let mut open = Vec::with_capacity(replicas.len());
-            for (replica, report) in replicas {
+            for (replica, epoch, report) in replicas {
                 note(&mut recovered, &metrics, &replica, &report);
+                leading.push((Arc::clone(&replica), epoch));
                 open.push(replica);
             }
             let topic_metrics = metrics.data.topic(described.name());
@@ -166,6 +198,7 @@ impl Engine {
             let name = described.name().clone();
             topics.insert(Arc::new(Topic::new(name, described.id(), topic_config, open, topic_metrics)));
         }
+        begin_and_lead(&commits, clock, leading).await?;
         recovered.took = began.elapsed();
         let reserve = Reserve::new(Arc::clone(&disk), data_dir.clone());
         let engine = Arc::new(Self {
@@ -181,6 +214,9 @@ impl Engine {
             producer_ids: tokio::sync::Mutex::default(),
             commits,
             commit_thread: Mutex::new(Some(commit_thread)),
+            journal,
+            checkpointer,
+            checkpoint_thread: Mutex::new(None),
             cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
             compacting: tokio::sync::Mutex::default(),
             disk_blocked: AtomicBool::new(false),
@@ -189,6 +225,7 @@ impl Engine {
             max_message_bytes: Arc::new(AtomicU32::new(0)),
             stopping: watch::Sender::new(false),
         });
+        engine.spawn_checkpoints().map_err(OpenError::Thread)?;
         engine.change_topics(|_| ());
         engine.check_space().await;
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
@@ -270,6 +307,8 @@ fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
         }
         next = batches.next_offset;
     }
+    // An epoch in which nothing was appended counts all the same.
+    let last_epoch = log.history().last().map_or(last_epoch, |entry| entry.epoch.max(last_epoch));
     let next_epoch = last_epoch.next().unwrap_or(last_epoch);
     Ok(Replayed { log, image, next_epoch, deleted })
 }
@@ -310,7 +349,7 @@ fn erase_deleted(place: &Place, deleted: &[TopicId], image: &Image) {
 fn report_strangers(place: &Place, image: &Image) {
     let known: HashSet<TopicId> = image.topics().map(|topic| topic.id()).collect();
     let Ok(entries) = place.disk.list(&place.data_dir) else { return };
-    for entry in entries.iter().filter(|entry| entry.is_dir) {
+    for entry in entries.iter().filter(|entry| entry.is_dir && entry.name != JOURNAL_DIR) {
         let id = entry.name.parse::<TopicId>().ok();
         if !id.is_some_and(|id| id == METADATA_TOPIC_ID || known.contains(&id)) {
             tracing::warn!(event = "B0102", name = %entry.name, "a directory that belongs to no topic is left alone");
@@ -318,7 +357,7 @@ fn report_strangers(place: &Place, image: &Image) {
     }
 }
 
-type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<(Arc<Replica>, RecoveryReport)>)>;
+type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<(Arc<Replica>, LeaderEpoch, RecoveryReport)>)>;
 
 /// Opens every log, `threads` at a time.
 fn open_all(

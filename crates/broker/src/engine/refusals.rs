@@ -29,7 +29,7 @@ pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
 pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
-        AppendError::OffsetsExhausted { .. } => ErrorCode::Internal,
+        AppendError::OffsetsExhausted { .. } | AppendError::WrongEpoch { .. } => ErrorCode::Internal,
         AppendError::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
         AppendError::Sequence(SequenceError::OutOfSequence { .. }) => ErrorCode::OutOfSequence,
         AppendError::Sequence(SequenceError::Fenced { .. }) => ErrorCode::ProducerFenced,

@@ -15,8 +15,8 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_batch::Batch;
 use corduroy_log::{
-    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, ReadCursor, ReadPlan, Removal,
-    Round, RoundResult,
+    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor, ReadPlan,
+    Removal, Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
@@ -111,16 +111,10 @@ struct State {
 }
 
 impl Replica {
-    pub(crate) fn new(
-        identity: ReplicaIdentity,
-        log: Log,
-        leader_epoch: LeaderEpoch,
-        commits: CommitQueue,
-        clock: Clock,
-    ) -> Arc<Self> {
+    pub(crate) fn new(identity: ReplicaIdentity, log: Log, commits: CommitQueue) -> Arc<Self> {
         let (high_watermark, _) = watch::channel(Offset::ZERO);
         let own = identity.own;
-        let replica = Arc::new(Self {
+        Arc::new(Self {
             identity,
             queued: AtomicBool::new(false),
             removals: Arc::default(),
@@ -137,9 +131,11 @@ impl Replica {
             seen_end: AtomicU64::new(u64::MAX),
             compaction_failure: Mutex::default(),
             commits,
-        });
-        replica.lead(leader_epoch, clock);
-        replica
+        })
+    }
+
+    pub(crate) fn key(&self) -> PartitionKey {
+        PartitionKey { topic_id: self.identity.topic_id, partition: self.identity.index }
     }
 
     pub(crate) fn topic(&self) -> &TopicName {
@@ -180,7 +176,7 @@ impl Replica {
         LeaderEpoch::new(self.leader_epoch.load(Ordering::Acquire)).unwrap_or_default()
     }
 
-    /// Begins to lead in `epoch`.
+    /// Begins to lead in `epoch`, which has begun in the log.
     pub(crate) fn lead(&self, epoch: LeaderEpoch, clock: Clock) {
         let mut state = self.state.lock();
         let Some(cursors) = state.log.as_ref().map(Log::cursors) else { return };
@@ -270,6 +266,20 @@ impl Replica {
                 false
             }
         }
+    }
+
+    /// Stops the log for a failure that no round of its own has met.
+    pub(super) fn stop_log(&self, clock: Clock, stop: impl FnOnce(&mut Log)) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(log) = state.log.as_mut().filter(|log| log.failure().is_none()) else { return };
+        stop(log);
+        let Some(failure) = log.failure().cloned() else { return };
+        tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, error = %failure, "log stopped");
+        let durable_end = log.cursors().durable_end();
+        state.charged.clear();
+        let epoch = self.leader_epoch();
+        self.step(state, Event::LogFailed { epoch, durable_end }, clock);
     }
 
     /// Ends what has waited too long.
@@ -400,20 +410,15 @@ impl Replica {
         });
     }
 
-    /// Puts a reopened log in the place of the stopped one, and leads on in a new epoch.
-    pub(super) fn reopened(&self, mut log: Log, epoch: LeaderEpoch, clock: Clock) {
-        let replaced = {
-            let mut state = self.state.lock();
-            // The topic's config may have changed while the log was being reopened.
-            let config = state.log.as_ref().map(|stopped| *stopped.config());
-            config.map(|config| {
-                log.set_config(config);
-                state.log.replace(log)
-            })
-        };
-        if replaced.is_some() {
+    /// Puts a reopened log in the place of the stopped one. It takes appends when it leads in a new epoch.
+    pub(super) fn reopened(&self, mut log: Log) {
+        let mut state = self.state.lock();
+        // The topic's config may have changed while the log was being reopened.
+        if let Some(config) = state.log.as_ref().map(|stopped| *stopped.config()) {
+            log.set_config(config);
+            state.log = Some(log);
+            drop(state);
             self.set_compaction_failure(None);
-            self.lead(epoch, clock);
         }
     }
 

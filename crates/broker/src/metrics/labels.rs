@@ -132,6 +132,8 @@ label_words! {
     RoundKind {
         /// Each segment that it touched was synced.
         Direct = "direct",
+        /// The journal was synced; the segments are later.
+        Journal = "journal",
     }
 }
 

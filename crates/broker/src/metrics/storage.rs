@@ -36,6 +36,12 @@ pub struct StorageMetrics {
     pub append_seconds: Histogram,
     /// Commit rounds that synced the segments they touched.
     pub commit_rounds_direct: Counter,
+    /// Commit rounds whose batches, or some of them, became durable by the commit journal.
+    pub commit_rounds_journal: Counter,
+    /// Bytes written to the commit journal.
+    pub journal_bytes: Counter,
+    /// Seconds of each checkpoint: syncs of the segments that the commit journal holds data for.
+    pub checkpoint_seconds: Histogram,
     /// Seconds of each commit round, writes and syncs together.
     pub commit_round_seconds: Histogram,
     /// Seconds of each sync call.
@@ -55,6 +61,9 @@ impl StorageMetrics {
         let metrics = Self {
             append_seconds: seconds_buckets(),
             commit_rounds_direct: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Direct }),
+            commit_rounds_journal: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Journal }),
+            journal_bytes: Counter::default(),
+            checkpoint_seconds: seconds_buckets(),
             commit_round_seconds: seconds_buckets(),
             fsync_seconds: seconds_buckets(),
             compaction_read_bytes: Counter::default(),
@@ -69,6 +78,16 @@ impl StorageMetrics {
             metrics.append_seconds.clone(),
         );
         registry.register("commit_rounds", "Commit rounds, by the way they became durable", rounds);
+        registry.register(
+            "journal_bytes",
+            "Bytes written to the commit journal",
+            metrics.journal_bytes.clone(),
+        );
+        registry.register(
+            "checkpoint_seconds",
+            "Time of checkpoints, in which the segments are synced that the commit journal holds data for",
+            metrics.checkpoint_seconds.clone(),
+        );
         registry.register(
             "commit_round_seconds",
             "Time of commit rounds, writes and syncs together",

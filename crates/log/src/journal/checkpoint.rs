@@ -96,7 +96,9 @@ impl Journal {
                 Some(Ok(())) => self.unpin(key, &file, through),
                 // It has done nothing, and is done again with the next checkpoint.
                 Some(Err(error)) if is_out_of_handles(&error) => {}
-                Some(Err(error)) => failures.push(CheckpointFailure { key, file: format!("{file:?}"), error }),
+                Some(Err(error)) => {
+                    failures.push(CheckpointFailure { key, file: format!("{file:?}"), error })
+                }
                 None => {}
             }
         }

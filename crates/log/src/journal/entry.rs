@@ -81,7 +81,8 @@ impl Entry {
 
 /// Appends an entry to `out`.
 pub(super) fn encode(out: &mut Vec<u8>, generation: u64, key: PartitionKey, entry: &Entry) {
-    let bytes: &[Bytes] = if let Entry::Data { bytes, .. } = entry { std::slice::from_ref(bytes) } else { &[] };
+    let bytes: &[Bytes] =
+        if let Entry::Data { bytes, .. } = entry { std::slice::from_ref(bytes) } else { &[] };
     encode_parts(out, generation, key, entry, bytes);
 }
 

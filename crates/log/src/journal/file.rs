@@ -14,7 +14,7 @@ use crate::disk::{Disk, read_file};
 use crate::error::LogError;
 
 /// The directory of the journal, in the data directory.
-pub(super) const JOURNAL_DIR: &str = "journal";
+pub const JOURNAL_DIR: &str = "journal";
 /// Where entries begin.
 pub(super) const ENTRIES_AT: u64 = 512;
 
@@ -128,7 +128,8 @@ pub(super) fn read(
     let Some(number) = parse_header(&bytes, &path)? else { return Ok((None, file_bytes)) };
     let mut position = ENTRIES_AT;
     let mut entries = Vec::new();
-    let mut rest = usize::try_from(ENTRIES_AT).ok().filter(|at| *at <= bytes.len()).map(|at| bytes.slice(at..));
+    let mut rest =
+        usize::try_from(ENTRIES_AT).ok().filter(|at| *at <= bytes.len()).map(|at| bytes.slice(at..));
     while let Some((key, entry, length)) = rest.as_mut().and_then(|rest| entry::take(rest, number)) {
         entries.push(Placed { position, key, entry });
         position += length as u64;

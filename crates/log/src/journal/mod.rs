@@ -34,9 +34,9 @@ use corduroy_types::{KIB, MIB, PartitionIndex, TopicId};
 
 pub use checkpoint::{Checkpoint, CheckpointFailure};
 pub use commit::{Commit, CommitKind, Committed};
+pub use file::JOURNAL_DIR;
 pub use plan::{Journal, JournalRequest};
-pub use replay::{Rewrite, Replay, ReplayReport};
-pub use state::Restored;
+pub use replay::{Replay, ReplayReport, Rewrite};
 
 /// Which log, of all in a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

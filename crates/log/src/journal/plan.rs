@@ -18,7 +18,7 @@ use super::{JournalConfig, PartitionKey};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::epochs::{EpochEntry, EpochHistory};
 use crate::error::LogError;
-use crate::mark::DurableMark;
+use crate::mark::{DurableMark, Known};
 use crate::round::{Round, RoundResult};
 
 /// What to make durable beside batches.
@@ -44,7 +44,9 @@ pub enum JournalRequest {
 impl JournalRequest {
     pub(super) fn key(&self) -> PartitionKey {
         match self {
-            Self::BeginEpoch(key, _) | Self::BeginCut { key, .. } | Self::EndCut(key) | Self::Drop(key) => *key,
+            Self::BeginEpoch(key, _) | Self::BeginCut { key, .. } | Self::EndCut(key) | Self::Drop(key) => {
+                *key
+            }
         }
     }
 
@@ -219,9 +221,7 @@ impl Journal {
         if commit.refused.is_some() {
             return commit;
         }
-        let must_write = flush_marks && self.has_unwritten_state()
-            || !commit.requests.is_empty()
-            || seals;
+        let must_write = flush_marks && self.has_unwritten_state() || !commit.requests.is_empty() || seals;
         let wants_data = self.chooses_journal(&commit);
         if must_write || wants_data {
             self.place(&mut commit, wants_data);
@@ -386,9 +386,19 @@ impl Journal {
         self.failed.as_deref()
     }
 
-    /// The history of a log's epochs, as far as it is durable.
-    pub fn history(&self, key: PartitionKey) -> EpochHistory {
-        self.states.get(&key).map(|state| state.history.clone()).unwrap_or_default()
+    /// What is known about a log that is to be opened. `clean` says whether it was closed well.
+    pub fn known(&self, key: PartitionKey, clean: bool) -> Known {
+        let state = self.states.get(&key);
+        Known {
+            clean,
+            mark: state.and_then(|state| state.mark),
+            history: state.map(|state| state.history.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The partitions that something is known about.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionKey> + '_ {
+        self.states.keys().copied()
     }
 
     /// Bytes of the file in use that are taken.

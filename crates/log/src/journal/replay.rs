@@ -10,7 +10,7 @@ use corduroy_types::Offset;
 use super::PartitionKey;
 use super::entry::Entry;
 use super::file::{self, ENTRIES_AT, Generation, Slot};
-use super::state::{self, Restored, States};
+use super::state::{self, States};
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
 use crate::segment::{LOG_SUFFIX, file_path};
@@ -54,9 +54,17 @@ pub(super) struct Found {
 
 #[derive(Debug)]
 enum Task {
-    Write { key: PartitionKey, segment_base: Offset, pieces: Vec<Piece> },
+    Write {
+        key: PartitionKey,
+        segment_base: Offset,
+        pieces: Vec<Piece>,
+    },
     /// All of a partition that was being cut: first what was written before, then the cut.
-    Cut { key: PartitionKey, to: Offset, segments: Vec<(Offset, Vec<Piece>)> },
+    Cut {
+        key: PartitionKey,
+        to: Offset,
+        segments: Vec<(Offset, Vec<Piece>)>,
+    },
 }
 
 /// What replay found and did.
@@ -139,11 +147,6 @@ impl Replay {
     pub fn perform(&self, disk: &dyn Disk) -> Result<(), LogError> {
         (0..self.tasks.len()).try_for_each(|index| self.perform_task(index, disk))
     }
-
-    /// What is known about the logs, once all tasks are performed.
-    pub fn restored(&self) -> Restored {
-        Restored { states: self.states.clone() }
-    }
 }
 
 impl ReplayReport {
@@ -223,12 +226,7 @@ fn runs(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
 }
 
 /// Writes batches where they were written before, and syncs them. A file that is missing was removed since.
-fn write_pieces(
-    disk: &dyn Disk,
-    dir: &Path,
-    segment_base: Offset,
-    pieces: &[Piece],
-) -> Result<(), LogError> {
+fn write_pieces(disk: &dyn Disk, dir: &Path, segment_base: Offset, pieces: &[Piece]) -> Result<(), LogError> {
     let path = file_path(dir, segment_base, LOG_SUFFIX);
     let file = match disk.open(&path, OpenMode::ReadWrite) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

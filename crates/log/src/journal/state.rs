@@ -7,7 +7,7 @@ use corduroy_types::Offset;
 use super::PartitionKey;
 use super::entry::{self, Entry, NO_PARTITION};
 use crate::epochs::EpochHistory;
-use crate::mark::{DurableMark, Known};
+use crate::mark::DurableMark;
 
 /// What is remembered of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,27 +62,4 @@ pub(super) fn encode_all(out: &mut Vec<u8>, generation: u64, states: &States, ch
     let checkpointed = Entry::Checkpointed { generation: up_to, position };
     entry::encode(out, generation, NO_PARTITION, &checkpointed);
     entry::encode(out, generation, NO_PARTITION, &Entry::StateEnd);
-}
-
-/// What the journal knows about the logs, for those who open them.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    pub(super) states: States,
-}
-
-impl Restored {
-    /// What is known about one log. `clean` says whether the last stop was.
-    pub fn known(&self, key: PartitionKey, clean: bool) -> Known {
-        let state = self.states.get(&key);
-        Known {
-            clean,
-            mark: state.and_then(|state| state.mark),
-            history: state.map(|state| state.history.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// The partitions that something is known about.
-    pub fn partitions(&self) -> impl Iterator<Item = PartitionKey> + '_ {
-        self.states.keys().copied()
-    }
 }

@@ -19,7 +19,12 @@ fn workload(disk: &SimDisk, promised: &mut AllPromised) -> Result<Vec<CommitKind
         for (index, key) in keys.into_iter().enumerate() {
             // Sometimes one log alone, so that it is synced directly on top of what the journal holds.
             if index == 0 || round % 4 != 3 {
-                node.append(key, 60 + usize::try_from(round).unwrap() * 5, round * 10 + index as u64, promised);
+                node.append(
+                    key,
+                    60 + usize::try_from(round).unwrap() * 5,
+                    round * 10 + index as u64,
+                    promised,
+                );
             }
         }
         node.commit_all(promised)?;
@@ -32,7 +37,11 @@ fn workload(disk: &SimDisk, promised: &mut AllPromised) -> Result<Vec<CommitKind
             19 => {
                 kinds.append(&mut node.kinds);
                 node.stop(promised)?;
-                assert_eq!(Replay::read(disk, data_dir())?.report().data_bytes, 0, "a clean stop leaves data");
+                assert_eq!(
+                    Replay::read(disk, data_dir())?.report().data_bytes,
+                    0,
+                    "a clean stop leaves data"
+                );
                 node = Node::start(disk, small_journal(), config(), &keys)?;
             }
             _ => {}
@@ -59,7 +68,9 @@ fn acknowledged_appends_survive_a_crash_between_any_two_calls() {
     workload(&disk, &mut AllPromised::new()).unwrap();
     let calls = disk.calls() - before;
     for stop in 0..calls {
-        for kept in [Kept::Nothing, Kept::Everything, Kept::Subset { seed: stop }, Kept::Subset { seed: !stop }] {
+        for kept in
+            [Kept::Nothing, Kept::Everything, Kept::Subset { seed: stop }, Kept::Subset { seed: !stop }]
+        {
             let what = format!("stop={stop} {kept:?}");
             let disk = new_disk();
             disk.stop_after(stop);

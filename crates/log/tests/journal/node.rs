@@ -52,12 +52,10 @@ impl Node {
         let replay = Replay::read(disk, data_dir())?;
         replay.perform(disk)?;
         let journal = Journal::begin(disk, &replay, journal)?;
-        let restored = replay.restored();
         let mut logs = BTreeMap::new();
         for key in keys {
-            let known = restored.known(*key, false);
-            let (log, report) =
-                Log::open(Arc::clone(&shared), key.dir(data_dir()), config, known, NOW)?;
+            let known = journal.known(*key, false);
+            let (log, report) = Log::open(Arc::clone(&shared), key.dir(data_dir()), config, known, NOW)?;
             assert_eq!(report.damages, [], "{key:?}");
             logs.insert(*key, log);
         }
@@ -101,9 +99,11 @@ impl Node {
         }
         match (failure, done.requests) {
             (Some(error), _) => Err(error),
-            (None, Err(reason)) => {
-                Err(LogError::Io { what: "journal", path: data_dir().into(), source: std::io::Error::other(reason) })
-            }
+            (None, Err(reason)) => Err(LogError::Io {
+                what: "journal",
+                path: data_dir().into(),
+                source: std::io::Error::other(reason),
+            }),
             (None, Ok(())) => Ok(()),
         }
     }

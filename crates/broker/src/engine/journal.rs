@@ -1,0 +1,122 @@
+//! The commit journal's beginning and end: replayed into the segments before any log is opened, checkpointed and
+//! closed after the last.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use corduroy_log::{
+    Disk, Journal, JournalConfig, LogError,
+    journal::{JournalRequest, Replay},
+};
+use corduroy_metadata::Image;
+use corduroy_types::TopicId;
+use parking_lot::Mutex;
+
+use super::{
+    CommitQueue, Engine,
+    checkpoint::{self, CheckpointThread},
+};
+
+/// Replays the journal of a data directory, `threads` segments at a time, and begins a new generation of it.
+///
+/// # Errors
+/// The disk's; nothing was lost.
+pub(super) fn open(disk: &dyn Disk, data_dir: &Path, threads: u32) -> Result<Arc<Mutex<Journal>>, LogError> {
+    let replay = Replay::read(disk, data_dir)?;
+    let next = AtomicUsize::new(0);
+    let replay_some = || {
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && index < replay.tasks()
+        {
+            replay.perform_task(index, disk)?;
+        }
+        Ok::<(), LogError>(())
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(replay_some)).collect();
+        let mut result = replay_some();
+        for other in others {
+            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        result
+    })?;
+    let report = replay.report();
+    if report.data_bytes > 0 || report.cuts > 0 {
+        tracing::info!(
+            event = "B0101",
+            segments = report.segments,
+            bytes = report.data_bytes,
+            cuts = report.cuts,
+            "the commit journal was replayed"
+        );
+    }
+    if report.unreadable {
+        tracing::error!(event = "B0212", "the commit journal cannot be read");
+    }
+    Ok(Arc::new(Mutex::new(Journal::begin(disk, &replay, JournalConfig::default())?)))
+}
+
+/// Lets the journal forget partitions of topics that were deleted. Nothing waits for it.
+pub(super) fn forget_deleted(
+    journal: &Mutex<Journal>,
+    commits: &CommitQueue,
+    deleted: &[TopicId],
+    image: &Image,
+) {
+    let journal = journal.lock();
+    let gone = journal
+        .partitions()
+        .filter(|key| deleted.contains(&key.topic_id) && image.topic_by_id(key.topic_id).is_none());
+    let requests: Vec<_> = gone.map(JournalRequest::Drop).collect();
+    drop(journal);
+    if !requests.is_empty() {
+        drop(commits.ask(requests));
+    }
+}
+
+impl Engine {
+    /// Starts the checkpoint thread.
+    pub(super) fn spawn_checkpoints(self: &Arc<Self>) -> std::io::Result<()> {
+        let thread = checkpoint::spawn(CheckpointThread {
+            checkpointer: self.checkpointer.clone(),
+            engine: Arc::downgrade(self),
+            journal: Arc::clone(&self.journal),
+            commits: self.commits.clone(),
+            disk: Arc::clone(&self.disk),
+            metrics: Arc::clone(&self.metrics),
+        })?;
+        *self.checkpoint_thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    pub(super) fn stop_checkpoints(&self) -> bool {
+        self.checkpointer.stop();
+        let thread = self.checkpoint_thread.lock().take();
+        thread.is_none_or(|thread| thread.join().is_ok())
+    }
+
+    /// Syncs every segment that the journal holds data for. Returns whether all went well.
+    pub(super) fn checkpoint(&self) -> bool {
+        let planned = self.journal.lock().plan_checkpoint();
+        let Some(mut checkpoint) = planned else { return true };
+        checkpoint.perform(self.disk.as_ref());
+        let failures = self.journal.lock().checkpointed(checkpoint);
+        for failure in &failures {
+            tracing::error!(file = %failure.file, error = %failure.error, "segment not synced");
+        }
+        failures.is_empty()
+    }
+
+    /// Says in the journal that nothing of it need be replayed.
+    pub(super) fn close_journal(&self) -> bool {
+        let mut journal = self.journal.lock();
+        let mut commit = journal.plan(Vec::new(), Vec::new(), true);
+        commit.perform(self.disk.as_ref());
+        journal.finish(commit).requests.is_ok()
+    }
+}
