@@ -45,7 +45,7 @@ impl World {
     }
 
     fn marked(&self) -> Known {
-        Known { clean: false, mark: self.mark }
+        Known { clean: false, mark: self.mark, ..Known::default() }
     }
 
     fn append(&mut self, log: &mut Log, batches: u64) {
@@ -282,7 +282,11 @@ fn damage_in_the_last_segment_takes_nothing_acknowledged_with_it() {
         world.append(&mut log, 6);
         world.commit(&mut log);
         log.close().unwrap();
-        let known = |world: &World, clean| Known { clean, mark: world.mark.filter(|_| with_mark) };
+        let known = |world: &World, clean| Known {
+            clean,
+            mark: world.mark.filter(|_| with_mark),
+            ..Known::default()
+        };
         let (base, next, _) = world.batch_at(800);
         world.flip(&segment(0), 800, 3);
         let (mut log, _) = world.open(known(&world, true));

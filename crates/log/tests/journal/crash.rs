@@ -78,7 +78,8 @@ fn acknowledged_appends_survive_a_crash_between_any_two_calls() {
             assert!(workload(&disk, &mut promised).is_err());
             disk.lose_power(kept);
             // The start may be cut short anywhere, too.
-            for second_stop in [0, 1, 2, 3, 5, 8, 13, 21] {
+            let second_stops: &[u64] = if stop % 4 == 0 { &[0, 1, 2, 3, 5, 8, 13, 21] } else { &[] };
+            for &second_stop in second_stops {
                 let again = disk.fork();
                 again.stop_after(second_stop);
                 let _ = Node::start(&again, small_journal(), config(), &[key(0), key(1), key(2)]);
@@ -104,7 +105,7 @@ fn acknowledged_appends_survive_a_crash_between_any_two_calls() {
 #[test]
 fn after_a_failed_write_or_sync_nothing_acknowledged_is_lost() {
     for call in [SimCall::Sync, SimCall::Write] {
-        for nth in 0..90 {
+        for nth in 0..60 {
             for kept in [Kept::Nothing, Kept::Subset { seed: nth }] {
                 let what = format!("{call:?} {nth} {kept:?}");
                 let disk = new_disk();
