@@ -121,7 +121,7 @@ fn opening_reads_only_what_came_after_the_newest_snapshot() {
     for name in snapshots(&disk) {
         disk.open(&dir().join(name), OpenMode::ReadWrite).unwrap().sync().unwrap();
     }
-    let known = Known { clean: false, mark: Some(log.durable_mark()) };
+    let known = Known { mark: Some(log.durable_mark()), ..Known::default() };
     disk.crash();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let reopen = || Log::open(Arc::clone(&shared), dir(), config, known.clone(), NOW).unwrap();

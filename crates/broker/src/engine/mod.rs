@@ -47,9 +47,7 @@ pub(crate) use refusals::out_of_range;
 pub(crate) use replica::{AppendRequest, PendingAck, Replica};
 pub(crate) use topics::{Topic, Topics};
 
-use self::{
-    checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve,
-};
+use self::{checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve};
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,

@@ -15,8 +15,8 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_batch::Batch;
 use corduroy_log::{
-    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor, ReadPlan,
-    Removal, Round, RoundResult,
+    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor,
+    ReadPlan, Removal, Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};

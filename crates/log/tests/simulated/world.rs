@@ -277,7 +277,7 @@ impl World {
         promise.durable_end = promise.model.log_end;
         drop(promise);
         self.disk.crash();
-        let known = Known { clean: true, mark: None };
+        let known = Known::clean(true);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (log, report) = Log::open(disk, dir(), self.config, known, NOW).unwrap();
         assert_eq!((&report.cut, &report.index_doubts), (&None, &vec![]));
