@@ -32,7 +32,10 @@ fn from_log(error: &LogError) -> CliError {
         LogError::Io { .. } | LogError::NotASegment { .. } => ErrorCode::FileFailed,
         LogError::StorageFailed(_) => ErrorCode::StorageFailed,
         LogError::NewerFormat { .. } => ErrorCode::Unsupported,
-        LogError::WrongRound { .. } | LogError::Cursors(_) => ErrorCode::Internal,
+        LogError::WrongRound { .. }
+        | LogError::NotDurable { .. }
+        | LogError::Epoch(_)
+        | LogError::Cursors(_) => ErrorCode::Internal,
     };
     CliError::new(code, error.to_string()).caused_by(error)
 }
