@@ -1,7 +1,13 @@
 //! The commit journal at its face, on the simulated disk: what was acknowledged survives a crash between any two
 //! calls, and nothing that the journal still holds ever overwrites newer bytes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop"
+)]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 #[path = "../common/mod.rs"]
