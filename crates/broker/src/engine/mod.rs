@@ -1,5 +1,6 @@
 //! The engine: the open logs, the thread that commits them, and the metadata that says which they are.
 
+mod append;
 mod checkpoint;
 mod clock;
 mod commit;
@@ -39,12 +40,13 @@ use corduroy_types::{ErrorCode, Outcome};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use append::{AppendRequest, PendingAck};
 pub(crate) use clock::Clock;
 pub(crate) use controller::Controller;
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
 pub(crate) use refusals::out_of_range;
-pub(crate) use replica::{AppendRequest, PendingAck, Replica};
+pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 
 use self::{checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve};

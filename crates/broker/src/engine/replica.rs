@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use corduroy_api::Refusal;
@@ -19,11 +18,12 @@ use corduroy_log::{
     ReadPlan, Removal, Round, RoundResult,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
-use corduroy_types::{Acks, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
+use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
+    append::{Ack, AppendRequest, PendingAck},
     clock::Clock,
     commit::CommitQueue,
     compaction::CompactionFailure,
@@ -31,57 +31,6 @@ use super::{
     refusals,
 };
 use crate::metrics::TopicMetrics;
-
-/// What an acknowledgement says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ack {
-    pub(crate) durable_replicas: u32,
-    pub(crate) leader_epoch: LeaderEpoch,
-}
-
-/// How a batch is to be appended.
-#[derive(Clone)]
-pub(crate) struct AppendRequest {
-    pub(crate) acks: Acks,
-    /// How long the acknowledgement is waited for.
-    pub(crate) timeout: Duration,
-    /// Append only where this is the next offset.
-    pub(crate) expected_offset: Option<Offset>,
-    /// The memory that the batch is charged for, given back once it is written.
-    pub(crate) memory: Option<Arc<OwnedSemaphorePermit>>,
-}
-
-/// An append that is in the log's memory. Dropping it cancels nothing.
-pub(crate) struct PendingAck {
-    base_offset: Offset,
-    max_timestamp: TimestampMs,
-    duplicate: bool,
-    answer: oneshot::Receiver<Result<Ack, Refusal>>,
-}
-
-impl PendingAck {
-    pub(crate) fn base_offset(&self) -> Offset {
-        self.base_offset
-    }
-
-    /// The batch's greatest timestamp, as it is stored.
-    pub(crate) fn max_timestamp(&self) -> TimestampMs {
-        self.max_timestamp
-    }
-
-    /// Whether the batch was in the log before.
-    pub(crate) fn is_duplicate(&self) -> bool {
-        self.duplicate
-    }
-
-    /// Waits for the answer.
-    ///
-    /// # Errors
-    /// The append is unknown: it may or may not survive.
-    pub(crate) async fn acknowledged(self) -> Result<Ack, Refusal> {
-        self.answer.await.unwrap_or_else(|_| Err(refusals::stopping()))
-    }
-}
 
 /// One partition on this broker.
 pub(crate) struct Replica {
