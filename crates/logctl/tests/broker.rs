@@ -266,6 +266,73 @@ async fn records_that_a_broker_refuses_are_kept_for_replay() {
 }
 
 #[tokio::test]
+async fn records_are_appended_at_the_expected_offset_only() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t", "-p", "2"]);
+    let produce = |offset: &str, more: &[&str], input: &[u8]| {
+        home.run_with(&[&["produce", "t", "-p", "1", "--expect-offset", offset], more].concat(), input)
+    };
+    let there = || home.ok(&["consume", "t", "-p", "1", "--to", "end"]).stdout;
+    let first = produce("0", &["--report", "each"], b"a\nb");
+    assert_eq!((first.code, first.stdout.as_str()), (0, "1 0\n1 1\n"), "{}", first.stderr);
+    let jsonl = produce("2", &["-f", "jsonl"], b"{\"value\":\"c\"}\n{\"value\":\"d\",\"partition\":0}\n");
+    assert_eq!(jsonl.code, 0, "{}", jsonl.stderr);
+    assert_eq!(there(), "a\nb\nc\nd\n");
+    for offset in ["0", "3", "5", "9223372036854775807"] {
+        let refused = produce(offset, &[], b"x\ny\n");
+        assert_eq!((refused.code, refused.stdout.as_str()), (4, ""), "{}", refused.stderr);
+        let told = format!("expected offset {offset}, but the next offset is 4");
+        let stderr = refused.stderr;
+        assert!(stderr.starts_with("error[E1404]: 2 of 2 records were not acknowledged: "), "{stderr}");
+        assert!(stderr.contains(&told) && stderr.contains("outcome: not-written"), "{stderr}");
+    }
+    let error = produce("3", &["-o", "json", "--on-error", "skip"], b"x\ny\n").error();
+    assert_eq!((&error["code"], &error["kind"]), (&"E1404".into(), &"OFFSET_MISMATCH".into()), "{error}");
+    let details = &error["details"];
+    assert_eq!(details["outcome"], "not-written");
+    let counts = ["next_offset", "acked", "unknown", "unsent"].map(|key| details[key].as_u64());
+    assert_eq!(counts, [4, 0, 0, 2].map(Some));
+    let dry = produce("3", &["--dry-run"], b"x\n");
+    assert!(dry.code == 4 && dry.stderr.contains("the next offset is 4"), "{}", dry.stderr);
+    assert_eq!(produce("4", &["--dry-run"], b"x\n").code, 0);
+    assert_eq!(there(), "a\nb\nc\nd\n");
+    let usage = home.fails(2, &["produce", "t", "--expect-offset", "4"]);
+    assert!(usage.stderr.contains("--expect-offset needs --partition"), "{}", usage.stderr);
+    let usage = home.fails(2, &["produce", "t", "-p", "1", "--expect-offset", "end"]);
+    assert!(usage.stderr.contains("an offset is a whole number from 0 to "), "{}", usage.stderr);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_behind_a_record_that_missed_its_offset() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let args = ["produce", "t", "-p", "0", "--expect-offset", "0", "--report", "each", "-o", "json"];
+    let mut child = home.spawn(&args);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"mine\n").unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    assert_eq!(line, "{\"partition\":0,\"offset\":0}\n");
+    home.ok_with(&["produce", "t"], b"theirs\n");
+    // The second of these has a batch of its own, and would be at its right place.
+    let large = [b"x".repeat(700 << 10), b"\n".to_vec()].concat();
+    stdin.write_all(&large).unwrap();
+    // Nobody reads it any more once the command has ended.
+    let _ = stdin.write_all(&large);
+    drop(stdin);
+    let ran = ended(child);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let details = &ran.error()["details"];
+    let counts = ["next_offset", "acked", "unknown", "unsent"].map(|key| details[key].as_u64());
+    assert_eq!(counts, [2, 1, 0, 1].map(Some));
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "mine\ntheirs\n");
+    // Many batches, one by one.
+    let lines: Vec<u8> = (0..300_000).flat_map(|n: u32| format!("{n}\n").into_bytes()).collect();
+    home.ok_with(&["produce", "t", "-p", "0", "--expect-offset", "2", "--acks", "one"], &lines);
+    let there = home.ok(&["consume", "t", "--from", "2", "--to", "end"]).stdout;
+    assert!(there.as_bytes() == lines, "{} and {} bytes", there.len(), lines.len());
+}
+
+#[tokio::test]
 async fn ranges_and_filters_choose_records() {
     let (_broker, home) = broker().await;
     home.ok(&["topic", "create", "t", "u"]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use corduroy_batch::Compression;
-use corduroy_types::Acks;
+use corduroy_types::{Acks, Offset};
 
 use super::{MutationArgs, ProgressForm};
 
@@ -17,7 +17,8 @@ Examples:
   logctl produce orders orders.csv -z lz4
   printf 'alice:1\\nbob:2\\n' | logctl produce orders -f '%k:%v\\n'
   logctl consume orders --to end -f jsonl | logctl produce orders-copy -f jsonl
-  logctl produce photos a.jpg b.jpg -f raw",
+  logctl produce photos a.jpg b.jpg -f raw
+  echo closed | logctl produce ledger -p 0 --expect-offset 7",
     after_long_help = crate::format::HELP
 )]
 pub(crate) struct ProduceArgs {
@@ -36,6 +37,14 @@ pub(crate) struct ProduceArgs {
     /// The partition of every record [default: by its key]
     #[arg(short, long, value_name = "N")]
     pub(crate) partition: Option<u32>,
+    /// Append only if the first record gets this offset, and those after it the next ones; with --partition
+    ///
+    /// A condition on the partition: its next offset has to be this one. Otherwise nothing more is sent, OFFSET_MISMATCH
+    /// tells the next offset there is, and the exit status is 4. Batches are sent one by one. A batch that was written,
+    /// and is sent again as its answer was lost, answers its original offset; another run of the command is a write of
+    /// its own, and is refused.
+    #[arg(long, value_name = "N", value_parser = parse_offset, hide_short_help = true)]
+    pub(crate) expect_offset: Option<Offset>,
     /// How the input is written: a format string, jsonl, json, kv or raw
     #[arg(short, long, value_name = "FORMAT", default_value = "%v\\n")]
     pub(crate) format: String,
@@ -94,6 +103,11 @@ pub(crate) enum OnError {
     Stop,
     /// Leave it out, go on, and exit 7
     Skip,
+}
+
+fn parse_offset(text: &str) -> Result<Offset, String> {
+    let offset = text.parse().ok().and_then(Offset::new);
+    offset.ok_or_else(|| format!("an offset is a whole number from 0 to {}", Offset::MAX))
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use corduroy_client::RecordRef;
-use corduroy_types::{PartitionIndex, TimestampMs};
+use corduroy_types::{Offset, PartitionIndex, TimestampMs};
 
 use super::plan::{Mode, Plan};
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) trait Sink {
     /// Takes one record, or says why not.
     fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused>;
+    /// Input is waited for next: what was taken need not wait for more.
+    fn settle(&mut self) -> Result<(), Refused>;
     /// Whether nobody wants more.
     fn is_stopped(&self) -> bool;
     /// Whether records that cannot be sent are kept.
@@ -80,6 +82,8 @@ pub(crate) struct Feed<'a, S> {
     pub(crate) skipped: Skipped,
     headers: Vec<(&'a str, Option<&'a [u8]>)>,
     time: TimestampMs,
+    /// The offset that the next record has to get.
+    expected: Option<Offset>,
     /// Where we are, for messages.
     name: String,
     lines: u64,
@@ -96,6 +100,7 @@ impl<'a, S: Sink> Feed<'a, S> {
             skipped: Skipped::default(),
             headers,
             time: now(),
+            expected: plan.expect_offset,
             name: String::new(),
             lines: 0,
         }
@@ -131,6 +136,9 @@ impl<'a, S: Sink> Feed<'a, S> {
     fn fill(&mut self, window: &mut Window<impl io::Read>) -> Result<Fill, Halt> {
         if self.sink.is_stopped() {
             return Err(Halt::Stopped);
+        }
+        if let Err(refused) = self.sink.settle() {
+            self.refused(refused)?;
         }
         let before = window.bytes().len();
         let fill = window.fill().map_err(|error| self.unreadable(&error))?;
@@ -182,7 +190,7 @@ impl<'a, S: Sink> Feed<'a, S> {
             });
             skipped.map_err(|error| self.unreadable(&error))?;
             if whole {
-                self.sink.keep(line_record(self.plan, &self.headers, self.time, &line));
+                self.sink.keep(line_record(self.plan, &self.headers, self.time, None, &line));
             } else {
                 error = error.with_hint("it is longer than 64MiB, so the file of failed records lacks it");
             }
@@ -197,9 +205,9 @@ impl<'a, S: Sink> Feed<'a, S> {
 
     #[inline]
     fn line(&mut self, line: &[u8]) -> Result<(), Halt> {
-        let record = line_record(self.plan, &self.headers, self.time, line);
+        let record = line_record(self.plan, &self.headers, self.time, self.expected, line);
         match self.sink.push(record) {
-            Ok(()) => Ok(()),
+            Ok(()) => self.taken(),
             Err(refused) => {
                 if !matches!(refused, Refused::Stopped) {
                     self.sink.keep(record);
@@ -281,10 +289,11 @@ impl<'a, S: Sink> Feed<'a, S> {
             key: parsed.key.as_deref().or(self.plan.key.as_deref()),
             value: value.filter(|value| !(self.plan.tombstone_empty && value.is_empty())),
             headers: &headers,
+            expected_offset: self.expected,
             ..RecordRef::to(&self.plan.topic)
         };
         match self.sink.push(record) {
-            Ok(()) => Ok(()),
+            Ok(()) => self.taken(),
             Err(refused) => {
                 if !matches!(refused, Refused::Stopped) {
                     self.sink.keep(record);
@@ -292,6 +301,12 @@ impl<'a, S: Sink> Feed<'a, S> {
                 self.refused(refused)
             }
         }
+    }
+
+    #[inline]
+    fn taken(&mut self) -> Result<(), Halt> {
+        self.expected = self.expected.map(|offset| offset.saturating_add(1));
+        Ok(())
     }
 
     #[cold]
@@ -326,6 +341,7 @@ fn line_record<'r>(
     plan: &'r Plan,
     headers: &'r [(&'r str, Option<&'r [u8]>)],
     time: TimestampMs,
+    expected_offset: Option<Offset>,
     line: &'r [u8],
 ) -> RecordRef<'r> {
     RecordRef {
@@ -334,6 +350,7 @@ fn line_record<'r>(
         key: plan.key.as_deref(),
         value: Some(line).filter(|line| !(plan.tombstone_empty && line.is_empty())),
         headers,
+        expected_offset,
         ..RecordRef::to(&plan.topic)
     }
 }

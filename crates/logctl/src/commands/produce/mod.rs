@@ -20,11 +20,11 @@ use self::{
     feed::{Feed, Halt, Meter, Skipped},
     outcome::Ended,
     plan::Plan,
-    sinks::{DrySink, ProducerSink},
+    sinks::{Chain, DrySink, ProducerSink},
     tally::{FailedFile, Tally, Written},
 };
 use crate::{
-    cli::{OutputForm, ProduceArgs, Report},
+    cli::{OnError, OutputForm, ProduceArgs, Report},
     connect::{self, Session},
     error::{CliError, Stop},
     exit::Exit,
@@ -66,6 +66,7 @@ async fn describe(session: &Session, topic: &str) -> Result<TopicDescription, Cl
 }
 
 fn rehearse(plan: Plan, sources: &[Source], topic: &TopicDescription, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    plan.compare_offset(topic)?;
     let meter = Arc::new(Meter::default());
     let partition_count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
     let mut sink = DrySink { limit_bytes: plan.limit_bytes, partition_count, meter: Arc::clone(&meter) };
@@ -98,7 +99,9 @@ async fn send(
     let (each, mut written) = mpsc::unbounded_channel();
     let failed = args.failed.as_deref().map(FailedFile::create).transpose()?;
     let each = (args.report == Report::Each).then_some(each);
-    let tally = Arc::new(Tally::new(args.on_error, failed, each, stop.clone()));
+    // What comes behind a record without its place has none either.
+    let on_error = if args.expect_offset.is_some() { OnError::Stop } else { args.on_error };
+    let tally = Arc::new(Tally::new(on_error, failed, each, stop.clone()));
     let delivery_timeout = ui.settings.given_timeout.unwrap_or(DELIVERY_TIMEOUT);
     let producer = producer(args, session, &tally, delivery_timeout).await?;
     producer
@@ -114,6 +117,7 @@ async fn send(
         stop: stopped.clone(),
         meter: Arc::clone(&meter),
         tally: Arc::clone(&tally),
+        chain: plan.expect_offset.map(|_| Chain::new(plan.limit_bytes.min(BATCH_BYTES as usize))),
     };
     let mut fed = feed_on_thread(plan, sources, sink)?;
     let mut stopped = stopped;
@@ -152,12 +156,15 @@ async fn producer(
     delivery_timeout: Duration,
 ) -> Result<Producer, CliError> {
     let tally = Arc::clone(tally);
+    // With a place to get, what a batch holds is decided here: see `Chain`.
+    let linger = if args.expect_offset.is_some() { delivery_timeout } else { Duration::ZERO };
     let building = session
         .client
         .producer()
         .acks(args.acks)
         .compression(args.compression)
         .delivery_timeout(delivery_timeout)
+        .linger(linger)
         .batch_bytes(BATCH_BYTES)
         .max_in_flight(IN_FLIGHT)
         .on_batch(move |report| tally.add(report))

@@ -107,7 +107,8 @@ fn undelivered(
     );
     let message = format!("{} not acknowledged: {}", part_of(failed, total, "record"), first.message);
     let code = match args.on_error {
-        OnError::Skip if counts.acked > 0 => ErrorCode::PartlyFailed,
+        // Records with a place in the log are a whole: nothing behind the first that failed was sent.
+        OnError::Skip if counts.acked > 0 && args.expect_offset.is_none() => ErrorCode::PartlyFailed,
         _ => first.code,
     };
     let outcome = if counts.unknown > 0 { Outcome::Unknown } else { Outcome::NotWritten };

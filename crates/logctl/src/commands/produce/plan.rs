@@ -1,7 +1,7 @@
 //! What a produce command means: how input becomes records, and what every record gets.
 
 use corduroy_client::TopicDescription;
-use corduroy_types::{ErrorCode, format_byte_size, parse_byte_size};
+use corduroy_types::{ErrorCode, Offset, Outcome, format_byte_size, parse_byte_size};
 
 use crate::{
     cli::{OnError, ProduceArgs},
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) topic: String,
     pub(crate) mode: Mode,
     pub(crate) partition: Option<u32>,
+    /// The offset that the first record has to get; those after it the next ones.
+    pub(crate) expect_offset: Option<Offset>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) tombstone_empty: bool,
@@ -45,8 +47,13 @@ impl Plan {
     /// Everything that can be told from the command line alone.
     ///
     /// # Errors
-    /// A usage error for a format that cannot be parsed.
+    /// A usage error for a format that cannot be parsed, or an offset of no partition.
     pub(crate) fn new(args: &ProduceArgs) -> Result<Self, CliError> {
+        if args.expect_offset.is_some() && args.partition.is_none() {
+            return Err(CliError::usage(
+                "--expect-offset needs --partition, since each partition has offsets of its own",
+            ));
+        }
         let format = RecordFormat::parse(&args.format)?;
         let mode = match &format {
             _ if format.is_value_line() => Mode::Lines,
@@ -61,6 +68,7 @@ impl Plan {
             topic: args.topic.clone(),
             mode,
             partition: args.partition,
+            expect_offset: args.expect_offset,
             key: args.key.as_ref().map(|key| key.clone().into_bytes()),
             headers: args
                 .headers
@@ -103,6 +111,25 @@ impl Plan {
             )
         })?;
         Ok(self)
+    }
+
+    /// What the broker would answer now if the partition's next offset is not the one expected.
+    ///
+    /// # Errors
+    /// `OFFSET_MISMATCH`.
+    pub(crate) fn compare_offset(&self, topic: &TopicDescription) -> Result<(), CliError> {
+        let described = self.partition.and_then(|partition| topic.partitions.get(partition as usize));
+        let (Some(expected), Some(described)) = (self.expect_offset, described) else { return Ok(()) };
+        let next = described.log_end;
+        if next == expected {
+            return Ok(());
+        }
+        let (topic, partition) = (&self.topic, described.partition);
+        let message =
+            format!("{topic}/{partition}: expected offset {expected}, but the next offset is {next}");
+        Err(CliError::new(ErrorCode::OffsetMismatch, message)
+            .with_outcome(Outcome::NotWritten)
+            .with_detail("next_offset", next.get()))
     }
 
     /// The most input bytes that one record may take.

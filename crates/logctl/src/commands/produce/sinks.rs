@@ -20,11 +20,32 @@ pub(crate) struct ProducerSink {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) tally: Arc<Tally>,
+    /// For records that expect an offset.
+    pub(crate) chain: Option<Chain>,
+}
+
+/// Records that each expect the offset behind the one before. One batch of them is on its way at a time: a batch behind
+/// one that was refused could be at the right place after all, if somebody else wrote just as many records.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// What a batch holds at most.
+    room_bytes: usize,
+    /// What the open batch holds at most.
+    gathered_bytes: usize,
+}
+
+impl Chain {
+    pub(crate) fn new(room_bytes: usize) -> Self {
+        Self { room_bytes, gathered_bytes: 0 }
+    }
 }
 
 impl Sink for ProducerSink {
     #[inline]
     fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        if self.chain.is_some() {
+            self.gather(record)?;
+        }
         match self.producer.try_enqueue_ref(record) {
             // The tally hears of its batch.
             Ok(delivery) => drop(delivery),
@@ -37,6 +58,20 @@ impl Sink for ProducerSink {
         }
         self.meter.records.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Refused> {
+        let Self { producer, runtime, stop, chain, .. } = self;
+        let Some(chain) = chain.as_mut().filter(|chain| chain.gathered_bytes > 0) else { return Ok(()) };
+        chain.gathered_bytes = 0;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // The tally has heard of it already.
+                flushed = producer.flush() => flushed.map_err(|_| Refused::Stopped),
+                _ = stop.wait_for(|stop| *stop) => Err(Refused::Stopped),
+            }
+        })
     }
 
     fn is_stopped(&self) -> bool {
@@ -53,6 +88,19 @@ impl Sink for ProducerSink {
 }
 
 impl ProducerSink {
+    /// Ends the open batch before a record that has no room in it.
+    fn gather(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        let bytes = record_encoded_bytes(record.key, record.value, record.headers.iter().copied());
+        let is_full = |chain: &Chain| HEADER_BYTES + chain.gathered_bytes + bytes > chain.room_bytes;
+        if self.chain.as_ref().is_some_and(is_full) {
+            self.settle()?;
+        }
+        if let Some(chain) = &mut self.chain {
+            chain.gathered_bytes += bytes;
+        }
+        Ok(())
+    }
+
     /// Waits for room in the producer's buffer, unless somebody says stop.
     #[cold]
     fn wait(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
@@ -84,6 +132,9 @@ pub(crate) fn from_send(error: &SendError) -> CliError {
     if !error.hint().is_empty() {
         ours = ours.with_hint(error.hint());
     }
+    if let Some(next) = error.next_offset() {
+        ours = ours.with_detail("next_offset", next.get());
+    }
     connect::tidied(ours)
 }
 
@@ -109,6 +160,10 @@ impl Sink for DrySink {
             return Err(Refused::Record(Box::new(CliError::new(ErrorCode::PartitionNotFound, message))));
         }
         self.meter.records.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Refused> {
         Ok(())
     }
 
