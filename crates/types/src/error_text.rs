@@ -71,6 +71,11 @@ pub const EVENT_CODES: &[CodeText] = &[
     CodeText { code: "B0103", summary: "Retention or delete-records removed segments.", action: "Nothing." },
     CodeText { code: "B0104", summary: "A partition was compacted.", action: "Nothing." },
     CodeText {
+        code: "B0105",
+        summary: "The broker is starting and recovers its logs: how many are open, of how many.",
+        action: "Wait. Recovery reads what was not known to be synced when the broker stopped.",
+    },
+    CodeText {
         code: "B0201",
         summary: "A write or sync failed; the log takes no appends until it is reopened at its durable end.",
         action: "Check the disk. The broker tries to reopen the log by itself.",

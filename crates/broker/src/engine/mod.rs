@@ -14,6 +14,7 @@ mod opening;
 mod partition_dirs;
 mod producer_ids;
 mod reads;
+mod recovering;
 mod refusals;
 mod removals;
 mod replica;

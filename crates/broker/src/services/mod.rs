@@ -27,7 +27,7 @@ pub(crate) use produce::ProduceService;
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     engine::Engine,
-    health::Health,
+    health::{Check, Health},
     limits::Limits,
     metrics::Metrics,
 };
@@ -91,7 +91,9 @@ impl Shared {
             return Err(refusal.with_outcome(Outcome::NotWritten));
         }
         self.engine.get().cloned().ok_or_else(|| {
-            Refusal::new(ErrorCode::Starting, "the broker is recovering its logs")
+            let progress = self.health.failure(Check::Recovery);
+            let progress = progress.unwrap_or_else(|| "recovered, about to serve".to_owned());
+            Refusal::new(ErrorCode::Starting, format!("the broker is starting: {progress}"))
                 .with_outcome(Outcome::NotWritten)
         })
     }

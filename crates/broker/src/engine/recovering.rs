@@ -1,0 +1,110 @@
+//! Opening all logs at the start, several at a time, and saying what was found.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use corduroy_log::RecoveryReport;
+use corduroy_metadata::Image;
+use corduroy_types::{LeaderEpoch, PartitionIndex};
+use parking_lot::Mutex;
+
+use super::{
+    Clock, OpenError, Replica,
+    commit::CommitQueue,
+    opening::{Place, Recovered, open_replica},
+};
+use crate::{
+    health::Health,
+    metrics::{CorruptionAction, Metrics},
+};
+
+pub(super) type Opened =
+    Vec<(Arc<corduroy_metadata::Topic>, Vec<(Arc<Replica>, LeaderEpoch, RecoveryReport)>)>;
+
+/// How often a recovery that takes long says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Opens every log, `threads` at a time.
+pub(super) fn open_all(
+    place: &Place,
+    image: &Image,
+    threads: u32,
+    health: &Health,
+    commits: &CommitQueue,
+    clock: Clock,
+) -> Result<Opened, OpenError> {
+    let topics: Vec<_> = image.topics().cloned().collect();
+    let work: Vec<_> = topics
+        .iter()
+        .enumerate()
+        .flat_map(|(at, topic)| (0..topic.partition_count()).map(move |index| (at, PartitionIndex(index))))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(work.len()));
+    let told = Mutex::new(Instant::now());
+    let open_some = || {
+        loop {
+            let Some((at, index)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                return Ok::<(), OpenError>(());
+            };
+            let Some(topic) = topics.get(*at) else { return Ok(()) };
+            let opened = open_replica(place, topic, *index, commits, clock)?;
+            let mut done = done.lock();
+            done.push((*at, *index, opened));
+            health.set_recovery_progress(done.len() as u64, work.len() as u64);
+            let mut told = told.lock();
+            if told.elapsed() >= PROGRESS_EVERY {
+                *told = Instant::now();
+                tracing::info!(
+                    event = "B0105",
+                    open = done.len(),
+                    total = work.len(),
+                    "recovering partitions"
+                );
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(open_some)).collect();
+        let mut result = open_some();
+        for other in others {
+            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        result
+    })?;
+    let mut done = done.into_inner();
+    done.sort_by_key(|(at, index, _)| (*at, *index));
+    let mut opened: Opened = topics.into_iter().map(|topic| (topic, Vec::new())).collect();
+    for (at, _, replica) in done {
+        if let Some((_, replicas)) = opened.get_mut(at) {
+            replicas.push(replica);
+        }
+    }
+    Ok(opened)
+}
+
+/// Says what recovery found in one log.
+pub(super) fn note(recovered: &mut Recovered, metrics: &Metrics, replica: &Replica, report: &RecoveryReport) {
+    recovered.scanned_bytes += report.scanned_bytes;
+    if let Some(cut) = &report.cut {
+        recovered.cut_bytes += cut.bytes;
+        metrics.storage.corruption(CorruptionAction::Cut).inc();
+        tracing::warn!(
+            event = "B0101", topic = %replica.topic(), partition = %replica.index(),
+            bytes = cut.bytes, found = %cut.damage,
+            "an unacknowledged tail was cut"
+        );
+    }
+    for damage in &report.damages {
+        metrics.storage.corruption(CorruptionAction::Fenced).inc();
+        tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %damage, "damaged bytes");
+    }
+    for name in &report.unknown_files {
+        tracing::warn!(event = "B0102", topic = %replica.topic(), partition = %replica.index(), %name, "a file that belongs to nothing is left alone");
+    }
+}
