@@ -25,7 +25,7 @@ impl Agreement {
     /// For a segment that ends at `end`.
     pub(super) fn new(disk: &dyn Disk, dir: &Path, segment: &SegmentFiles, end: Offset) -> Self {
         let (mut offsets, mut times, mut doubts) = (Vec::new(), Vec::new(), Vec::new());
-        match Indexes::map(disk, dir, segment.base_offset, end, segment.bytes) {
+        match Indexes::map(disk, dir, segment.base_offset, end, segment.counted_bytes()) {
             Ok(indexes) => {
                 offsets = offset::entries((*indexes.offsets).as_ref()).collect();
                 times = time::entries((*indexes.times).as_ref()).collect();

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use corduroy_batch::Batch;
 use corduroy_types::Offset;
 
+use super::SegmentFiles;
 use super::resync::next_sound;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{LogError, ReadError};
 use crate::index::ScanStart;
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
 use crate::segment::{LOG_SUFFIX, parse_file_name};
+use crate::state_file::{self, Found};
 
 /// A batch and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,28 +31,52 @@ pub struct SegmentReader {
     walk: Walk,
     file: Arc<dyn DiskFile>,
     path: PathBuf,
+    gaps: bool,
     bytes: u64,
+    limit: u64,
     done: bool,
 }
 
 impl SegmentReader {
-    /// Opens the segment file at `path`, which bears its base offset as its name.
+    /// Opens the segment file at `path`, which bears its base offset as its name. The state file beside it says
+    /// whether offsets may be missing inside; where there is none they may.
     ///
     /// # Errors
-    /// [`LogError::NotASegment`] for another name, [`LogError::Io`].
+    /// [`LogError::NotASegment`] for another name, [`LogError::Io`], [`LogError::NewerFormat`] for the state file.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, LogError> {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
         let Some((base, LOG_SUFFIX)) = name else {
             return Err(LogError::NotASegment { path: path.to_owned() });
         };
-        Self::open_at(disk, path, base)
+        let (gaps, limit) = match state_file::read(disk, path.parent().unwrap_or(Path::new("")))? {
+            Found::Whole(state) => {
+                let entry = state.catalogue.get(base);
+                (entry.is_some_and(|entry| entry.gaps), entry.map(|entry| entry.bytes))
+            }
+            Found::Missing | Found::Damaged => (true, None),
+        };
+        Self::open_at(disk, path, base, gaps, limit)
     }
 
-    fn open_at(disk: &dyn Disk, path: &Path, base: Offset) -> Result<Self, LogError> {
+    /// Opens a segment that was listed.
+    pub(super) fn open_listed(disk: &dyn Disk, segment: &SegmentFiles) -> Result<Self, LogError> {
+        let limit = segment.entry.map(|entry| entry.bytes);
+        Self::open_at(disk, &segment.path, segment.base_offset, segment.may_have_gaps, limit)
+    }
+
+    fn open_at(
+        disk: &dyn Disk,
+        path: &Path,
+        base: Offset,
+        gaps: bool,
+        limit: Option<u64>,
+    ) -> Result<Self, LogError> {
         let file = disk.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
         let bytes = file.len().map_err(LogError::io("read", path))?;
-        let walk = Walk::new(&file, path.to_owned(), Depth::Checksums, ScanStart::of_segment(base), bytes);
-        Ok(Self { walk, file, path: path.to_owned(), bytes, done: false })
+        // What stands behind the end of a sealed segment is not the log's.
+        let limit = limit.map_or(bytes, |limit| limit.min(bytes));
+        let walk = walk(&file, path, ScanStart::of_segment(base), limit, gaps);
+        Ok(Self { walk, file, path: path.to_owned(), gaps, bytes, limit, done: false })
     }
 
     /// Length of the file.
@@ -70,10 +96,15 @@ impl SegmentReader {
 
     /// Goes on behind the damage that it ended at, and says with which offset; `None` when nothing sound follows.
     pub(super) fn go_on_behind(&mut self, damage: &Damage) -> io::Result<Option<Offset>> {
-        let Some(start) = next_sound(&self.file, damage, self.bytes)? else { return Ok(None) };
-        self.walk = Walk::new(&self.file, self.path.clone(), Depth::Checksums, start, self.bytes);
+        let Some(start) = next_sound(&self.file, damage, self.limit)? else { return Ok(None) };
+        self.walk = walk(&self.file, &self.path, start, self.limit, self.gaps);
         self.done = false;
         Ok(Some(start.expect.offset()))
+    }
+
+    /// That it was read to its end, and that is not `next`, where the following segment begins.
+    pub(super) fn missing_before(&self, next: Offset) -> Option<Damage> {
+        self.walk.missing_before(next)
     }
 
     fn step(&mut self) -> Result<Option<StoredBatch>, ReadError> {
@@ -92,6 +123,10 @@ impl SegmentReader {
             Err(WalkError::Io(source)) => Err(ReadError::Io { file: self.path.clone(), source }),
         }
     }
+}
+
+fn walk(file: &Arc<dyn DiskFile>, path: &Path, start: ScanStart, limit: u64, gaps: bool) -> Walk {
+    Walk::new(file, path.to_owned(), Depth::Checksums, start, limit).allowing_gaps(gaps)
 }
 
 fn corrupt(damage: Damage) -> ReadError {

@@ -35,6 +35,14 @@ pub struct PartitionStats {
     pub timestamp_min: Option<TimestampMs>,
     /// The greatest timestamp of a batch.
     pub timestamp_max: Option<TimestampMs>,
+    /// Segments in which offsets may be missing: compacted, or sealed after damage.
+    pub segments_with_gaps: u64,
+    /// Offsets below `log_end` that are in such a segment and have no record.
+    pub missing_offsets: u64,
+    /// Batches without records, which compaction has left to say where a segment or a producer is.
+    pub empty_batches: u64,
+    /// Batches with tombstones that compaction has met and keeps until their delete horizon.
+    pub horizon_batches: u64,
     /// Batches and their bytes by codec, those that occur.
     pub by_compression: Vec<(Compression, u64, u64)>,
     /// Where a segment could not be read on. The rest of it is not counted.
@@ -52,7 +60,8 @@ pub fn stats(disk: &dyn Disk, dir: &Path) -> Result<PartitionStats, LogError> {
     for segment in &listing.segments {
         stats.segments += 1;
         stats.bytes += segment.bytes;
-        let mut reader = SegmentReader::open(disk, &segment.path)?;
+        let mut reader = SegmentReader::open_listed(disk, segment)?;
+        let (records_before, damages_before) = (stats.records, stats.damages.len());
         for stored in &mut reader {
             match stored {
                 Ok(stored) => stats.count(stored.batch.header()),
@@ -61,7 +70,15 @@ pub fn stats(disk: &dyn Disk, dir: &Path) -> Result<PartitionStats, LogError> {
                 Err(ReadError::BelowStart { .. } | ReadError::AboveEnd { .. }) => {}
             }
         }
-        stats.log_end = stats.log_end.max(reader.next_offset());
+        let end = segment.end_offset.unwrap_or_else(|| reader.next_offset());
+        if segment.may_have_gaps {
+            stats.segments_with_gaps += 1;
+            // The rest of a damaged segment is not counted: nobody knows what it has.
+            let end = if stats.damages.len() > damages_before { reader.next_offset() } else { end };
+            let records = stats.records - records_before;
+            stats.missing_offsets += end.distance_from(segment.base_offset).saturating_sub(records);
+        }
+        stats.log_end = stats.log_end.max(end);
     }
     stats.by_compression.sort_by_key(|(compression, ..)| compression.bits());
     Ok(stats)
@@ -74,6 +91,8 @@ impl PartitionStats {
         self.batch_bytes_max = self.batch_bytes_max.max(bytes);
         self.batches += 1;
         self.records += u64::from(header.record_count);
+        self.empty_batches += u64::from(header.record_count == 0);
+        self.horizon_batches += u64::from(header.attributes.has_delete_horizon());
         self.first_offset.get_or_insert(header.base_offset);
         let (base, max) = (header.base_timestamp, header.max_timestamp);
         // In a batch that compaction has stamped, the base is when its tombstones may go; in one that it has

@@ -1,94 +1,17 @@
 //! Checking everything in a partition's directory, and saying what is wrong.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use corduroy_batch::DecompressLimits;
-use corduroy_types::Offset;
+use corduroy_batch::{DecompressLimits, crc32c_append};
 
 use super::agreement::Agreement;
-use super::{SegmentFiles, SegmentReader, list};
+use super::producers::{ReadSnapshotError, read_snapshot};
+use super::{Finding, Listing, Note, SegmentFiles, SegmentReader, list};
 use crate::disk::Disk;
 use crate::error::{LogError, ReadError};
-use crate::index::IndexDoubt;
 use crate::scan::{Damage, DamageReason};
-use crate::state_file::{self, Found, STATE_FILE};
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
-    /// Damage behind which nothing sound follows in its segment, though another segment does.
-    #[error(transparent)]
-    Damage(Damage),
-    /// Damage in the midst of sound batches: no interrupted write leaves that behind.
-    #[error("{damage}; {} from offset {next_good} on", counted(*sound_records))]
-    DamageWithin {
-        /// Where, and what is wrong there.
-        damage: Damage,
-        /// The first offset behind it that can be read.
-        next_good: Offset,
-        /// Records in the sound batches behind it, up to the end of the file.
-        sound_records: u64,
-    },
-    /// The last segment ends in bytes that are no whole batch, as after a crash. Opening the log cuts them; none
-    /// of them was acknowledged after a sync.
-    #[error("{damage}; opening the log cuts the last {bytes} bytes")]
-    TornTail {
-        /// Where, and what is wrong there.
-        damage: Damage,
-        /// Bytes from there to the end of the file.
-        bytes: u64,
-    },
-    /// A batch passes its checksum, but its records cannot be read.
-    #[error("{}: the batch at position {position}, offset {offset}: {reason}", file.display())]
-    UnreadableRecords {
-        /// The segment file.
-        file: PathBuf,
-        /// Where the batch begins.
-        position: u64,
-        /// Its base offset.
-        offset: Offset,
-        /// What is wrong.
-        reason: corduroy_batch::BatchError,
-    },
-    /// An index that is missing, malformed, or does not agree with its segment. It is built anew when needed.
-    #[error(transparent)]
-    Index(IndexDoubt),
-    /// The state file is missing or damaged: the log start is not known, so deleted records may be visible.
-    #[error("{} is missing or damaged; the log will start at its first segment", file.display())]
-    State {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A segment that lies below the log start, left by an interrupted deletion. Opening the log removes it.
-    #[error("{} lies below the log start {log_start}", file.display())]
-    BelowLogStart {
-        /// The segment file.
-        file: PathBuf,
-        /// Where the log starts.
-        log_start: Offset,
-    },
-    /// A name that is not the log's.
-    #[error("{} is not a file of the log", file.display())]
-    UnknownFile {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-fn counted(sound_records: u64) -> String {
-    if sound_records == 1 {
-        "1 sound record follows".to_owned()
-    } else {
-        format!("{sound_records} sound records follow")
-    }
-}
-
-impl Finding {
-    /// Whether records are lost or cannot be read. The rest is repaired by opening the log, or harmless.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damage(_) | Self::DamageWithin { .. } | Self::UnreadableRecords { .. })
-    }
-}
+use crate::segment::{LOG_SUFFIX, file_path};
+use crate::state_file::STATE_FILE;
 
 /// What a check looked at and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,33 +26,39 @@ pub struct Verification {
     pub bytes: u64,
     /// What is wrong, in the order of the files.
     pub findings: Vec<Finding>,
+    /// What is as it should be, though it may not look so.
+    pub notes: Vec<Note>,
 }
 
 /// Checks a partition: every batch's checksum and records, that offsets follow one another within and across
-/// segments, and that the indexes agree with them.
+/// segments (where they have to), that sealed segments are what they were when they were sealed, and that the indexes
+/// agree with them.
 ///
-/// Records are decompressed up to `limits`.
+/// Records are decompressed up to `limits`. What only the commit journal holds is not looked at: see
+/// [`super::journal`].
 ///
 /// # Errors
 /// [`LogError::Io`], [`LogError::NewerFormat`]. What is wrong with the contents is no error: it is found.
 pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<Verification, LogError> {
     let listing = list(disk, dir)?;
     let mut found = Verification::default();
-    for name in &listing.unknown_files {
-        found.findings.push(Finding::UnknownFile { file: dir.join(name) });
-    }
-    let damaged = state_file::read(disk, dir)? == Found::Damaged;
-    if damaged || (listing.log_start.is_none() && !listing.segments.is_empty()) {
-        found.findings.push(Finding::State { file: dir.join(STATE_FILE) });
-    }
+    found.listed(dir, &listing);
     let log_start = listing.log_start.unwrap_or_default();
-    for (index, segment) in listing.segments.iter().enumerate() {
-        let next = listing.segments.get(index + 1).map(|next| next.base_offset);
-        if next.is_some_and(|next| next <= log_start) {
+    for segment in &listing.segments {
+        if segment.end_offset.is_some_and(|end| end <= log_start) {
             found.findings.push(Finding::BelowLogStart { file: segment.path.clone(), log_start });
             continue;
         }
-        found.segment(&Check { disk, dir, segment, next, limits })?;
+        found.segment(&Check { disk, dir, segment, limits })?;
+    }
+    for file in &listing.snapshots {
+        match read_snapshot(disk, file) {
+            Ok(_) => {}
+            Err(ReadSnapshotError::Fault { file, fault }) => {
+                found.findings.push(Finding::Snapshot { file, fault });
+            }
+            Err(ReadSnapshotError::Log(error)) => return Err(error),
+        }
     }
     Ok(found)
 }
@@ -138,36 +67,50 @@ struct Check<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     segment: &'a SegmentFiles,
-    /// Where the following segment begins.
-    next: Option<Offset>,
     limits: DecompressLimits,
 }
 
+/// Follows a segment's batches.
+struct Following {
+    agreement: Option<Agreement>,
+    /// CRC-32C of what was read, which is all of it while there is no damage.
+    checksum: u32,
+    whole: bool,
+    /// Findings of damage that sound batches follow, and the records up to there.
+    within: Vec<(usize, u64)>,
+}
+
 impl Verification {
+    /// What the listing alone tells.
+    fn listed(&mut self, dir: &Path, listing: &Listing) {
+        for name in &listing.unknown_files {
+            self.findings.push(Finding::UnknownFile { file: dir.join(name) });
+        }
+        self.notes.extend(listing.leftovers.iter().map(|file| Note::Leftover { file: file.clone() }));
+        if listing.state_is_damaged || (listing.log_start.is_none() && !listing.segments.is_empty()) {
+            self.findings.push(Finding::State { file: dir.join(STATE_FILE) });
+        }
+        for range in &listing.missing {
+            let (file, reason) =
+                (file_path(dir, range.start, LOG_SUFFIX), DamageReason::Missing { next: range.end });
+            self.findings.push(Finding::Damage(Damage { file, position: 0, offset: range.start, reason }));
+        }
+    }
+
     fn segment(&mut self, check: &Check<'_>) -> Result<(), LogError> {
         self.segments += 1;
-        // The last segment's index files are of its last clean close, and only then believed.
-        let mut agreement = check.next.map(|next| Agreement::new(check.disk, check.dir, check.segment, next));
-        let mut reader = SegmentReader::open(check.disk, &check.segment.path)?;
-        let mut whole = true;
-        let mut within = Vec::new();
+        let agreement = self.agreement(check);
+        let mut reader = SegmentReader::open_listed(check.disk, check.segment)?;
+        let mut following = Following { agreement, checksum: 0, whole: true, within: Vec::new() };
         while let Some(stored) = reader.next() {
             match stored {
-                Ok(stored) => {
-                    self.batches += 1;
-                    self.records += u64::from(stored.batch.header().record_count);
-                    self.bytes += u64::from(stored.batch.total_bytes());
-                    if let Some(agreement) = &mut agreement {
-                        agreement.note(stored.batch.header(), stored.position);
-                    }
-                    self.records_of(check, &stored);
-                }
+                Ok(stored) => self.batch(check, &mut following, &stored),
                 Err(ReadError::Corrupt { damage, .. }) => {
-                    whole = false;
+                    following.whole = false;
                     let failed = LogError::io("read", &check.segment.path);
                     match reader.go_on_behind(&damage).map_err(failed)? {
                         Some(next_good) => {
-                            within.push((self.findings.len(), self.records));
+                            following.within.push((self.findings.len(), self.records));
                             let damage = *damage;
                             self.findings.push(Finding::DamageWithin { damage, next_good, sound_records: 0 });
                         }
@@ -178,24 +121,54 @@ impl Verification {
                 Err(ReadError::BelowStart { .. } | ReadError::AboveEnd { .. }) => {}
             }
         }
-        for (index, records_before) in within {
+        for (index, records_before) in following.within {
             if let Some(Finding::DamageWithin { sound_records, .. }) = self.findings.get_mut(index) {
                 *sound_records = self.records - records_before;
             }
         }
-        let (ends_at, position) = (reader.next_offset(), reader.position());
-        if let Some(next) = check.next.filter(|next| whole && *next != ends_at) {
-            let file = check.segment.path.clone();
-            let reason = DamageReason::Missing { next };
-            self.findings.push(Finding::Damage(Damage { file, position, offset: ends_at, reason }));
+        if following.whole {
+            let damage = damage_of_whole(check.segment, &reader, following.checksum);
+            self.findings.extend(damage.map(Finding::Damage));
+            let doubts = following.agreement.map(Agreement::finish).into_iter().flatten();
+            self.findings.extend(doubts.map(Finding::Index));
         }
-        let doubts = agreement.filter(|_| whole).map(Agreement::finish);
-        self.findings.extend(doubts.into_iter().flatten().map(Finding::Index));
+        if let Some(entry) = check.segment.entry.filter(|entry| entry.bytes < reader.bytes()) {
+            let (file, bytes) = (check.segment.path.clone(), reader.bytes());
+            self.findings.push(Finding::Surplus { file, bytes, sealed_bytes: entry.bytes });
+        }
         Ok(())
     }
 
+    /// What compares the indexes, if they count: those of the last segment are of its last clean close, and only then
+    /// believed.
+    fn agreement(&mut self, check: &Check<'_>) -> Option<Agreement> {
+        let segment = check.segment;
+        let end = segment.end_offset.filter(|_| !segment.is_swapping())?;
+        let missing: Vec<_> =
+            [(segment.has_index, segment.index_path()), (segment.has_time_index, segment.time_index_path())]
+                .into_iter()
+                .filter_map(|(present, file)| (!present).then_some(Note::NoIndex { file }))
+                .collect();
+        if !missing.is_empty() {
+            self.notes.extend(missing);
+            return None;
+        }
+        Some(Agreement::new(check.disk, check.dir, segment, end))
+    }
+
+    fn batch(&mut self, check: &Check<'_>, following: &mut Following, stored: &super::StoredBatch) {
+        self.batches += 1;
+        self.records += u64::from(stored.batch.header().record_count);
+        self.bytes += u64::from(stored.batch.total_bytes());
+        following.checksum = crc32c_append(following.checksum, stored.batch.bytes());
+        if let Some(agreement) = &mut following.agreement {
+            agreement.note(stored.batch.header(), stored.position);
+        }
+        self.records_of(check, stored);
+    }
+
     fn damage(&mut self, check: &Check<'_>, damage: Damage) {
-        self.findings.push(match check.next {
+        self.findings.push(match check.segment.end_offset {
             Some(_) => Finding::Damage(damage),
             None => {
                 let bytes = check.segment.bytes.saturating_sub(damage.position);
@@ -216,4 +189,20 @@ impl Verification {
             });
         }
     }
+}
+
+/// What is wrong with a segment in which every batch is sound.
+fn damage_of_whole(segment: &SegmentFiles, reader: &SegmentReader, checksum: u32) -> Option<Damage> {
+    let damage = |position, offset, reason| Damage { file: segment.path.clone(), position, offset, reason };
+    if let Some(entry) = segment.entry {
+        if reader.bytes() < entry.bytes {
+            let reason = DamageReason::Shortened { stored_bytes: entry.bytes };
+            return Some(damage(reader.position(), reader.next_offset(), reason));
+        }
+        if entry.checksum != checksum {
+            let reason = DamageReason::WrongChecksum { stored: entry.checksum, computed: checksum };
+            return Some(damage(0, segment.base_offset, reason));
+        }
+    }
+    segment.end_offset.and_then(|end| reader.missing_before(end))
 }

@@ -15,5 +15,6 @@
 mod common;
 mod crash;
 mod model;
+mod offline;
 mod passes;
 mod rules;
