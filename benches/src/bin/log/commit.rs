@@ -250,8 +250,8 @@ pub(crate) fn checkpoint(place: &Place, is_due: impl FnOnce(&Journal) -> bool) -
     let journal = place.journal.lock();
     let planned = is_due(&journal).then(|| journal.plan_checkpoint()).flatten();
     drop(journal);
-    let Some(mut checkpoint) = planned else { return Ok(false) };
-    checkpoint.perform(&*place.disk);
+    let Some(checkpoint) = planned else { return Ok(false) };
+    beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, &*place.disk));
     match place.journal.lock().checkpointed(checkpoint).into_iter().next() {
         Some(failure) => Err(format!("checkpoint of {}: {}", failure.file, failure.error).into()),
         None => Ok(true),

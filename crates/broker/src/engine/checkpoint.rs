@@ -14,7 +14,7 @@ use corduroy_log::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use super::{CommitQueue, Engine};
+use super::{CommitQueue, Engine, commit::beside_each_other};
 use crate::metrics::Metrics;
 
 /// When nothing was committed through the journal for this long, all of it is checkpointed: a start after a crash has
@@ -108,9 +108,9 @@ impl CheckpointThread {
         is_due(&journal).then(|| journal.plan_checkpoint()).flatten()
     }
 
-    fn perform(&self, mut checkpoint: Checkpoint) {
+    fn perform(&self, checkpoint: Checkpoint) {
         let began = Instant::now();
-        checkpoint.perform(self.disk.as_ref());
+        beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, self.disk.as_ref()));
         self.metrics.storage.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
         let failures = self.journal.lock().checkpointed(checkpoint);
         self.stop_logs(&failures);

@@ -17,7 +17,7 @@ use std::{
 
 use corduroy_log::{
     Disk, Journal, Round,
-    journal::{Commit, CommitKind, JournalRequest},
+    journal::{CommitKind, JournalRequest},
 };
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use super::{Replica, checkpoint::Checkpointer, clock::Clock};
 use crate::metrics::Metrics;
 
-/// Files that are synced beside each other in one round.
+/// Files that are synced beside each other.
 const SYNCS_AT_ONCE: usize = 8;
 /// How long a round rests for which there was no file handle, unless others come before that.
 const POSTPONED_REST: Duration = Duration::from_millis(50);
@@ -222,7 +222,7 @@ impl CommitThread {
         oldest_ms.fetch_min(self.clock.monotonic_ms(), Ordering::Relaxed);
         commit.perform_writes(disk);
         let syncs_began = Instant::now();
-        sync_all(&commit, disk);
+        beside_each_other(commit.syncs(), |index| commit.perform_sync(index, disk));
         let ended = Instant::now();
         let mut journal = self.journal.lock();
         let done = journal.finish(commit);
@@ -279,20 +279,21 @@ fn answer(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(),
     }
 }
 
-/// Performs all syncs of a commit; several beside each other, because the disk then merges their flushes.
+/// Performs syncs with these indexes; several beside each other, because the disk then merges their flushes, and the
+/// file system what it records for them.
 ///
 /// Helpers are a gain, not a need: where the system gives no thread, this one does all of it.
-fn sync_all(commit: &Commit, disk: &dyn Disk) {
+pub(super) fn beside_each_other(syncs: usize, perform: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
         while let index = next.fetch_add(1, Ordering::Relaxed)
-            && index < commit.syncs()
+            && index < syncs
         {
-            commit.perform_sync(index, disk);
+            perform(index);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..commit.syncs().min(SYNCS_AT_ONCE) {
+        for _ in 1..syncs.min(SYNCS_AT_ONCE) {
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }

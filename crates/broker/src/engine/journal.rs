@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::{
     CommitQueue, Engine,
     checkpoint::{self, CheckpointThread},
+    commit::beside_each_other,
 };
 
 /// Replays the journal of a data directory, `threads` segments at a time, and begins a new generation of it.
@@ -103,8 +104,8 @@ impl Engine {
     /// Syncs every segment that the journal holds data for. Returns whether all went well.
     pub(super) fn checkpoint(&self) -> bool {
         let planned = self.journal.lock().plan_checkpoint();
-        let Some(mut checkpoint) = planned else { return true };
-        checkpoint.perform(self.disk.as_ref());
+        let Some(checkpoint) = planned else { return true };
+        beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, self.disk.as_ref()));
         let failures = self.journal.lock().checkpointed(checkpoint);
         for failure in &failures {
             tracing::error!(file = %failure.file, error = %failure.error, "segment not synced");

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use corduroy_types::Offset;
+use parking_lot::Mutex;
 
 use super::PartitionKey;
 use super::plan::Journal;
@@ -33,8 +34,11 @@ pub(super) type Pins = BTreeMap<(PartitionKey, Offset), Pin>;
 pub struct Checkpoint {
     /// Data before this place is covered.
     through: Place,
-    files: Vec<(PartitionKey, Arc<SegmentFile>, Option<io::Result<()>>)>,
+    files: Vec<ToSync>,
 }
+
+/// A segment, and what came of its sync.
+type ToSync = (PartitionKey, Arc<SegmentFile>, Mutex<Option<io::Result<()>>>);
 
 /// A segment could not be synced: its log has to stop (see [`crate::Log::checkpoint_failed`]) and be reopened.
 #[derive(Debug)]
@@ -54,14 +58,14 @@ impl Checkpoint {
     }
 
     /// Syncs all of them.
-    pub fn perform(&mut self, disk: &dyn Disk) {
+    pub fn perform(&self, disk: &dyn Disk) {
         (0..self.files.len()).for_each(|index| self.perform_step(index, disk));
     }
 
-    /// Syncs one of them.
-    pub fn perform_step(&mut self, index: usize, disk: &dyn Disk) {
-        if let Some((_, file, result)) = self.files.get_mut(index) {
-            *result = Some(file.sync_journaled(disk));
+    /// Syncs one of them. Some may be synced beside each other: the file system then has less to do for each.
+    pub fn perform_step(&self, index: usize, disk: &dyn Disk) {
+        if let Some((_, file, result)) = self.files.get(index) {
+            *result.lock() = Some(file.sync_journaled(disk));
         }
     }
 }
@@ -82,7 +86,11 @@ impl Journal {
         if self.pins().is_empty() {
             return None;
         }
-        let files = self.pins().iter().map(|((key, _), pin)| (*key, Arc::clone(&pin.file), None)).collect();
+        let files = self
+            .pins()
+            .iter()
+            .map(|((key, _), pin)| (*key, Arc::clone(&pin.file), Mutex::new(None)))
+            .collect();
         Some(Checkpoint { through: (self.generation(), self.position()), files })
     }
 
@@ -92,7 +100,7 @@ impl Journal {
         let Checkpoint { through, files } = done;
         let mut failures = Vec::new();
         for (key, file, result) in files {
-            match result {
+            match result.into_inner() {
                 Some(Ok(())) => self.unpin(key, &file, through),
                 // It has done nothing, and is done again with the next checkpoint.
                 Some(Err(error)) if is_out_of_handles(&error) => {}

@@ -116,7 +116,7 @@ impl Node {
     }
 
     pub fn checkpoint(&mut self) -> Result<(), LogError> {
-        let Some(mut checkpoint) = self.journal.plan_checkpoint() else { return Ok(()) };
+        let Some(checkpoint) = self.journal.plan_checkpoint() else { return Ok(()) };
         checkpoint.perform(&self.disk);
         let mut failed = Ok(());
         for failure in self.journal.checkpointed(checkpoint) {
