@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::MutationArgs;
+
 /// What to look at.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
@@ -13,11 +15,12 @@ Examples:
   logctl log ls brokerd-data
   logctl log ls brokerd-data -o json")]
     Ls(LogDirArgs),
-    /// Print the batches of a segment file, or its records
+    /// Print the batches of a segment file, or its records; or what a snapshot of producers holds
     #[command(before_long_help = "\
 Examples:
   logctl log dump 00000000000000000000.log
-  logctl log dump 00000000000000000000.log --from 100 --to 200 --records")]
+  logctl log dump 00000000000000000000.log --from 100 --to 200 --records
+  logctl log dump 00000000000000004711.snapshot")]
     Dump(DumpArgs),
     /// Check every stored batch; exits 9 where something is wrong
     #[command(before_long_help = "\
@@ -29,6 +32,48 @@ Examples:
 Examples:
   logctl log stats brokerd-data")]
     Stats(LogDirArgs),
+    /// Check indexes against their segments, or write them anew
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl log index check brokerd-data
+  logctl log index rebuild brokerd-data --dry-run"
+    )]
+    Index(LogIndexCommand),
+}
+
+/// What to do with indexes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogIndexCommand {
+    /// Say for each segment whether its indexes agree with it; exits 9 where one does not
+    #[command(before_long_help = "\
+Examples:
+  logctl log index check brokerd-data")]
+    Check(LogIndexArgs),
+    /// Write the indexes of sealed segments anew, from their batches
+    #[command(before_long_help = "\
+Examples:
+  logctl log index rebuild brokerd-data --dry-run
+  logctl log index rebuild 00000000000000000000.log")]
+    Rebuild(RebuildIndexArgs),
+}
+
+/// A directory, or a segment.
+#[derive(Debug, Args)]
+pub(crate) struct LogIndexArgs {
+    /// The data directory, one partition's directory in it, or a segment file
+    #[arg(value_name = "DIR|SEGMENT", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+}
+
+/// What `log index rebuild` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RebuildIndexArgs {
+    #[command(flatten)]
+    pub(crate) of: LogIndexArgs,
+    #[command(flatten)]
+    pub(crate) mutation: MutationArgs,
 }
 
 /// A directory.
@@ -42,9 +87,9 @@ pub(crate) struct LogDirArgs {
 /// What `log dump` takes.
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    /// The segment file
-    #[arg(value_name = "SEGMENT", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) segment: PathBuf,
+    /// The segment file, or a snapshot of producers
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
     /// Begin with the batch that holds this offset
     #[arg(long, value_name = "OFFSET")]
     pub(crate) from: Option<u64>,

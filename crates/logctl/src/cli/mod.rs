@@ -14,7 +14,7 @@ pub(crate) use context::{
     AddContextArgs, ContextCommand, RemoveContextArgs, ShowContextArgs, UseContextArgs, ValidateContextArgs,
 };
 pub(crate) use globals::{ColorChoice, GlobalArgs, MutationArgs, OutputForm, ProgressForm, WatchArgs};
-pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs};
+pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs, LogIndexCommand, RebuildIndexArgs};
 pub(crate) use partition::{PartitionCommand, RecoverPartitionArgs};
 pub(crate) use produce::{OnError, ProduceArgs, Report};
 pub(crate) use topic::{

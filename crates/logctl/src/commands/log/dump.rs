@@ -14,6 +14,7 @@ use super::{
     from_log, from_read,
     lock::DirLock,
     places::{PartitionPlace, place_of},
+    producers,
 };
 use crate::{
     cli::{DumpArgs, OutputForm},
@@ -38,6 +39,11 @@ struct BatchRow {
     bytes: u32,
     compression: String,
     timestamp_type: String,
+    /// Records without a value, which delete their key where the topic is compacted; `None` where they cannot be read.
+    tombstones: Option<u64>,
+    /// Until when compaction keeps them, once it has met them.
+    delete_horizon_ms: Option<i64>,
+    /// In a batch with a delete horizon that, as stored.
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
     leader_epoch: Option<u32>,
@@ -60,7 +66,9 @@ impl Row for BatchRow {
         column("MAX-TIMESTAMP"),
         column("EPOCH"),
         wide("TIMESTAMP-TYPE"),
-        wide("PRODUCER"),
+        wide("PRODUCER/EPOCH/SEQUENCE"),
+        wide("TOMBSTONES"),
+        wide("DELETE-HORIZON"),
         wide("CRC"),
     ];
 
@@ -79,16 +87,31 @@ impl Row for BatchRow {
             Cell::Time(corduroy_types::TimestampMs(self.max_timestamp_ms)),
             self.leader_epoch.map_or(Cell::Nothing, |epoch| Cell::Count(epoch.into())),
             Cell::text(&self.timestamp_type),
-            Cell::text(format!("{}/{}/{}", self.producer_id, self.producer_epoch, self.base_sequence)),
+            self.producer(),
+            self.tombstones.map_or(Cell::Nothing, Cell::Count),
+            self.delete_horizon_ms
+                .map_or(Cell::Nothing, |time| Cell::Time(corduroy_types::TimestampMs(time))),
             Cell::text(format!("{:08x}", self.crc)),
         ]
     }
 }
 
+impl BatchRow {
+    fn producer(&self) -> Cell {
+        if self.producer_id < 0 {
+            return Cell::Nothing;
+        }
+        Cell::text(format!("{}/{}/{}", self.producer_id, self.producer_epoch, self.base_sequence))
+    }
+}
+
 pub(super) fn run(args: &DumpArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let _lock = DirLock::take(&args.segment)?;
-    let mut reader = SegmentReader::open(&RealDisk, &args.segment).map_err(|error| from_log(&error))?;
-    let place = place_of(args.segment.parent().unwrap_or(Path::new(".")));
+    let _lock = DirLock::take(&args.file)?;
+    if args.file.extension().is_some_and(|suffix| suffix == producers::SNAPSHOT_SUFFIX) {
+        return producers::dump(&args.file, ui);
+    }
+    let mut reader = SegmentReader::open(&RealDisk, &args.file).map_err(|error| from_log(&error))?;
+    let place = place_of(args.file.parent().unwrap_or(Path::new(".")));
     let mut rows = Vec::new();
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let mut damaged = None;
@@ -145,6 +168,8 @@ fn row(stored: &StoredBatch) -> BatchRow {
         bytes: header.total_bytes(),
         compression: header.compression().to_string(),
         timestamp_type: header.timestamp_type().to_string(),
+        tombstones: tombstones(stored),
+        delete_horizon_ms: header.delete_horizon().map(|time| time.0),
         base_timestamp_ms: header.base_timestamp.0,
         max_timestamp_ms: header.max_timestamp.0,
         leader_epoch: header.leader_epoch.map(|epoch| epoch.get()),
@@ -155,6 +180,15 @@ fn row(stored: &StoredBatch) -> BatchRow {
         transactional: header.is_transactional(),
         crc: header.crc,
     }
+}
+
+fn tombstones(stored: &StoredBatch) -> Option<u64> {
+    let records = stored.batch.records(DecompressLimits::new(BATCH_BYTES_MAX)).ok()?;
+    let mut count = 0;
+    for record in &records {
+        count += u64::from(record.ok()?.value.is_none());
+    }
+    Some(count)
 }
 
 /// The records of a batch, as jsonl. Offline a topic has only its id.

@@ -15,24 +15,36 @@ const LOCK_FILE: &str = "LOCK";
 /// From a segment file: partition, topic, data directory.
 const LEVELS_UP: usize = 4;
 
-/// Keeps brokers out of a data directory until it is dropped. Several of these go together: they only read.
+/// Keeps brokers out of a data directory until it is dropped. Several that only read go together.
 #[derive(Debug)]
 pub(super) struct DirLock {
     _file: Option<File>,
 }
 
 impl DirLock {
-    /// Locks the data directory that `path` is, or lies in. A copy without a lock file needs none.
+    /// Locks the data directory that `path` is, or lies in, to read in it. A copy without a lock file needs none.
     ///
     /// # Errors
     /// `DIRECTORY_IN_USE` while a broker has it, `FILE_FAILED`.
     pub(super) fn take(path: &Path) -> Result<Self, CliError> {
+        Self::take_as(path, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// The same, to write in it: nobody else is in it then.
+    ///
+    /// # Errors
+    /// `DIRECTORY_IN_USE` while a broker or another command has it, `FILE_FAILED`.
+    pub(super) fn take_to_write(path: &Path) -> Result<Self, CliError> {
+        Self::take_as(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn take_as(path: &Path, operation: FlockOperation) -> Result<Self, CliError> {
         let absolute = path.canonicalize().map_err(|error| CliError::file(path, "open", &error))?;
         let found = absolute.ancestors().take(LEVELS_UP).find(|dir| dir.join(LOCK_FILE).is_file());
         let Some(dir) = found else { return Ok(Self { _file: None }) };
         let lock = dir.join(LOCK_FILE);
         let mut file = File::open(&lock).map_err(|error| CliError::file(&lock, "open", &error))?;
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
+        match flock(&file, operation) {
             Ok(()) => Ok(Self { _file: Some(file) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(dir, &mut file)),
             Err(error) => Err(CliError::file(&lock, "lock", &io::Error::from(error))),
@@ -48,8 +60,11 @@ fn in_use(dir: &Path, file: &mut File) -> CliError {
         "" => String::new(),
         pid => format!(" (process {pid})"),
     };
-    CliError::new(ErrorCode::DirectoryInUse, format!("{} is in use by a broker{by}", dir.display()))
-        .with_hint("stop the broker first, or work on a copy")
+    CliError::new(
+        ErrorCode::DirectoryInUse,
+        format!("{} is in use by a broker{by} or another offline command", dir.display()),
+    )
+    .with_hint("stop it first, or work on a copy")
 }
 
 #[cfg(test)]
@@ -64,7 +79,12 @@ mod tests {
         assert!(DirLock::take(&inner).is_ok(), "a copy has no lock");
         std::fs::write(dir.path().join(LOCK_FILE), "4711\n").unwrap();
         let (first, second) = (DirLock::take(&inner).unwrap(), DirLock::take(dir.path()).unwrap());
+        let error = DirLock::take_to_write(&inner).unwrap_err();
+        assert_eq!(error.code, ErrorCode::DirectoryInUse);
         drop((first, second));
+        let writing = DirLock::take_to_write(&inner).unwrap();
+        assert_eq!(DirLock::take(&inner).unwrap_err().code, ErrorCode::DirectoryInUse);
+        drop(writing);
         let broker = File::open(dir.path().join(LOCK_FILE)).unwrap();
         flock(&broker, FlockOperation::NonBlockingLockExclusive).unwrap();
         let error = DirLock::take(&inner).unwrap_err();

@@ -3,7 +3,7 @@
 use corduroy_log::{RealDisk, offline};
 use serde::Serialize;
 
-use super::{from_log, places::Places};
+use super::{from_log, journal, places::Places};
 use crate::{
     cli::LogDirArgs,
     error::Stop,
@@ -20,6 +20,10 @@ struct SegmentRow {
     bytes: u64,
     has_index: bool,
     has_time_index: bool,
+    /// Whether the catalogue says what the file should be.
+    catalogued: bool,
+    /// Whether offsets may be missing in it, as after compaction.
+    may_have_gaps: bool,
     path: String,
 }
 
@@ -30,6 +34,8 @@ impl Row for SegmentRow {
         column("SEGMENT"),
         column("SIZE"),
         column("INDEX"),
+        wide("CATALOGUED"),
+        wide("GAPS"),
         wide("FILE"),
     ];
 
@@ -43,12 +49,15 @@ impl Row for SegmentRow {
             (false, false) => "no",
             _ => "partly",
         };
+        let yes = |yes: bool| Cell::text(if yes { "yes" } else { "no" });
         vec![
             Cell::text(&self.topic_id),
             Cell::text(&self.partition),
             Cell::text(format!("{:020}", self.base_offset)),
             Cell::Bytes(self.bytes),
             Cell::text(index),
+            yes(self.catalogued),
+            yes(self.may_have_gaps),
             Cell::text(&self.path),
         ]
     }
@@ -66,12 +75,21 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
             bytes: segment.bytes,
             has_index: segment.has_index,
             has_time_index: segment.has_time_index,
+            catalogued: segment.is_catalogued(),
+            may_have_gaps: segment.may_have_gaps,
             path: segment.path.display().to_string(),
         }));
+        for snapshot in listing.snapshots {
+            ui.note(format!("{}: snapshot of producers", snapshot.display()));
+        }
+        for leftover in listing.leftovers {
+            ui.note(format!("{}: left by an interrupted replacement", leftover.display()));
+        }
         for name in listing.unknown_files {
             ui.note(format!("{} is not a file of the log", place.path.join(name).display()));
         }
     }
+    journal::name_files(&args.dir, ui);
     write_rows(ui, &rows)?;
     Ok(Exit::Ok)
 }

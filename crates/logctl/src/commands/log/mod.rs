@@ -1,9 +1,12 @@
 //! `logctl log ..`: offline, on files that no broker has open.
 
 mod dump;
+mod index;
+mod journal;
 mod lock;
 mod ls;
 mod places;
+mod producers;
 mod stats;
 mod verify;
 
@@ -23,6 +26,7 @@ pub(crate) fn run(command: &LogCommand, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         LogCommand::Dump(args) => dump::run(args, ui),
         LogCommand::Verify(args) => verify::run(args, ui),
         LogCommand::Stats(args) => stats::run(args, ui),
+        LogCommand::Index(command) => index::run(command, ui),
     }
 }
 

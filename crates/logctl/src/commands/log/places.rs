@@ -21,7 +21,9 @@ pub(super) struct PartitionPlace {
 #[derive(Debug)]
 pub(super) struct Places {
     pub(super) partitions: Vec<PartitionPlace>,
-    _lock: DirLock,
+    /// Held as long as this is.
+    #[expect(dead_code, reason = "it locks by being there")]
+    pub(super) lock: DirLock,
 }
 
 impl Places {
@@ -30,7 +32,14 @@ impl Places {
     /// # Errors
     /// `DIRECTORY_IN_USE`; `FILE_FAILED` when it holds no partition.
     pub(super) fn of(dir: &Path) -> Result<Self, CliError> {
-        let lock = DirLock::take(dir)?;
+        Self::locked(dir, DirLock::take(dir)?)
+    }
+
+    /// The same, of a directory that is locked.
+    ///
+    /// # Errors
+    /// `FILE_FAILED` when it holds no partition.
+    pub(super) fn locked(dir: &Path, lock: DirLock) -> Result<Self, CliError> {
         let found = offline::partitions(&RealDisk, dir).map_err(|error| from_log(&error))?;
         let mut partitions: Vec<PartitionPlace> = found
             .into_iter()
@@ -56,7 +65,7 @@ impl Places {
                 partitions.push(place_of(dir));
             }
         }
-        Ok(Self { partitions, _lock: lock })
+        Ok(Self { partitions, lock })
     }
 }
 

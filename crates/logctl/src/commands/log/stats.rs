@@ -34,6 +34,10 @@ struct StatsRow {
     timestamp_min_ms: Option<i64>,
     timestamp_max_ms: Option<i64>,
     by_compression: Vec<CodecRow>,
+    segments_with_gaps: u64,
+    missing_offsets: u64,
+    empty_batches: u64,
+    horizon_batches: u64,
     damages: Vec<String>,
 }
 
@@ -59,6 +63,10 @@ impl Row for StatsRow {
         wide("BATCH-MAX"),
         wide("OLDEST"),
         wide("NEWEST"),
+        wide("GAPPED-SEGMENTS"),
+        wide("MISSING-OFFSETS"),
+        wide("EMPTY-BATCHES"),
+        wide("HORIZON-BATCHES"),
         wide("DAMAGES"),
     ];
 
@@ -83,6 +91,10 @@ impl Row for StatsRow {
             Cell::Bytes(self.batch_bytes_max),
             time(self.timestamp_min_ms),
             time(self.timestamp_max_ms),
+            Cell::Count(self.segments_with_gaps),
+            Cell::Count(self.missing_offsets),
+            Cell::Count(self.empty_batches),
+            Cell::Count(self.horizon_batches),
             Cell::Count(self.damages.len() as u64),
         ]
     }
@@ -122,6 +134,10 @@ fn row(place: &PartitionPlace, stats: PartitionStats) -> StatsRow {
         timestamp_min_ms: stats.timestamp_min.map(|time| time.0),
         timestamp_max_ms: stats.timestamp_max.map(|time| time.0),
         by_compression: codecs.collect(),
+        segments_with_gaps: stats.segments_with_gaps,
+        missing_offsets: stats.missing_offsets,
+        empty_batches: stats.empty_batches,
+        horizon_batches: stats.horizon_batches,
         damages: stats.damages.iter().map(ToString::to_string).collect(),
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     dump::BATCH_BYTES_MAX,
-    from_log,
+    from_log, journal,
     places::{PartitionPlace, Places},
 };
 use crate::{
@@ -30,6 +30,8 @@ struct VerifiedRow {
     records: u64,
     bytes: u64,
     findings: Vec<FindingRow>,
+    /// What is as it should be, though it may not look so.
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +78,10 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         rows.push(row(place, verified));
     }
     write_rows(ui, &rows)?;
+    for note in rows.iter().flat_map(|row| &row.notes) {
+        ui.note(format!("note: {note}"));
+    }
+    journal::note(&args.dir, ui);
     let all = rows.iter().flat_map(|row| &row.findings);
     let (count, damages) =
         all.fold((0, 0), |(count, damages), finding| (count + 1, damages + u64::from(finding.damage)));
@@ -84,7 +90,7 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     }
     if matches!(ui.settings.output, OutputForm::Table | OutputForm::Wide) {
         for finding in rows.iter().flat_map(|row| &row.findings) {
-            let severity = if finding.damage { "damage" } else { "note" };
+            let severity = if finding.damage { "damage" } else { "no damage" };
             ui.line(format!("{severity}: {}", finding.message))?;
         }
     }
@@ -116,5 +122,6 @@ fn row(place: &PartitionPlace, verified: Verification) -> VerifiedRow {
         records: verified.records,
         bytes: verified.bytes,
         findings: verified.findings.iter().map(finding).collect(),
+        notes: verified.notes.iter().map(ToString::to_string).collect(),
     }
 }
