@@ -27,14 +27,18 @@ use super::{
 ///
 /// # Errors
 /// The disk's; nothing was lost.
-pub(super) fn open(disk: &dyn Disk, data_dir: &Path, threads: u32) -> Result<Arc<Mutex<Journal>>, LogError> {
-    let replay = Replay::read(disk, data_dir)?;
+pub(super) fn open(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    threads: u32,
+) -> Result<Arc<Mutex<Journal>>, LogError> {
+    let replay = Replay::read(&**disk, data_dir)?;
     let next = AtomicUsize::new(0);
     let replay_some = || {
         while let index = next.fetch_add(1, Ordering::Relaxed)
             && index < replay.tasks()
         {
-            replay.perform_task(index, disk)?;
+            replay.perform_task(index, &**disk)?;
         }
         Ok::<(), LogError>(())
     };

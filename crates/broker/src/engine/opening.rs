@@ -144,7 +144,7 @@ impl Engine {
         let threads = config.storage.recovery_threads();
         let (on, dir) = (Arc::clone(&disk), data_dir.clone());
         let journal =
-            blocking(move || journal::open(&*on, &dir, threads)).await.map_err(OpenError::Journal)?;
+            blocking(move || journal::open(&on, &dir, threads)).await.map_err(OpenError::Journal)?;
         let place = Place {
             disk: Arc::clone(&disk),
             data_dir: data_dir.clone(),

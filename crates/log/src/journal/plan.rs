@@ -64,6 +64,7 @@ impl JournalRequest {
 /// The commit journal of one data directory. Whoever holds it serialises access; plans are performed without it.
 #[derive(Debug)]
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     data_dir: PathBuf,
     config: JournalConfig,
     files: [Arc<dyn DiskFile>; 2],
@@ -91,12 +92,12 @@ impl Journal {
     /// # Errors
     /// The disk's: nothing was lost, try again. [`LogError::NewerFormat`] for a newer version's journal.
     pub fn open(
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         data_dir: &std::path::Path,
         config: JournalConfig,
     ) -> Result<(Self, Replay), LogError> {
-        let replay = Replay::read(disk, data_dir)?;
-        replay.perform(disk)?;
+        let replay = Replay::read(&**disk, data_dir)?;
+        replay.perform(&**disk)?;
         Ok((Self::begin(disk, &replay, config)?, replay))
     }
 
@@ -105,11 +106,11 @@ impl Journal {
     ///
     /// # Errors
     /// The disk's; try again.
-    pub fn begin(disk: &dyn Disk, replay: &Replay, config: JournalConfig) -> Result<Self, LogError> {
+    pub fn begin(disk: &Arc<dyn Disk>, replay: &Replay, config: JournalConfig) -> Result<Self, LogError> {
         let dir = replay.data_dir.join(JOURNAL_DIR);
         let made = disk.create_dir_all(&dir).and_then(|()| disk.sync_dir(&replay.data_dir));
         made.map_err(LogError::io("create", &*dir))?;
-        let [a, b] = Slot::BOTH.map(|slot| open_file(disk, replay, slot));
+        let [a, b] = Slot::BOTH.map(|slot| open_file(&**disk, replay, slot));
         let (a, b) = (a?, b?);
         let mut states = replay.states.clone();
         // The replay has finished the cuts.
@@ -117,6 +118,7 @@ impl Journal {
         let slot = replay.newest.map_or(Slot::A, Slot::other);
         let grow_bytes = usize::try_from(config.grow_bytes).unwrap_or(0);
         let mut journal = Self {
+            disk: Arc::clone(disk),
             data_dir: replay.data_dir.clone(),
             config,
             files: [a.0, b.0],
@@ -152,9 +154,26 @@ impl Journal {
         if !self.pins.is_empty() {
             return Ok(false);
         }
+        // No handle of before is used again: one whose sync has failed may refuse everything for good. The file in
+        // use is what a crash would be replayed from until the other one is durable.
+        let old = self.slot;
+        self.empty(old.other())?;
         self.begin_generation()?;
+        self.empty(old)?;
         self.failed = None;
         Ok(true)
+    }
+
+    /// Opens a file anew, without what is in it: after a failed sync not even its length is to be believed.
+    fn empty(&mut self, slot: Slot) -> Result<(), LogError> {
+        let path = file::path(&self.data_dir, slot);
+        let file = self.disk.open(&path, OpenMode::Truncate).map_err(LogError::io("open", path))?;
+        let [a, b] = &mut self.files;
+        *(if slot == Slot::A { a } else { b }) = file;
+        if let Some(file_end) = self.file_ends.get_mut(slot.index()) {
+            *file_end = 0;
+        }
+        Ok(())
     }
 
     /// Writes and syncs the beginning of a generation in the file that is not in use. No data before it counts.

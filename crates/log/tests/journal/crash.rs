@@ -1,8 +1,10 @@
 //! A crash between any two disk calls of commits, checkpoints, changes of generation, failures and restarts.
 
-use corduroy_log::disk::{Kept, SimCall};
+use std::sync::Arc;
+
+use corduroy_log::disk::{HandleCache, Kept, SimCall};
 use corduroy_log::journal::{CommitKind, Replay};
-use corduroy_log::{LogConfig, LogError, SimDisk};
+use corduroy_log::{Disk, LogConfig, LogError, SimDisk};
 
 use crate::common::{new_disk, small_config};
 use crate::node::{AllPromised, Node, check, data_dir, key, small_journal};
@@ -104,14 +106,20 @@ fn acknowledged_appends_survive_a_crash_between_any_two_calls() {
 /// One call fails, at any point; the broker goes on after reopening what has stopped, and then the power goes.
 #[test]
 fn after_a_failed_write_or_sync_nothing_acknowledged_is_lost() {
+    one_call_fails(|disk| Arc::new(disk.clone()), "plain");
+    // What a broker runs on. Handles there refuse everything once a sync has failed.
+    one_call_fails(|disk| Arc::new(HandleCache::new(Arc::new(disk.clone()), 100)), "handle cache");
+}
+
+fn one_call_fails(view: fn(&SimDisk) -> Arc<dyn Disk>, named: &str) {
     for call in [SimCall::Sync, SimCall::Write] {
         for nth in 0..60 {
             for kept in [Kept::Nothing, Kept::Subset { seed: nth }] {
-                let what = format!("{call:?} {nth} {kept:?}");
+                let what = format!("{named}: {call:?} {nth} {kept:?}");
                 let disk = new_disk();
                 let mut promised = AllPromised::new();
                 let keys = [key(0), key(1), key(2)];
-                let mut node = Node::start(&disk, small_journal(), config(), &keys).unwrap();
+                let mut node = Node::start_on(view(&disk), small_journal(), config(), &keys).unwrap();
                 disk.failed_syncs_keep(kept);
                 disk.fail_nth(call, nth);
                 let mut failures = 0;

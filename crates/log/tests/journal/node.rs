@@ -33,7 +33,6 @@ pub struct Promised {
 pub type AllPromised = BTreeMap<PartitionKey, Promised>;
 
 pub struct Node {
-    pub disk: SimDisk,
     pub shared: Arc<dyn Disk>,
     pub journal: Journal,
     pub logs: BTreeMap<PartitionKey, Log>,
@@ -48,10 +47,19 @@ impl Node {
         config: LogConfig,
         keys: &[PartitionKey],
     ) -> Result<Self, LogError> {
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let replay = Replay::read(disk, data_dir())?;
-        replay.perform(disk)?;
-        let journal = Journal::begin(disk, &replay, journal)?;
+        Self::start_on(Arc::new(disk.clone()), journal, config, keys)
+    }
+
+    /// The same on any view of the disk.
+    pub fn start_on(
+        shared: Arc<dyn Disk>,
+        journal: JournalConfig,
+        config: LogConfig,
+        keys: &[PartitionKey],
+    ) -> Result<Self, LogError> {
+        let replay = Replay::read(&*shared, data_dir())?;
+        replay.perform(&*shared)?;
+        let journal = Journal::begin(&shared, &replay, journal)?;
         let mut logs = BTreeMap::new();
         for key in keys {
             let known = journal.known(*key, false);
@@ -59,7 +67,7 @@ impl Node {
             assert_eq!(report.damages, [], "{key:?}");
             logs.insert(*key, log);
         }
-        Ok(Self { disk: disk.clone(), shared, journal, logs, kinds: Vec::new() })
+        Ok(Self { shared, journal, logs, kinds: Vec::new() })
     }
 
     pub fn append(&mut self, key: PartitionKey, value_bytes: usize, seed: u64, promised: &mut AllPromised) {
@@ -84,7 +92,7 @@ impl Node {
             self.logs.iter_mut().filter_map(|(key, log)| Some((*key, log.take_round()?))).collect();
         let keys: Vec<_> = rounds.iter().map(|(key, _)| *key).collect();
         let mut commit = self.journal.plan(rounds, requests, true);
-        commit.perform(&self.disk);
+        commit.perform(&*self.shared);
         let done = self.journal.finish(commit);
         self.kinds.push(done.kind);
         let mut failure = None;
@@ -117,7 +125,7 @@ impl Node {
 
     pub fn checkpoint(&mut self) -> Result<(), LogError> {
         let Some(checkpoint) = self.journal.plan_checkpoint() else { return Ok(()) };
-        checkpoint.perform(&self.disk);
+        checkpoint.perform(&*self.shared);
         let mut failed = Ok(());
         for failure in self.journal.checkpointed(checkpoint) {
             self.logs.get_mut(&failure.key).unwrap().checkpoint_failed(&failure);
@@ -131,7 +139,7 @@ impl Node {
         if let Some(reason) = self.journal.failure().map(ToOwned::to_owned) {
             self.logs.values_mut().for_each(|log| log.journal_failed(&reason));
         }
-        let rewrite = Rewrite::read(&self.disk, data_dir())?;
+        let rewrite = Rewrite::read(&*self.shared, data_dir())?;
         for (key, log) in &mut self.logs {
             let Some(reopen) = log.plan_reopen() else { continue };
             let (opened, report) = reopen.perform_with(&self.shared, &rewrite, NOW)?;
