@@ -201,13 +201,8 @@ fn a_compacted_partition_is_sound_and_its_producers_are_shown() {
     fs::write(&snapshot, bytes).unwrap();
     let ran = home.fails(1, &["log", "dump", snapshot.to_str().unwrap()]);
     assert!(ran.stderr.starts_with("error[E1103]: "), "{}", ran.stderr);
-    let ran = home.run(&["log", "verify", "data"]);
-    assert_eq!(ran.code, 9, "{}", ran.stderr);
-    assert!(
-        ran.stdout.contains("no damage: ") && ran.stderr.contains("1 finding, no damage"),
-        "{}",
-        ran.stdout
-    );
+    let ran = home.ok(&["log", "verify", "data"]);
+    assert!(ran.stderr.contains("the snapshot of producers is damaged; the log is read"), "{}", ran.stderr);
 }
 
 #[test]

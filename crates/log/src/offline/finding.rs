@@ -58,14 +58,6 @@ pub enum Finding {
         /// Its length on record.
         sealed_bytes: u64,
     },
-    /// A snapshot of producers that cannot be used. The log is read instead.
-    #[error("{}: {fault}", file.display())]
-    Snapshot {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        fault: SnapshotFault,
-    },
     /// The state file is missing or damaged: the log start is not known, so deleted records may be visible; nor is it
     /// known what the sealed segments should be, so that missing offsets inside them are not found.
     #[error("{} is missing or damaged; the log will start at its first segment", file.display())]
@@ -118,5 +110,14 @@ pub enum Note {
     Leftover {
         /// The file.
         file: PathBuf,
+    },
+    /// A snapshot of producers that cannot be used, as a loss of power may leave it: most are not synced. The log is
+    /// read instead.
+    #[error("{}: {fault}; the log is read instead", file.display())]
+    Snapshot {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: SnapshotFault,
     },
 }

@@ -55,7 +55,7 @@ pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<V
         match read_snapshot(disk, file) {
             Ok(_) => {}
             Err(ReadSnapshotError::Fault { file, fault }) => {
-                found.findings.push(Finding::Snapshot { file, fault });
+                found.notes.push(Note::Snapshot { file, fault });
             }
             Err(ReadSnapshotError::Log(error)) => return Err(error),
         }

@@ -14,4 +14,5 @@
 mod common;
 mod crash;
 mod node;
+mod offline;
 mod stale;
