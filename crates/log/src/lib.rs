@@ -86,3 +86,4 @@ pub use scan::{Damage, DamageReason};
 pub use scrub::{Scrub, ScrubStep};
 pub use swap::Swap;
 pub use time_lookup::{FoundRecord, TimeLookupPlan};
+pub use truncate::{TruncateError, Truncation};

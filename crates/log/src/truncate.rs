@@ -1,17 +1,131 @@
-//! Cutting a log: removing its newest records.
+//! Cutting a log: removing its newest records, where its epoch history conflicts with the leader's.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use corduroy_types::Offset;
+use corduroy_types::{Offset, TimestampMs};
 
+use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
+use crate::epochs::{EpochHistory, EpochOrder};
 use crate::error::LogError;
 use crate::index::ScanStart;
-use crate::recovery::look_through;
+use crate::journal::{JournalRequest, PartitionKey, Rewrite};
+use crate::log::Log;
+use crate::mark::Known;
+use crate::recovery::{RecoveryReport, look_through};
 use crate::retention::remove_if_present;
 use crate::scan::{Depth, Walk, WalkError};
 use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::shared::Shared;
 use crate::state_file::{self, StateWriter};
+
+/// A log that is being cut. There is no log meanwhile, so that nothing can be appended or read.
+///
+/// First [`Truncation::begin`] has to be durable in the commit journal, then this is performed, then
+/// [`Truncation::end`] has to be durable: only after that the new log may be appended to. A crash in between finishes
+/// the cut when the journal is replayed (rule R7).
+#[derive(Debug)]
+#[must_use = "there is no log until it is performed"]
+pub struct Truncation {
+    shared: Arc<Shared>,
+    config: LogConfig,
+    durable_end: Offset,
+    to: Offset,
+    history: EpochHistory,
+}
+
+/// Why a log was not cut. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum TruncateError {
+    /// Records are not durable yet, a round is in flight, or the log has stopped. Finish the rounds, or reopen it.
+    #[error("the log cannot be cut before it is durable up to its end {log_end}")]
+    NotAtRest {
+        /// Where the log ends.
+        log_end: Offset,
+    },
+    /// The offset is not one that the log can end at. Never below its start, nor inside a segment that compaction has
+    /// rewritten: what lies there is committed.
+    #[error("the log cannot be cut at offset {to}: it may end between {least} and {log_end}")]
+    OutOfRange {
+        /// Where it should end.
+        to: Offset,
+        /// The least offset at which it may.
+        least: Offset,
+        /// Where it ends.
+        log_end: Offset,
+    },
+    /// The history has an epoch that begins behind the cut.
+    #[error(transparent)]
+    Epoch(#[from] EpochOrder),
+}
+
+impl Log {
+    /// Cuts the log so that it ends at `to`, or at the beginning of the batch that holds it; `history` is its history
+    /// afterwards. Consumes the log; [`Truncation::perform`] gives the one that takes its place.
+    ///
+    /// # Errors
+    /// [`TruncateError`], with the log.
+    pub fn truncate_to(
+        self,
+        to: Offset,
+        history: EpochHistory,
+    ) -> Result<Truncation, (Box<Self>, TruncateError)> {
+        if let Err(error) = self.check_truncate(to, &history) {
+            return Err((Box::new(self), error));
+        }
+        let durable_end = self.cursors.durable_end();
+        Ok(Truncation { shared: self.shared, config: self.config, durable_end, to, history })
+    }
+
+    fn check_truncate(&self, to: Offset, history: &EpochHistory) -> Result<(), TruncateError> {
+        let log_end = self.cursors.log_end();
+        if self.failure.is_some() || self.in_flight.is_some() || self.cursors.durable_end() < log_end {
+            return Err(TruncateError::NotAtRest { log_end });
+        }
+        let rewritten = self.sealed.iter().rev().find(|sealed| sealed.gaps).map(|sealed| sealed.end);
+        let least = rewritten.map_or(self.cursors.log_start(), |end| end.max(self.cursors.log_start()));
+        if to < least || to > log_end {
+            return Err(TruncateError::OutOfRange { to, least, log_end });
+        }
+        match history.last() {
+            Some(entry) if entry.start > to => Err(EpochOrder { entry, last: entry }.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Truncation {
+    /// What has to be durable before it is performed.
+    pub fn begin(&self, key: PartitionKey) -> JournalRequest {
+        JournalRequest::BeginCut { key, to: self.to, history: self.history.clone() }
+    }
+
+    /// Cuts the files and opens what is left. Doing it again gives the same. `rewrite` was read after
+    /// [`Truncation::begin`] was durable.
+    ///
+    /// # Errors
+    /// The disk's; try again.
+    pub fn perform(
+        &self,
+        disk: &Arc<dyn Disk>,
+        rewrite: &Rewrite,
+        now: TimestampMs,
+    ) -> Result<(Log, RecoveryReport), LogError> {
+        let dir = &self.shared.dir;
+        // A checkpoint that failed meanwhile may have told a log that is gone: what only the journal holds is not
+        // believed to be in the files.
+        rewrite.perform(&**disk, dir, self.durable_end)?;
+        cut_files(&**disk, dir, self.to)?;
+        let known = Known { clean: false, mark: None, history: self.history.clone() };
+        Log::open(Arc::clone(disk), dir.to_path_buf(), self.config, known, now)
+    }
+
+    /// What has to be durable before the new log is appended to.
+    pub fn end(&self, key: PartitionKey) -> JournalRequest {
+        JournalRequest::EndCut(key)
+    }
+}
 
 /// Cuts the files of a log so that it ends at `to`, or at the beginning of the batch that holds it: whole
 /// segments, newest first, then the rest of the one it is in. The directory is synced after each, so that a crash
@@ -56,13 +170,20 @@ fn cut_segment(
 ) -> Result<Offset, LogError> {
     let path = file_path(dir, base, LOG_SUFFIX);
     let file = disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &*path))?;
-    let mut walk = Walk::new(&file, path.clone(), Depth::Headers, ScanStart::of_segment(base), bytes);
+    let start = ScanStart::of_segment(base);
+    let mut walk = Walk::new(&file, path.clone(), Depth::Checksums, start, bytes).allowing_gaps(true);
     let (position, end) = loop {
         match walk.next() {
             Ok(Some(header)) if header.next_offset() > to => break (walk.batch_at(), header.base_offset),
             Ok(Some(_)) => {}
-            // Bytes that are no batch come after everything that may be kept.
-            Ok(None) | Err(WalkError::Damaged(_)) => break (walk.position(), walk.expected()),
+            Ok(None) => break (walk.position(), walk.expected()),
+            // Damage costs what it hits, and no sound batch behind it.
+            Err(WalkError::Damaged(damage)) => {
+                let passed = walk.pass_if_followed(base, &damage, to);
+                if passed.map_err(LogError::io("read", &*path))?.is_none() {
+                    break (walk.position(), walk.expected());
+                }
+            }
             Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
         }
     };

@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod epochs;
 mod node;
 mod offline;
 mod stale;

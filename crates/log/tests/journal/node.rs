@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use corduroy_log::journal::{CommitKind, JournalRequest, Replay, Rewrite};
-use corduroy_log::{Disk, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, SimDisk};
+use corduroy_log::{
+    Disk, EpochHistory, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, SimDisk,
+};
 use corduroy_types::{LeaderEpoch, PartitionIndex, TopicId};
 
 use crate::common::{Model, NOW, batch, compare};
@@ -151,6 +153,44 @@ impl Node {
             *log = opened;
         }
         assert!(self.journal.restart()?, "segments are left that the journal has to keep");
+        Ok(())
+    }
+
+    /// Cuts one log, in steps that are each durable before the next.
+    pub fn truncate(
+        &mut self,
+        key: PartitionKey,
+        to: u64,
+        history: EpochHistory,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
+        let to = crate::common::at(to);
+        let truncation = self.logs.remove(&key).unwrap().truncate_to(to, history).map_err(|(_, error)| error);
+        let truncation = truncation.unwrap();
+        // From here on it may be cut, and what is cut is not promised any more.
+        let of = promised.get_mut(&key).unwrap();
+        of.durable_end = of.durable_end.min(to.get());
+        self.commit_with(vec![truncation.begin(key)], promised)?;
+        let rewrite = Rewrite::read(&self.disk, data_dir())?;
+        let (log, report) = truncation.perform(&self.shared, &rewrite, NOW)?;
+        assert_eq!(report.damages, []);
+        self.commit_with(vec![truncation.end(key)], promised)?;
+        assert_eq!(log.cursors().log_end(), to);
+        promised.get_mut(&key).unwrap().model.cut(to.get());
+        self.logs.insert(key, log);
+        Ok(())
+    }
+
+    /// Begins an epoch in every log, with one commit.
+    pub fn begin_epoch(&mut self, epoch: u32, promised: &mut AllPromised) -> Result<(), LogError> {
+        let epoch = LeaderEpoch::new(epoch).unwrap();
+        let entries: Vec<_> =
+            self.logs.iter().map(|(key, log)| (*key, log.plan_epoch(epoch).unwrap())).collect();
+        let requests = entries.iter().map(|(key, entry)| JournalRequest::BeginEpoch(*key, *entry));
+        self.commit_with(requests.collect(), promised)?;
+        for (key, entry) in entries {
+            self.logs.get_mut(&key).unwrap().begin_epoch(entry).unwrap();
+        }
         Ok(())
     }
 
