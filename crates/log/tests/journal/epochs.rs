@@ -1,7 +1,7 @@
 //! Epoch histories and cuts: durable before they count, and finished after a crash between any two calls.
 
 use corduroy_log::disk::Kept;
-use corduroy_log::{Disk, EpochHistory, LogError, SimDisk, TruncateError};
+use corduroy_log::{Disk, EpochHistory, JournalConfig, LogError, SimDisk, TruncateError};
 use corduroy_types::LeaderEpoch;
 
 use crate::common::{NOW, at, new_disk, small_config};
@@ -10,7 +10,9 @@ use crate::node::{AllPromised, Node, check, data_dir, key, small_journal};
 const KEYS: u32 = 2;
 
 fn start(disk: &SimDisk) -> Result<Node, LogError> {
-    Node::start(disk, small_journal(), small_config(), &[key(0), key(1)])
+    // Room for everything, so that the journal still holds what is cut.
+    let journal = JournalConfig { file_bytes: 1 << 20, ..small_journal() };
+    Node::start(disk, journal, small_config(), &[key(0), key(1)])
 }
 
 fn append_rounds(
