@@ -24,7 +24,8 @@ const DIRECT: usize = usize::MAX;
 
 fn batch(bytes: usize) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None, u32::try_from(bytes + 200).unwrap());
-    builder.push(NOW, None, Some(&vec![b'x'; bytes]), std::iter::empty()).unwrap();
+    let pushed = builder.push(NOW, None, Some(&vec![b'x'; bytes]), std::iter::empty());
+    assert!(pushed.is_ok());
     Batch::parse(builder.build().unwrap()).unwrap()
 }
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use corduroy_batch::{BatchError, BatchHeader, HEADER_BYTES, crc32c};
-use corduroy_types::Offset;
+use corduroy_types::{LeaderEpoch, Offset};
 
 use crate::BATCH_BYTES_MAX;
 use crate::damage::{DamagedRange, Sought};
 use crate::disk::DiskFile;
+use crate::epochs::EpochHistory;
 use crate::index::{Expect, ScanStart};
 
 /// Bytes before the part of a batch that its checksum covers.
@@ -48,6 +49,14 @@ pub enum DamageReason {
     TooLarge {
         /// The length it gives.
         bytes: u32,
+    },
+    /// The epoch history gives its offset another leader epoch.
+    #[error("it is of leader epoch {}, and epoch {expected} wrote that offset", got.map_or(-1, LeaderEpoch::as_i32))]
+    WrongEpoch {
+        /// The epoch it gives, if any.
+        got: Option<LeaderEpoch>,
+        /// The epoch that wrote the offset.
+        expected: LeaderEpoch,
     },
     /// It does not go on where the one before it ended; where offsets may be missing, it begins before that.
     #[error("its base offset is {got}")]
@@ -139,6 +148,8 @@ pub(crate) struct Walk {
     position: u64,
     expect: Expect,
     gaps: bool,
+    /// Empty where batches are not held to one.
+    history: EpochHistory,
     buffer: Vec<u8>,
     buffer_at: u64,
     batch_at: u64,
@@ -158,14 +169,33 @@ impl Walk {
         let ScanStart { position, expect } = start;
         let (buffer, buffer_at, batch_at, read_bytes) = (Vec::new(), 0, position, 0);
         let file = Arc::clone(file);
-        let gaps = false;
-        Self { file, path, depth, limit, position, expect, gaps, buffer, buffer_at, batch_at, read_bytes }
+        let (gaps, history) = (false, EpochHistory::default());
+        Self {
+            file,
+            path,
+            depth,
+            limit,
+            position,
+            expect,
+            gaps,
+            history,
+            buffer,
+            buffer_at,
+            batch_at,
+            read_bytes,
+        }
     }
 
     /// With `gaps`, offsets may be missing before each batch and before the segment's end, as after compaction.
     pub(crate) fn allowing_gaps(mut self, gaps: bool) -> Self {
         self.gaps = gaps;
         self.expect = self.expect.allowing_gaps(gaps);
+        self
+    }
+
+    /// Each batch has to be of the epoch that wrote its offset, as far as the history knows it.
+    pub(crate) fn held_to(mut self, history: &EpochHistory) -> Self {
+        self.history.clone_from(history);
         self
     }
 
@@ -191,6 +221,11 @@ impl Walk {
         let header = parse_header(self.ahead(), left)?;
         if !self.expect.holds(&header) {
             return Err(DamageReason::WrongOffset { got: header.base_offset }.into());
+        }
+        if let Some(expected) = self.history.epoch_at(header.base_offset)
+            && header.leader_epoch != Some(expected)
+        {
+            return Err(DamageReason::WrongEpoch { got: header.leader_epoch, expected }.into());
         }
         if self.depth == Depth::Checksums {
             let total = header.total_bytes() as usize;

@@ -86,7 +86,8 @@ impl Opening<'_> {
         bytes: u64,
     ) -> Result<Offset, LogError> {
         let path = active.file.path();
-        let mut walk = Walk::new(file, path.clone(), Depth::Checksums, start, bytes);
+        let mut walk =
+            Walk::new(file, path.clone(), Depth::Checksums, start, bytes).held_to(&self.known.history);
         let mut cut = None;
         loop {
             match walk.next() {

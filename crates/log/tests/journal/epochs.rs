@@ -1,7 +1,9 @@
 //! Epoch histories and cuts: durable before they count, and finished after a crash between any two calls.
 
 use corduroy_log::disk::Kept;
-use corduroy_log::{Disk, EpochHistory, JournalConfig, LogError, SimDisk, TruncateError};
+use corduroy_log::{
+    DamageReason, Disk, EpochHistory, JournalConfig, Known, Log, LogError, SimDisk, TruncateError,
+};
 use corduroy_types::LeaderEpoch;
 
 use crate::common::{NOW, at, new_disk, small_config};
@@ -92,6 +94,25 @@ fn a_cut_survives_a_crash_between_any_two_calls_and_nothing_of_it_comes_back() {
             }
         }
     }
+}
+
+/// The leader epoch is outside a batch's checksum; the history guards it.
+#[test]
+fn a_batch_of_another_epoch_than_the_history_says_is_not_believed() {
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
+    let mut node = start(&disk).unwrap();
+    node.begin_epoch(4, &mut promised).unwrap();
+    append_rounds(&mut node, 0..1, &mut promised).unwrap();
+    let known = node.journal.known(key(0), false);
+    let known = Known { mark: None, ..known };
+    let path = key(0).dir(data_dir()).join("00000000000000000000.log");
+    assert!(disk.damage(&path, 15, |bytes| bytes[0] ^= 1));
+    let shared = std::sync::Arc::clone(&node.shared);
+    let (log, report) = Log::open(shared, key(0).dir(data_dir()), small_config(), known, NOW).unwrap();
+    let reason = report.cut.map(|cut| cut.damage.reason);
+    assert!(matches!(reason, Some(DamageReason::WrongEpoch { .. })), "{reason:?}");
+    assert_eq!(log.cursors().log_end().get(), 0);
 }
 
 #[test]

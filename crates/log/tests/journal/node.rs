@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use corduroy_log::journal::{CommitKind, JournalRequest, Replay, Rewrite};
+use corduroy_log::journal::{Commit, CommitKind, JournalRequest, Replay, Rewrite};
 use corduroy_log::{
-    Disk, EpochHistory, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, SimDisk,
+    Disk, EpochHistory, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, Round, RoundResult,
+    SimDisk,
 };
 use corduroy_types::{LeaderEpoch, PartitionIndex, TopicId};
 
@@ -39,6 +40,7 @@ pub struct Node {
     pub journal: Journal,
     pub logs: BTreeMap<PartitionKey, Log>,
     pub kinds: Vec<CommitKind>,
+    in_flight: Vec<PartitionKey>,
 }
 
 impl Node {
@@ -69,7 +71,7 @@ impl Node {
             assert_eq!(report.damages, [], "{key:?}");
             logs.insert(*key, log);
         }
-        Ok(Self { shared, journal, logs, kinds: Vec::new() })
+        Ok(Self { shared, journal, logs, kinds: Vec::new(), in_flight: Vec::new() })
     }
 
     pub fn append(&mut self, key: PartitionKey, value_bytes: usize, seed: u64, promised: &mut AllPromised) {
@@ -90,32 +92,47 @@ impl Node {
         requests: Vec<JournalRequest>,
         promised: &mut AllPromised,
     ) -> Result<(), LogError> {
-        let rounds: Vec<_> =
-            self.logs.iter_mut().filter_map(|(key, log)| Some((*key, log.take_round()?))).collect();
-        let keys: Vec<_> = rounds.iter().map(|(key, _)| *key).collect();
-        let mut commit = self.journal.plan(rounds, requests, true);
+        let mut commit = self.plan_with(requests);
         commit.perform(&*self.shared);
         let done = self.journal.finish(commit);
         self.kinds.push(done.kind);
-        let mut failure = None;
-        for (key, (_, result)) in keys.into_iter().zip(done.results) {
+        self.report(done.results, promised)?;
+        done.requests.map_err(|reason| LogError::Io {
+            what: "journal",
+            path: data_dir().into(),
+            source: std::io::Error::other(reason),
+        })
+    }
+
+    /// A commit of everything that is ready, to be performed by the caller.
+    pub fn plan_commit(&mut self) -> Commit {
+        self.plan_with(Vec::new())
+    }
+
+    fn plan_with(&mut self, requests: Vec<JournalRequest>) -> Commit {
+        let rounds: Vec<_> =
+            self.logs.iter_mut().filter_map(|(key, log)| Some((*key, log.take_round()?))).collect();
+        self.in_flight = rounds.iter().map(|(key, _)| *key).collect();
+        self.journal.plan(rounds, requests, true)
+    }
+
+    /// Gives the logs what came of their rounds.
+    pub fn report(
+        &mut self,
+        results: Vec<(Round, RoundResult)>,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
+        let mut reported = Ok(());
+        for (key, (_, result)) in std::mem::take(&mut self.in_flight).into_iter().zip(results) {
             match self.logs.get_mut(&key).unwrap().round_done(result) {
                 Ok(cursors) => {
                     let promised = promised.entry(key).or_default();
                     promised.durable_end = promised.durable_end.max(cursors.durable_end().get());
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => reported = Err(error),
             }
         }
-        match (failure, done.requests) {
-            (Some(error), _) => Err(error),
-            (None, Err(reason)) => Err(LogError::Io {
-                what: "journal",
-                path: data_dir().into(),
-                source: std::io::Error::other(reason),
-            }),
-            (None, Ok(())) => Ok(()),
-        }
+        reported
     }
 
     pub fn commit_all(&mut self, promised: &mut AllPromised) -> Result<(), LogError> {
@@ -171,7 +188,7 @@ impl Node {
         let of = promised.get_mut(&key).unwrap();
         of.durable_end = of.durable_end.min(to.get());
         self.commit_with(vec![truncation.begin(key)], promised)?;
-        let rewrite = Rewrite::read(&self.disk, data_dir())?;
+        let rewrite = Rewrite::read(&*self.shared, data_dir())?;
         let (log, report) = truncation.perform(&self.shared, &rewrite, NOW)?;
         assert_eq!(report.damages, []);
         self.commit_with(vec![truncation.end(key)], promised)?;

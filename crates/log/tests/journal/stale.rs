@@ -2,7 +2,7 @@
 //! takes the power away, and starts again; the entries concerned are still in the journal then.
 
 use corduroy_log::disk::{Disk, Kept, OpenMode};
-use corduroy_log::journal::{JournalRequest, Replay};
+use corduroy_log::journal::{CommitKind, JOURNAL_DIR, JournalRequest, Replay};
 use corduroy_log::{JournalConfig, LogConfig, SimDisk};
 
 use crate::common::{NOW, new_disk, small_config};
@@ -69,6 +69,32 @@ fn what_is_appended_after_a_failure_is_not_overwritten_by_what_failed() {
     node.append(key(1), 180, 81, &mut promised);
     node.commit_all(&mut promised).unwrap();
     crash_and_check(&disk, &mut promised);
+}
+
+/// The same, with what failed right behind an entry of the same size, and what replaces it not in the journal at all.
+#[test]
+fn the_rest_of_a_failed_commit_is_not_taken_for_part_of_a_later_one() {
+    use corduroy_log::disk::SimCall;
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
+    let journal = JournalConfig { segments_min: 1, segment_bytes_max: 2_000, ..large_journal() };
+    let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
+    let mut node = Node::start(&disk, journal, config, &[key(0), key(1)]).unwrap();
+    journaled(&mut node, 0..3, &mut promised);
+    node.append(key(0), 250, 70, &mut promised);
+    node.append(key(1), 250, 71, &mut promised);
+    disk.failed_syncs_keep(Kept::Everything);
+    disk.fail_nth(SimCall::Sync, 0);
+    node.commit(&mut promised).unwrap_err();
+    node.reopen(&mut promised).unwrap();
+    node.append(key(0), 250, 80, &mut promised);
+    node.commit(&mut promised).unwrap();
+    node.append(key(1), 2_500, 81, &mut promised);
+    node.commit(&mut promised).unwrap();
+    assert_eq!(node.kinds.split_off(node.kinds.len() - 2), [CommitKind::Journal, CommitKind::Direct]);
+    disk.lose_power(Kept::Nothing);
+    let node = Node::start(&disk, journal, config, &[key(0), key(1)]).unwrap();
+    check(&node, &mut promised, "after the crash");
 }
 
 #[test]
@@ -169,15 +195,49 @@ fn a_deleted_partition_does_not_come_back_and_one_made_again_is_not_overwritten(
 fn entries_of_an_older_generation_are_not_taken_for_new_ones() {
     let disk = new_disk();
     let mut promised = AllPromised::new();
+    let mut node = start(&disk);
+    let path = data_dir().join(JOURNAL_DIR).join("a.journal");
+    let read = |from: u64, to: u64| {
+        let mut bytes = Vec::new();
+        let wanted = usize::try_from(to - from).unwrap();
+        disk.open(&path, OpenMode::Read).unwrap().read_at(&mut bytes, from, wanted).unwrap();
+        bytes::Bytes::from(bytes)
+    };
+    // The first round of a log makes its file; from then on there is data.
+    journaled(&mut node, 0..1, &mut promised);
+    let from = node.journal.used_bytes();
+    node.append(key(0), 200, 1, &mut promised);
+    node.append(key(1), 200, 1, &mut promised);
+    let mut commit = node.plan_commit();
+    commit.perform(&disk);
+    let results = node.journal.finish(commit).results;
+    let to = node.journal.used_bytes();
+    node.report(results, &mut promised).unwrap();
+    let old = read(from, to);
+    // The file is filled anew twice, once for each start.
+    for _ in 0..2 {
+        node = start(&disk);
+    }
+    let at = node.journal.used_bytes();
+    let entries = Replay::read(&disk, data_dir()).unwrap().report().entries;
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    file.write_at(&[old], at).unwrap();
+    file.sync().unwrap();
+    let report = Replay::read(&disk, data_dir()).unwrap().report();
+    assert_eq!((report.data_bytes, report.entries), (0, entries));
+}
+
+/// The same by itself: the journal is filled many times, and the power goes after each round.
+#[test]
+fn generations_follow_one_another() {
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
     let journal = JournalConfig { grow_bytes: 0, ..small_journal() };
     let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
     let mut node = Node::start(&disk, journal, config, &[key(0), key(1)]).unwrap();
-    let mut generations = 0;
-    let mut used = 0;
+    let (mut generations, mut used) = (0, 0);
     for seed in 0..60 {
-        node.append(key(0), 200, seed, &mut promised);
-        node.append(key(1), 200, seed, &mut promised);
-        node.commit(&mut promised).unwrap();
+        journaled(&mut node, seed..seed + 1, &mut promised);
         generations += u64::from(node.journal.used_bytes() < used);
         used = node.journal.used_bytes();
         if node.journal.wants_checkpoint() {
