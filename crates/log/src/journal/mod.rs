@@ -71,6 +71,6 @@ pub struct JournalConfig {
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        Self { file_bytes: 32 * MIB, segments_min: 4, segment_bytes_max: 64 * KIB, grow_bytes: MIB }
+        Self { file_bytes: 32 * MIB, segments_min: 4, segment_bytes_max: 32 * KIB, grow_bytes: MIB }
     }
 }

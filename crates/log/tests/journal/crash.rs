@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use corduroy_log::disk::{HandleCache, Kept, SimCall};
 use corduroy_log::journal::{CommitKind, Replay};
-use corduroy_log::{Disk, LogConfig, LogError, SimDisk};
+use corduroy_log::{Disk, JournalConfig, LogConfig, LogError, SimDisk};
 
 use crate::common::{new_disk, small_config};
 use crate::node::{AllPromised, Node, check, data_dir, key, small_journal};
@@ -144,6 +144,59 @@ fn one_call_fails(view: fn(&SimDisk) -> Arc<dyn Disk>, named: &str) {
             }
         }
     }
+}
+
+/// What is committed while a checkpoint runs is not covered by it.
+#[test]
+fn a_checkpoint_covers_nothing_that_came_after_its_syncs() {
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
+    let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
+    let keys = [key(0), key(1)];
+    let journal = JournalConfig { segments_min: 2, ..JournalConfig::default() };
+    let mut node = Node::start(&disk, journal, config, &keys).unwrap();
+    let round = |node: &mut Node, seed, promised: &mut AllPromised| {
+        keys.iter().for_each(|key| node.append(*key, 100, seed, promised));
+        node.commit(promised).unwrap();
+    };
+    (0..4).for_each(|seed| round(&mut node, seed, &mut promised));
+    let mut checkpoint = node.journal.plan_checkpoint().unwrap();
+    checkpoint.perform(&disk);
+    round(&mut node, 5, &mut promised);
+    assert_eq!(node.journal.checkpointed(checkpoint).len(), 0);
+    // The journal says how far it was.
+    node.commit(&mut promised).unwrap();
+    disk.crash();
+    check(&Node::start(&disk, journal, config, &keys).unwrap(), &mut promised, "after the crash");
+}
+
+/// A direct round meets the failure, and a checkpoint syncs the same file before anybody has been told: the kernel says
+/// that all is well then.
+#[test]
+fn a_sync_after_a_failed_one_proves_nothing() {
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
+    let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
+    let journal = JournalConfig { segments_min: 2, ..JournalConfig::default() };
+    let keys = [key(0), key(1)];
+    let mut node = Node::start(&disk, journal, config, &keys).unwrap();
+    for seed in 0..4 {
+        keys.iter().for_each(|key| node.append(*key, 100, seed, &mut promised));
+        node.commit(&mut promised).unwrap();
+    }
+    node.append(key(0), 100, 9, &mut promised);
+    let mut commit = node.plan_commit();
+    disk.failed_syncs_keep(Kept::Nothing);
+    // The journal's own sync, of marks, comes first if there is one.
+    disk.fail_nth(SimCall::Sync, commit.syncs() as u64 - 1);
+    commit.perform(&disk);
+    let _failed = node.checkpoint();
+    let results = node.journal.finish(commit).results;
+    node.report(results, &mut promised).unwrap_err();
+    node.commit(&mut promised).unwrap();
+    node.reopen(&mut promised).unwrap();
+    disk.crash();
+    check(&Node::start(&disk, journal, config, &keys).unwrap(), &mut promised, "after the crash");
 }
 
 /// The tests above must notice a sync that does nothing.

@@ -115,6 +115,35 @@ fn a_batch_of_another_epoch_than_the_history_says_is_not_believed() {
     assert_eq!(log.cursors().log_end().get(), 0);
 }
 
+/// A generation whose beginning was torn says nothing; the one before it still says everything.
+#[test]
+fn a_torn_beginning_of_a_generation_loses_no_history() {
+    let keys: Vec<_> = (0..30).map(key).collect();
+    let start = |disk: &SimDisk| Node::start(disk, small_journal(), small_config(), &keys);
+    let disk = new_disk();
+    let mut promised = AllPromised::new();
+    let mut node = start(&disk).unwrap();
+    for epoch in 1..4 {
+        node.begin_epoch(epoch, &mut promised).unwrap();
+    }
+    let known =
+        |node: &Node| keys.iter().map(|key| node.journal.known(*key, false).history).collect::<Vec<_>>();
+    let histories = known(&node);
+    assert!(histories.iter().all(|history| history.entries().len() == 3));
+    let mut torn = 0;
+    for stop in 0..8 {
+        for seed in 0..30 {
+            let disk = disk.fork();
+            disk.stop_after(stop);
+            torn += u32::from(start(&disk).is_err());
+            disk.lose_power(Kept::Subset { seed });
+            let again = start(&disk).unwrap();
+            assert!(known(&again) == histories, "stop={stop} seed={seed}");
+        }
+    }
+    assert!(torn > 60, "{torn}");
+}
+
 #[test]
 fn an_epoch_counts_only_in_the_log_that_has_begun_it() {
     let disk = new_disk();
