@@ -160,7 +160,7 @@ fn a_checkpoint_covers_nothing_that_came_after_its_syncs() {
         node.commit(promised).unwrap();
     };
     (0..4).for_each(|seed| round(&mut node, seed, &mut promised));
-    let mut checkpoint = node.journal.plan_checkpoint().unwrap();
+    let checkpoint = node.journal.plan_checkpoint().unwrap();
     checkpoint.perform(&disk);
     round(&mut node, 5, &mut promised);
     assert_eq!(node.journal.checkpointed(checkpoint).len(), 0);
