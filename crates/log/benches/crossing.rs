@@ -40,7 +40,7 @@ impl Directory {
     fn open(dir: &Path, segments_min: usize, partitions: u32) -> Self {
         let disk = RealDisk::shared();
         let config = JournalConfig { segments_min, segment_bytes_max: u64::MAX, ..JournalConfig::default() };
-        let (journal, _) = Journal::open(&*disk, dir, config).unwrap();
+        let (journal, _) = Journal::open(&disk, dir, config).unwrap();
         let open = |partition| {
             let key =
                 PartitionKey { topic_id: TopicId::from_bytes([1; 16]), partition: PartitionIndex(partition) };
@@ -73,7 +73,7 @@ impl Directory {
 
     fn checkpoint(&mut self) -> Duration {
         let begin = Instant::now();
-        if let Some(mut checkpoint) = self.journal.plan_checkpoint() {
+        if let Some(checkpoint) = self.journal.plan_checkpoint() {
             checkpoint.perform(&*self.disk);
             assert!(self.journal.checkpointed(checkpoint).is_empty());
         }
