@@ -6,7 +6,10 @@ use corduroy_api::v1::{
     self, admin_client::AdminClient, cluster_client::ClusterClient, fetch_client::FetchClient,
     produce_client::ProduceClient, produce_request::Payload,
 };
-use corduroy_broker::{Broker, RunningBroker, config::BrokerConfig};
+use corduroy_broker::{
+    Broker, RunningBroker,
+    config::{BrokerConfig, Watermark},
+};
 use corduroy_log::RealDisk;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -98,6 +101,7 @@ async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
 
     let mut config = BrokerConfig::for_tests(&data);
     config.storage.scrub_bytes_per_second = 0; // a read is to be the first to find it
+    config.storage.disk_low_watermark = Watermark::Bytes(0); // however full this machine is
     let broker = Broker::start(config, RealDisk::shared()).await.unwrap();
     let channel = connect(&broker).await;
     assert_eq!(cluster(channel.clone()).await.health(), v1::HealthState::Healthy);

@@ -94,8 +94,11 @@ impl CommitQueue {
     /// when the broker stops.
     pub(super) fn ask(&self, requests: Vec<JournalRequest>) -> oneshot::Receiver<Result<(), String>> {
         let (answer, answered) = oneshot::channel();
-        self.shared.state.lock().asked.push(Asked { requests, answer });
-        self.shared.wake.notify_one();
+        let mut state = self.shared.state.lock();
+        if !state.closed {
+            state.asked.push(Asked { requests, answer });
+            self.shared.wake.notify_one();
+        }
         answered
     }
 

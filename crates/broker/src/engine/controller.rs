@@ -109,8 +109,14 @@ impl Engine {
                 engine.off_network(move || reserve.make_room()).await?;
             }
             let (answer, deltas) = controller.change(engine.clock, &command).await?;
+            let mut deleted = Vec::new();
             for delta in deltas {
-                engine.act_on(delta).await?;
+                deleted.extend(engine.act_on(delta).await?);
+            }
+            // Who holds a partition's files may be waiting for the controller.
+            drop(controller);
+            for topic in deleted {
+                engine.erase_topic(&topic).await;
             }
             Ok(answer)
         });
@@ -152,7 +158,8 @@ impl Engine {
         }
     }
 
-    async fn act_on(&self, delta: Delta) -> Result<(), Refusal> {
+    /// Does what follows from a change; returns a topic whose files are to be erased.
+    async fn act_on(&self, delta: Delta) -> Result<Option<Arc<Topic>>, Refusal> {
         match delta {
             Delta::TopicCreated(described) | Delta::PartitionsAdded { topic: described, .. } => {
                 self.open_missing(&described).await?;
@@ -166,7 +173,7 @@ impl Engine {
                 }
                 self.change_topics(|_| ());
             }
-            Delta::TopicDeleted(described) => self.delete_topic(described.name(), described.id()).await,
+            Delta::TopicDeleted(described) => return Ok(self.retire_topic(described.name())),
             Delta::LeaderEpochRaised { topic_id, partition, leader_epoch, .. } => {
                 let replica = self.topics().by_id(topic_id).and_then(|topic| topic.replica(partition));
                 self.begin_and_lead(replica.map(|replica| (replica, leader_epoch)).into_iter().collect())
@@ -174,7 +181,7 @@ impl Engine {
             }
             Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Opens the logs of a topic's partitions from `first` on.
@@ -216,23 +223,31 @@ impl Engine {
             .map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
     }
 
-    async fn delete_topic(&self, name: &TopicName, id: corduroy_types::TopicId) {
-        let Some(topic) = self.topics().get(name) else { return };
+    /// Takes a deleted topic out of service.
+    fn retire_topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        let topic = self.topics().get(name)?;
         self.change_topics(|topics| drop(topics.remove(name)));
         for replica in topic.replicas().iter() {
             let log: Option<Log> = replica.retire(NotLeading::TopicDeleted, self.clock);
             drop(log);
         }
         self.metrics.data.remove_topic(name);
+        Some(topic)
+    }
+
+    /// Removes the files of a topic that was retired.
+    async fn erase_topic(&self, topic: &Topic) {
         for replica in topic.replicas().iter() {
             // Who is changing its files ends that first, and finds no log then.
             drop(replica.removals.lock().await);
+            self.journal.lock().reopened(replica.key());
         }
         // Not waited for: without it the journal only remembers what nobody asks for.
         drop(self.commits.ask(topic.replicas().iter().map(|r| JournalRequest::Drop(r.key())).collect()));
-        let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
+        let (disk, data_dir, id) = (Arc::clone(&self.disk), self.data_dir.clone(), topic.id());
         let removed =
             self.off_network(move || partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)).await;
+        let name = topic.name();
         match removed {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -251,34 +266,49 @@ impl Engine {
 
     /// Leads on with logs that were reopened. A leader never appends again in the epoch in which its log stopped.
     pub(super) async fn lead_reopened(&self, mut reopened: Vec<(Arc<Replica>, Log, OwnedMutexGuard<()>)>) {
+        // What the journal still holds for them is in their files, synced. It must never be written there again: the
+        // files may be replaced from now on.
+        let superseded = reopened.iter().map(|(replica, ..)| JournalRequest::EndCut(replica.key()));
+        match self.commits.ask(superseded.collect()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::warn!(%error, "logs stay stopped: the commit journal failed"),
+            Err(_) => return,
+        }
         let mut controller = self.controller.lock().await;
         // The metadata's own log first: the others' new epochs are written to it.
         reopened.sort_by_key(|(replica, ..)| !Arc::ptr_eq(replica, &self.metadata));
         for (replica, log, _removals) in reopened {
-            let resigned_epoch = replica.leader_epoch();
-            let epoch = if Arc::ptr_eq(&replica, &self.metadata) {
-                resigned_epoch.next()
-            } else {
-                let topic_id = replica.topic_id();
-                let command = ElectLeader { topic_id, partition: replica.index(), resigned_epoch };
-                match controller.change(self.clock, &command).await {
-                    Ok((epoch, _)) => Some(epoch),
-                    Err(refusal) => {
-                        tracing::warn!(topic = %replica.topic(), %refusal, "log stays stopped: no new leader epoch");
-                        None
-                    }
+            let Some(epoch) = self.next_epoch(&mut controller, &replica).await else { continue };
+            replica.reopened(log);
+            match self.begin_and_lead(vec![(Arc::clone(&replica), epoch)]).await {
+                Ok(()) => {
+                    tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
                 }
-            };
-            if let Some(epoch) = epoch {
-                replica.reopened(log);
-                match self.begin_and_lead(vec![(Arc::clone(&replica), epoch)]).await {
-                    Ok(()) => {
-                        tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
-                    }
-                    Err(refusal) => {
-                        tracing::warn!(topic = %replica.topic(), %refusal, "log reopened, but not led");
-                    }
+                Err(refusal) => {
+                    tracing::warn!(topic = %replica.topic(), %refusal, "log reopened, but not led");
                 }
+            }
+        }
+    }
+
+    /// The epoch in which to lead on with a log that was reopened; `None` when there is none now.
+    async fn next_epoch(&self, controller: &mut Controller, replica: &Replica) -> Option<LeaderEpoch> {
+        let resigned_epoch = replica.leader_epoch();
+        if std::ptr::eq(replica, &*self.metadata) {
+            return resigned_epoch.next();
+        }
+        let (topic_id, partition) = (replica.topic_id(), replica.index());
+        let elected = controller.image.topic_by_id(topic_id)?.partition(partition)?.leader_epoch;
+        if elected > resigned_epoch {
+            // An epoch that was elected before and could not begin: nobody has led in it.
+            return Some(elected);
+        }
+        let command = ElectLeader { topic_id, partition, resigned_epoch };
+        match controller.change(self.clock, &command).await {
+            Ok((epoch, _)) => Some(epoch),
+            Err(refusal) => {
+                tracing::warn!(topic = %replica.topic(), %refusal, "log stays stopped: no new leader epoch");
+                None
             }
         }
     }

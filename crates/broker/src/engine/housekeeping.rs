@@ -159,7 +159,12 @@ impl Engine {
             }
         }
         if self.restart_journal().await {
-            self.lead_reopened(reopened).await;
+            // A broker that stops answers nobody any more, and waits for who holds the logs' files.
+            let mut stopping = self.stopping();
+            tokio::select! {
+                () = self.lead_reopened(reopened) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
         }
         let mut down = 0;
         self.for_each_replica(|replica| down += u64::from(replica.failure().is_some()));
