@@ -63,7 +63,7 @@ impl Place {
     /// Makes a data directory with this many partitions, the files of each in place.
     pub(crate) fn make(data_dir: &Path, partitions: u32, config: LogConfig) -> Result<Self, Failure> {
         let disk = disk();
-        let (journal, _) = Journal::open(&*disk, data_dir, JournalConfig::default())?;
+        let (journal, _) = Journal::open(&disk, data_dir, JournalConfig::default())?;
         let config = LogConfig { tail_bytes: TAIL_BYTES / u64::from(partitions), ..config };
         let (first, _) = batch(1, 1)?;
         let mut all = Vec::new();
