@@ -117,7 +117,9 @@ async fn send(
         stop: stopped.clone(),
         meter: Arc::clone(&meter),
         tally: Arc::clone(&tally),
-        chain: plan.expect_offset.map(|_| Chain::new(plan.limit_bytes.min(BATCH_BYTES as usize))),
+        chain: plan
+            .expect_offset
+            .map(|_| Chain::new(plan.limit_bytes.min(usize::try_from(BATCH_BYTES).unwrap_or(usize::MAX)))),
     };
     let mut fed = feed_on_thread(plan, sources, sink)?;
     let mut stopped = stopped;
