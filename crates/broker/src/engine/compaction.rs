@@ -59,12 +59,16 @@ impl Engine {
     /// Compacts every log for which it is due, the dirtiest first. Returns how many passes ended well.
     pub(crate) async fn compact_due(self: &Arc<Self>) -> usize {
         let _one_at_a_time = self.compacting.lock().await;
+        // A pass needs room before it gives any back.
+        if self.check_writable().is_err() {
+            return 0;
+        }
         self.for_each_replica(|replica| {
             replica.with_log(|log, _| log.roll_for_compaction(self.clock.now()));
             replica.ask_for_round();
         });
         let mut passes = 0;
-        while let Some(replica) = self.dirtiest().filter(|_| !*self.stopping.borrow()) {
+        while let Some(replica) = self.next_to_compact() {
             match self.compact(&replica).await {
                 Ok(Ended::Done) => passes += 1,
                 Ok(Ended::Overtaken) => return passes,
@@ -73,6 +77,12 @@ impl Engine {
             }
         }
         passes
+    }
+
+    /// The log to compact now; none while the broker stops, or the disk is full.
+    fn next_to_compact(&self) -> Option<Arc<Replica>> {
+        let may_compact = !*self.stopping.borrow() && self.check_writable().is_ok();
+        may_compact.then(|| self.dirtiest()).flatten()
     }
 
     /// What there is to compact of a partition, if it is compacted.

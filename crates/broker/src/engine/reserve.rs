@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 /// A file in the data directory that only takes up room.
 const FILE: &str = "full-disk-reserve";
-/// Enough for hundreds of deletions, each of which gives back more than it takes.
-pub(super) const RESERVE_BYTES: u64 = 256 * corduroy_types::KIB;
+/// Enough for hundreds of deletions, each of which gives back more than it takes, with what the commit journal writes
+/// for them: at the most the marks of all logs, or a new beginning.
+pub(super) const RESERVE_BYTES: u64 = corduroy_types::MIB;
 
 /// The reserve of one data directory, and its free space as last looked at. All calls but [`Reserve::seen`] block on the
 /// disk.

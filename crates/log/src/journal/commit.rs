@@ -121,15 +121,9 @@ impl Commit {
             entry::encode(&mut bytes, target.generation, key, &entry);
         }
         target.end = target.position + bytes.len() as u64;
-        let mut parts = vec![Bytes::from(bytes)];
-        if target.end > target.file_end && !target.zeros.is_empty() {
-            parts.push(target.zeros.clone());
-            target.file_end = target.end + target.zeros.len() as u64;
-        }
-        if let Err(error) = target.file.write_at(&parts, target.position) {
+        if let Err(error) = target.write(Bytes::from(bytes)) {
             *target.result.lock() = Some(Err(error));
         }
-        target.file_end = target.file_end.max(target.end);
         self.journal = Some(target);
     }
 
@@ -200,6 +194,28 @@ impl Commit {
     pub(super) fn data_bytes(&self) -> u64 {
         let rounds = self.rounds.iter().filter(|planned| planned.round.journal_data().is_some());
         rounds.map(|planned| entry::data_entry_bytes(planned.round.bytes())).sum()
+    }
+}
+
+impl Target {
+    /// Writes the entries, and zeros behind them where the file grows. On a full disk it does without those: commits
+    /// have to go on there, since what deletes records is one.
+    fn write(&mut self, entries: Bytes) -> io::Result<()> {
+        if self.end <= self.file_end || self.zeros.is_empty() {
+            self.file_end = self.file_end.max(self.end);
+            return self.file.write_at(&[entries], self.position);
+        }
+        let filled = self.file.write_at(&[entries.clone(), self.zeros.clone()], self.position);
+        if filled.as_ref().is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        }) {
+            self.file_end = self.end;
+            // Some of the zeros may have found room, which others need.
+            self.file.set_len(self.end)?;
+            return self.file.write_at(&[entries], self.position);
+        }
+        self.file_end = self.end + self.zeros.len() as u64;
+        filled
     }
 }
 

@@ -14,6 +14,7 @@
 mod common;
 mod crash;
 mod epochs;
+mod full_disk;
 mod node;
 mod offline;
 mod stale;
