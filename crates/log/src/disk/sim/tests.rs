@@ -108,16 +108,23 @@ impl Legal {
             sector.resize(SECTOR_BYTES, 0);
             sector
         };
-        let cut = |mut bytes: Vec<u8>, n: usize| {
-            bytes.truncate(found.len().saturating_sub(n * SECTOR_BYTES));
+        let cut = |mut bytes: Vec<u8>, n: usize, len: usize| {
+            bytes.truncate(len.saturating_sub(n * SECTOR_BYTES));
+            bytes.resize(SECTOR_BYTES, 0);
             bytes
         };
+        // What a failed sync left may have ended earlier, and been extended with zeros since.
+        let ends = self.versions.iter().map(Vec::len).filter(|_| self.doubtful);
+        let ends: Vec<usize> = ends.chain([found.len()]).collect();
         let len_is_legal = self.versions.iter().any(|version| version.len() == found.len());
         let sectors = 0..found.len().div_ceil(SECTOR_BYTES);
         len_is_legal
             && sectors.into_iter().all(|n| {
-                let there = cut(sector(found, n), n);
-                self.versions.iter().any(|version| cut(sector(version, n), n) == there)
+                let there = cut(sector(found, n), n, found.len());
+                let possible = |version: &Vec<u8>, end: usize| {
+                    cut(cut(sector(version, n), n, end), n, found.len()) == there
+                };
+                self.versions.iter().any(|version| ends.iter().any(|end| possible(version, *end)))
             })
     }
 }
