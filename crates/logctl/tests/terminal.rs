@@ -9,7 +9,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
     os::unix::ffi::OsStrExt as _,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -61,6 +61,22 @@ impl Screen {
     /// Starts a command with this terminal on all its streams.
     fn spawn(&self, home: &Home, args: &[&str]) -> Child {
         home.command(args).stdin(self.stdio()).stdout(self.stdio()).stderr(self.stdio()).spawn().unwrap()
+    }
+
+    /// Starts a command as whose own terminal this is, so that what is typed can interrupt it.
+    fn spawn_in_front(&self, home: &Home, args: &[&str]) -> Child {
+        let command = home.command(args);
+        let mut in_front = Command::new("setsid");
+        in_front.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        in_front.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        in_front.env("PATH", "/usr/bin:/bin").current_dir(home.path());
+        in_front.stdin(self.stdio()).stdout(self.stdio()).stderr(self.stdio()).spawn().unwrap()
+    }
+
+    /// Everything that was shown up to now; nothing may be running here.
+    fn rest(&mut self) -> String {
+        self.slave.write_all(b"<nothing more>").unwrap();
+        self.wait_for("<nothing more>")
     }
 
     /// Reads until this text was shown, and returns everything up to there.
@@ -166,4 +182,27 @@ async fn a_bar_shows_how_far_it_is() {
     screen.wait_for("interrupted: 2 records acknowledged, 0 unknown, 0 unsent");
     assert_eq!(code(child), 130);
     drop(stdin);
+}
+
+#[tokio::test]
+async fn a_second_interrupt_ends_at_once() {
+    let broker = Broker::start().await.unwrap();
+    let home = Home::at(broker.url());
+    home.ok(&["topic", "create", "t"]);
+    let mut screen = Screen::new();
+    let child = screen.spawn_in_front(&home, &["produce", "t", "--report", "each"]);
+    screen.wait_for("Ctrl-D ends them");
+    screen.type_line("one");
+    screen.wait_for("0 0");
+    // Nobody will answer for the next one.
+    assert!(broker.stop().await);
+    screen.type_line("two");
+    screen.wait_for("2 records");
+    screen.master.write_all(b"\x03").unwrap();
+    screen.wait_for("waiting up to 5 s for 1 record on the way; Ctrl-C again ends at once");
+    screen.master.write_all(b"\x03").unwrap();
+    assert_eq!(code(child), 130);
+    // Whoever waited would tell what became of the records.
+    let rest = screen.rest();
+    assert!(!rest.contains("interrupted"), "{rest}");
 }

@@ -141,6 +141,7 @@ async fn send(
     }
     stop.send_replace(true);
     progress.clear();
+    note_flush(&end, &tally, &meter, ui);
     close(producer, signals, delivery_timeout, &mut end, |one| print_written(ui, one, true), &mut written)
         .await?;
     if end.fed.is_none() {
@@ -196,6 +197,16 @@ fn feed_on_thread(
         .spawn(feeding)
         .map_err(|error| CliError::new(ErrorCode::Internal, format!("no thread can be started: {error}")))?;
     Ok(fed)
+}
+
+/// Tells a person who interrupts what is still waited for.
+fn note_flush(end: &Ended, tally: &Tally, meter: &Meter, ui: &mut Ui<'_>) {
+    let waiting = meter.records.load(Ordering::Relaxed).saturating_sub(tally.counts().ended());
+    if end.signal.is_some() && waiting > 0 && ui.settings.terminal.stderr_tty {
+        let wait = FLUSH_AFTER_SIGNAL.as_secs();
+        let records = counted(waiting, "record");
+        ui.note(format!("waiting up to {wait} s for {records} on the way; Ctrl-C again ends at once"));
+    }
 }
 
 /// Waits for everything that was accepted; after a signal only a short while.

@@ -56,6 +56,13 @@ pub(crate) struct Counts {
     pub(crate) not_written: u64,
 }
 
+impl Counts {
+    /// Records of which it is known how they ended.
+    pub(crate) fn ended(self) -> u64 {
+        self.acked + self.unknown + self.not_written
+    }
+}
+
 impl Tally {
     pub(crate) fn new(
         on_error: OnError,
