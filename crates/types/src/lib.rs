@@ -28,6 +28,10 @@ pub use units::{
     parse_duration_ms,
 };
 
+/// The format version of everything below a data directory, as its `directory.toml` tells it. A change that an older
+/// program would misread raises it; whoever finds a higher one than this leaves the directory alone.
+pub const DATA_FORMAT_VERSION: u64 = 1;
+
 /// Bytes in one KiB.
 pub const KIB: u64 = 1024;
 /// Bytes in one MiB.

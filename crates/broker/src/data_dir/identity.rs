@@ -3,14 +3,11 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use corduroy_types::BrokerId;
+use corduroy_types::{BrokerId, DATA_FORMAT_VERSION};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::DataDirError;
-
-/// The format version of everything below a data directory. A change that an older broker would misread raises it.
-pub const FORMAT_VERSION: u64 = 1;
 
 /// Whose data a directory holds. Written once, when the directory is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +42,7 @@ struct Version {
 impl Identity {
     pub(super) fn encode(&self) -> Bytes {
         let stored = Stored {
-            format_version: FORMAT_VERSION,
+            format_version: DATA_FORMAT_VERSION,
             cluster_id: self.cluster_id.to_string(),
             cluster_name: self.cluster_name.clone(),
             node_id: self.node_id.0,
@@ -61,7 +58,7 @@ impl Identity {
         let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
         let told = |error: toml::de::Error| damaged(error.message().to_owned());
         let Version { format_version } = toml::from_str(text).map_err(told)?;
-        if format_version > FORMAT_VERSION {
+        if format_version > DATA_FORMAT_VERSION {
             return Err(DataDirError::Newer { dir: dir.to_owned(), found: format_version });
         }
         let Stored { format_version: _, cluster_id, cluster_name, node_id, directory_id } =

@@ -14,12 +14,12 @@ use std::{
 
 use bytes::Bytes;
 use corduroy_log::disk::{Disk, OpenMode, read_file, replace_file};
-use corduroy_types::BrokerId;
+use corduroy_types::{BrokerId, DATA_FORMAT_VERSION};
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 
-pub use identity::{FORMAT_VERSION, Identity};
+pub use identity::Identity;
 pub use lock::DirLock;
 
 const IDENTITY_FILE: &str = "directory.toml";
@@ -58,7 +58,7 @@ pub enum DataDirError {
         entry: String,
     },
     /// A newer version of the broker wrote it. Use that version.
-    #[error("data directory {} has format version {found}, this brokerd reads {FORMAT_VERSION} at most; use the version that wrote it", .dir.display())]
+    #[error("data directory {} has format version {found}, this brokerd reads {DATA_FORMAT_VERSION} at most; use the version that wrote it", .dir.display())]
     Newer {
         /// The directory.
         dir: PathBuf,

@@ -54,7 +54,17 @@ impl CliError {
 
     /// A file could not be used.
     pub(crate) fn file(path: &Path, doing: &str, error: &io::Error) -> Self {
-        Self::new(ErrorCode::FileFailed, format!("cannot {doing} {}: {error}", path.display()))
+        let message = format!("cannot {doing} {}: {error}", path.display());
+        let told = Self::new(ErrorCode::FileFailed, message);
+        let place = path.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => told.with_hint(format!(
+                "do it as the user that owns it, who is shown by: ls -ld {place}; a broker's files belong to its user"
+            )),
+            io::ErrorKind::ReadOnlyFilesystem => told.with_hint(format!("{place} is mounted read-only: work on a copy")),
+            io::ErrorKind::StorageFull => told.with_hint(format!("make room where {place} is, then do it again")),
+            _ => told,
+        }
     }
 
     /// The same with one more thing to do next.
