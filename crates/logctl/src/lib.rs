@@ -20,6 +20,7 @@ mod commands;
 mod complete;
 mod connect;
 mod context;
+mod data_dir;
 mod env;
 mod error;
 mod exit;

@@ -226,3 +226,28 @@ fn shells_get_their_script_and_their_words() {
     // No broker answers: nothing is offered, and nobody waits.
     assert_eq!(complete(&["consume", "x"]).trim(), "");
 }
+
+#[test]
+fn data_of_a_newer_version_is_left_alone() {
+    let home = Home::new();
+    let dir = home.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("directory.toml"), "format_version = 2\nshape = \"unknown\"\n").unwrap();
+    for command in
+        [&["ls"][..], &["verify"], &["stats"], &["dump"], &["index", "check"], &["index", "rebuild"]]
+    {
+        let ran = home.fails(2, &[&["log"], command, &["data"]].concat());
+        let told =
+            "/data has format version 2, this version reads 1 at most\n  hint: use the version that wrote it";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    std::fs::write(dir.join("directory.toml"), "format").unwrap();
+    let ran = home.fails(1, &["log", "ls", "data"]);
+    assert!(
+        ran.stderr.contains("directory.toml is damaged, so the format of the data is unknown: "),
+        "{}",
+        ran.stderr
+    );
+    let ran = home.fails(1, &["log", "verify", "nowhere"]);
+    assert!(ran.stderr.starts_with("error[E1904]: cannot open nowhere: No such file"), "{}", ran.stderr);
+}

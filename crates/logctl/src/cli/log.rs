@@ -1,6 +1,6 @@
 //! `logctl log ..`: offline, on a stopped broker's files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -74,6 +74,18 @@ pub(crate) struct RebuildIndexArgs {
     pub(crate) of: LogIndexArgs,
     #[command(flatten)]
     pub(crate) mutation: MutationArgs,
+}
+
+impl LogCommand {
+    /// The directory or file it is about.
+    pub(crate) fn place(&self) -> &Path {
+        match self {
+            Self::Ls(args) | Self::Verify(args) | Self::Stats(args) => &args.dir,
+            Self::Dump(args) => &args.file,
+            Self::Index(LogIndexCommand::Check(args)) => &args.path,
+            Self::Index(LogIndexCommand::Rebuild(args)) => &args.of.path,
+        }
+    }
 }
 
 /// A directory.

@@ -15,6 +15,7 @@ mod version;
 use crate::{
     cli::Command,
     connect::{wait, wait_detached},
+    data_dir,
     error::Stop,
     exit::Exit,
     ui::Ui,
@@ -35,6 +36,9 @@ pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Version => version::run(ui),
-        Command::Log(command) => log::run(&command, ui),
+        Command::Log(command) => {
+            data_dir::check(command.place())?;
+            log::run(&command, ui)
+        }
     }
 }
