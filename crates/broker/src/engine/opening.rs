@@ -124,11 +124,14 @@ fn open_log(
     let dir = partition_dir(&place.data_dir, identity.topic_id, identity.index);
     let key = PartitionKey { topic_id: identity.topic_id, partition: identity.index };
     let known = place.journal.lock().known(key, place.clean);
-    Log::open(Arc::clone(&place.disk), dir, config, known, clock.now()).map_err(|source| OpenError::Log {
+    let opened = Log::open(Arc::clone(&place.disk), dir, config, known, clock.now());
+    let (log, report) = opened.map_err(|source| OpenError::Log {
         topic: identity.topic.clone(),
         partition: identity.index,
         source,
-    })
+    })?;
+    place.journal.lock().opened(key, &log);
+    Ok((log, report))
 }
 
 impl Engine {

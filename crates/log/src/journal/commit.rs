@@ -108,6 +108,10 @@ impl Commit {
     fn write_journal(&mut self) {
         let Some(mut target) = self.journal.take() else { return };
         let mut bytes = target.head.take().unwrap_or_default();
+        // The marks of earlier rounds first: data of the same log brings a newer one.
+        for (key, entry) in &self.entries {
+            entry::encode(&mut bytes, target.generation, *key, entry);
+        }
         for planned in self.rounds.iter().filter(|planned| planned.journaled) {
             if planned.result.lock().is_none()
                 && let Some((data, parts)) = planned.data()
@@ -117,7 +121,7 @@ impl Commit {
         }
         let settled = self.settled_entries();
         let requests = self.requests.iter().map(|request| (request.key(), request.entry()));
-        for (key, entry) in self.entries.iter().cloned().chain(settled).chain(requests) {
+        for (key, entry) in settled.chain(requests) {
             entry::encode(&mut bytes, target.generation, key, &entry);
         }
         target.end = target.position + bytes.len() as u64;

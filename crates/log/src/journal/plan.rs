@@ -18,6 +18,7 @@ use super::{JournalConfig, PartitionKey};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::epochs::{EpochEntry, EpochHistory};
 use crate::error::LogError;
+use crate::log::Log;
 use crate::mark::{DurableMark, Known};
 use crate::round::{Round, RoundResult};
 
@@ -412,6 +413,20 @@ impl Journal {
             clean,
             mark: state.and_then(|state| state.mark),
             history: state.map(|state| state.history.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Takes what a log knows of itself that was just opened, before anything is committed for it: how far recovery
+    /// has found it sound and synced it, and its history without what lies below its start.
+    pub fn opened(&mut self, key: PartitionKey, log: &Log) {
+        let mark = log.durable_mark();
+        let state = self.states.get(&key);
+        // At the beginning of a segment there may be no file yet.
+        if mark.position > 0 && state.and_then(|state| state.mark) != Some(mark) {
+            self.marks.insert(key, mark);
+        }
+        if let Some(state) = self.states.get_mut(&key).filter(|_| !log.history().is_empty()) {
+            state.history.clone_from(log.history());
         }
     }
 

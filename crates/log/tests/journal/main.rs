@@ -17,4 +17,5 @@ mod epochs;
 mod full_disk;
 mod node;
 mod offline;
+mod remembered;
 mod stale;

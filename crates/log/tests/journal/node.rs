@@ -63,12 +63,13 @@ impl Node {
     ) -> Result<Self, LogError> {
         let replay = Replay::read(&*shared, data_dir())?;
         replay.perform(&*shared)?;
-        let journal = Journal::begin(&shared, &replay, journal)?;
+        let mut journal = Journal::begin(&shared, &replay, journal)?;
         let mut logs = BTreeMap::new();
         for key in keys {
             let known = journal.known(*key, false);
             let (log, report) = Log::open(Arc::clone(&shared), key.dir(data_dir()), config, known, NOW)?;
             assert_eq!(report.damages, [], "{key:?}");
+            journal.opened(*key, &log);
             logs.insert(*key, log);
         }
         Ok(Self { shared, journal, logs, kinds: Vec::new(), in_flight: Vec::new() })
