@@ -266,17 +266,25 @@ impl Journal {
         commit.entries = self.unwritten_state();
         let state_bytes: u64 = commit.state_bytes();
         let data_bytes = if wants_data { commit.data_bytes() } else { 0 };
-        let fits = |journal: &Self, bytes| journal.position + bytes <= journal.config.file_bytes;
-        let (slot, generation, position, head);
-        if fits(self, state_bytes + data_bytes) || !self.other_is_free() {
-            (slot, generation, position, head) = (self.slot, self.generation, self.position, None);
-        } else {
-            self.number += 1;
-            let begin = self.head(self.number, self.checkpointed);
-            (slot, generation, position) = (self.slot.other(), self.number, begin.len() as u64);
-            head = Some(begin);
-        }
-        if wants_data && (head.is_some() || fits(self, state_bytes + data_bytes)) {
+        let (file_bytes, bytes) = (self.config.file_bytes, state_bytes + data_bytes);
+        let mut data_fits = self.position + bytes <= file_bytes;
+        let next =
+            (!data_fits && self.other_is_free()).then(|| self.head(self.number + 1, self.checkpointed));
+        let head = next.filter(|head| {
+            let head_bytes = head.len() as u64;
+            data_fits = head_bytes + bytes <= file_bytes;
+            // Where a new generation gives no room, only after as much again: each costs the whole state.
+            data_fits || self.position + state_bytes > file_bytes.max(2 * head_bytes)
+        });
+        let (slot, generation, position) = match &head {
+            None => (self.slot, self.generation, self.position),
+            Some(head) => {
+                self.number += 1;
+                (self.slot.other(), self.number, head.len() as u64)
+            }
+        };
+        data_fits &= position + bytes <= file_bytes;
+        if wants_data && data_fits {
             for planned in &mut commit.rounds {
                 planned.journaled = planned.round.journal_data().is_some();
             }

@@ -18,4 +18,5 @@ mod full_disk;
 mod node;
 mod offline;
 mod remembered;
+mod room;
 mod stale;
