@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::PartitionKey;
 use super::entry::{self, Entry};
 use super::file::Slot;
-use super::plan::JournalRequest;
+use super::request::JournalRequest;
 use crate::disk::{Disk, DiskFile};
 use crate::round::{JournalData, Round, RoundResult};
 

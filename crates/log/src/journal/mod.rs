@@ -26,6 +26,7 @@ mod entry;
 mod file;
 mod plan;
 mod replay;
+mod request;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -35,8 +36,9 @@ use corduroy_types::{KIB, MIB, PartitionIndex, TopicId};
 pub use checkpoint::{Checkpoint, CheckpointFailure};
 pub use commit::{Commit, CommitKind, Committed};
 pub use file::JOURNAL_DIR;
-pub use plan::{Journal, JournalRequest};
+pub use plan::Journal;
 pub use replay::{Replay, ReplayReport, Rewrite};
+pub use request::JournalRequest;
 
 /// Which log, of all in a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

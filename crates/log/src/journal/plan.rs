@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corduroy_types::Offset;
 use parking_lot::Mutex;
 
 use super::checkpoint::{Pin, Pins, Place};
@@ -13,54 +12,14 @@ use super::commit::{Commit, Committed, Planned, Target};
 use super::entry::{Entry, NO_PARTITION};
 use super::file::{self, ENTRIES_AT, JOURNAL_DIR, Slot};
 use super::replay::{Found, Replay};
+use super::request::JournalRequest;
 use super::state::{self, States};
 use super::{JournalConfig, PartitionKey};
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::epochs::{EpochEntry, EpochHistory};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::mark::{DurableMark, Known};
 use crate::round::{Round, RoundResult};
-
-/// What to make durable beside batches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JournalRequest {
-    /// An epoch begins in a log whose every record is durable.
-    BeginEpoch(PartitionKey, EpochEntry),
-    /// A log is about to be cut.
-    BeginCut {
-        /// Which.
-        key: PartitionKey,
-        /// Where to.
-        to: Offset,
-        /// The history that holds afterwards.
-        history: EpochHistory,
-    },
-    /// The cut is done and its files are synced.
-    EndCut(PartitionKey),
-    /// The partition was deleted.
-    Drop(PartitionKey),
-}
-
-impl JournalRequest {
-    pub(super) fn key(&self) -> PartitionKey {
-        match self {
-            Self::BeginEpoch(key, _) | Self::BeginCut { key, .. } | Self::EndCut(key) | Self::Drop(key) => {
-                *key
-            }
-        }
-    }
-
-    /// What is written for it.
-    pub(super) fn entry(&self) -> Entry {
-        match self {
-            Self::BeginEpoch(_, begun) => Entry::EpochBegun(*begun),
-            Self::BeginCut { to, history, .. } => Entry::CutBegun { to: *to, history: history.clone() },
-            Self::EndCut(_) => Entry::CutDone,
-            Self::Drop(_) => Entry::Dropped,
-        }
-    }
-}
 
 /// The commit journal of one data directory. Whoever holds it serialises access; plans are performed without it.
 #[derive(Debug)]
