@@ -279,6 +279,7 @@ impl Engine {
         reopened.sort_by_key(|(replica, ..)| !Arc::ptr_eq(replica, &self.metadata));
         for (replica, log, _removals) in reopened {
             let Some(epoch) = self.next_epoch(&mut controller, &replica).await else { continue };
+            self.journal.lock().opened(replica.key(), &log);
             replica.reopened(log);
             match self.begin_and_lead(vec![(Arc::clone(&replica), epoch)]).await {
                 Ok(()) => {
