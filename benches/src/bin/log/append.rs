@@ -12,7 +12,8 @@ use crate::{
     Effort,
     load::{self, Load, Outcome},
     place::{Place, batch},
-    raw, table,
+    raw::{self, RawFiles},
+    table,
 };
 
 const PARTITIONS: [u32; 4] = [1, 10, 100, 1000];
@@ -127,12 +128,14 @@ fn measure(
 ) -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
     let place = Place::make(dir.path(), partitions, config)?;
+    let mut raw_files = RawFiles::make(&dir.path().join("raw"), partitions)?;
     for cell in cells {
         let mut pairs = Vec::new();
-        for round in 0..effort.rounds {
+        for _ in 0..effort.rounds {
             raw::settle(dir.path())?;
             let outcome = load::run(&place, &cell.load(effort), runtime)?;
-            let raw_seconds = raw::repeat(&dir.path().join(format!("raw-{round}")), &outcome.trace)?;
+            raw::settle(dir.path())?;
+            let raw_seconds = raw_files.repeat(&outcome.trace)?;
             pairs.push((outcome, raw_seconds));
         }
         row(partitions, cell, &pairs);

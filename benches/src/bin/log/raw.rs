@@ -15,51 +15,69 @@ use crate::commit::{Traced, beside_each_other};
 /// A file that is written over and over, like the commit journal.
 const JOURNAL_BYTES: u64 = 32 << 20;
 
-/// Repeats what commits did, on files of its own: in each the same number of writes with the same bytes, then the same
-/// number of syncs, as many beside each other. Checkpoints are not repeated. Returns the seconds.
-pub(crate) fn repeat(dir: &Path, trace: &[Traced]) -> Result<f64, Failure> {
-    std::fs::create_dir(dir)?;
-    let most = trace.iter().map(|traced| traced.files).max().unwrap_or(0).max(1);
-    let files: Vec<File> =
-        (0..most).map(|index| create(&dir.join(index.to_string()))).collect::<Result<_, _>>()?;
-    let journal = create(&dir.join("journal"))?;
-    journal.write_all_at(&vec![0; usize::try_from(JOURNAL_BYTES)?], 0)?;
-    settle(dir)?;
-    let largest = trace.iter().map(|traced| traced.bytes.max(traced.journal_bytes)).max().unwrap_or(0);
-    let data: Vec<u8> = (0..largest).map(|at| (at % 251).to_le_bytes()[0]).collect();
-    let mut ends = vec![0; most];
-    let mut journal_at = 0;
-    let began = Instant::now();
-    for traced in trace {
+/// Files that what commits did is repeated on. Like the log's they grow from one measurement to the next: blocks that
+/// were freed a moment ago are slower to write again on some disks.
+#[derive(Debug)]
+pub(crate) struct RawFiles {
+    /// Each with its end.
+    files: Vec<(File, u64)>,
+    journal: File,
+    journal_at: u64,
+}
+
+impl RawFiles {
+    /// As many files as there are segments, and one for the journal.
+    pub(crate) fn make(dir: &Path, files: u32) -> Result<Self, Failure> {
+        std::fs::create_dir(dir)?;
+        let files = (0..files).map(|index| Ok((create(&dir.join(index.to_string()))?, 0)));
+        let files = files.collect::<io::Result<_>>()?;
+        let journal = create(&dir.join("journal"))?;
+        journal.write_all_at(&vec![0; usize::try_from(JOURNAL_BYTES)?], 0)?;
+        settle(dir)?;
+        Ok(Self { files, journal, journal_at: 0 })
+    }
+
+    /// Repeats what commits did: for each the same number of writes with the same bytes, then the same number of syncs,
+    /// as many beside each other. Checkpoints are not repeated. Returns the seconds.
+    pub(crate) fn repeat(&mut self, trace: &[Traced]) -> Result<f64, Failure> {
+        let largest = trace.iter().map(|traced| traced.bytes.max(traced.journal_bytes)).max().unwrap_or(0);
+        let data: Vec<u8> = (0..largest).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        let began = Instant::now();
+        for traced in trace {
+            self.write(traced, &data)?;
+            let with_journal = usize::from(traced.journal_bytes > 0);
+            let failed = parking_lot::Mutex::new(None);
+            beside_each_other(traced.syncs, |index| {
+                let segment = || self.files.get(index - with_journal).map(|(file, _)| file);
+                let file = if index < with_journal { Some(&self.journal) } else { segment() };
+                if let Some(Err(error)) = file.map(File::sync_data) {
+                    *failed.lock() = Some(error);
+                }
+            });
+            if let Some(error) = failed.into_inner() {
+                return Err(error.into());
+            }
+        }
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    fn write(&mut self, traced: &Traced, data: &[u8]) -> Result<(), Failure> {
         let piece = traced.bytes.div_ceil(traced.files.max(1) as u64);
         let piece_data = data.get(..usize::try_from(piece)?).ok_or("too little data")?;
-        for (file, end) in files.iter().zip(&mut ends).take(traced.files) {
+        for (file, end) in self.files.iter_mut().take(traced.files) {
             file.write_all_at(piece_data, *end)?;
             *end += piece;
         }
         if traced.journal_bytes > 0 {
-            if journal_at + traced.journal_bytes > JOURNAL_BYTES {
-                journal_at = 0;
+            if self.journal_at + traced.journal_bytes > JOURNAL_BYTES {
+                self.journal_at = 0;
             }
             let entry = data.get(..usize::try_from(traced.journal_bytes)?).ok_or("too little data")?;
-            journal.write_all_at(entry, journal_at)?;
-            journal_at += traced.journal_bytes;
+            self.journal.write_all_at(entry, self.journal_at)?;
+            self.journal_at += traced.journal_bytes;
         }
-        let with_journal = usize::from(traced.journal_bytes > 0);
-        let failed = parking_lot::Mutex::new(None);
-        beside_each_other(traced.syncs, |index| {
-            let file = if index < with_journal { Some(&journal) } else { files.get(index - with_journal) };
-            if let Some(Err(error)) = file.map(File::sync_data) {
-                *failed.lock() = Some(error);
-            }
-        });
-        if let Some(error) = failed.into_inner() {
-            return Err(error.into());
-        }
+        Ok(())
     }
-    let seconds = began.elapsed().as_secs_f64();
-    std::fs::remove_dir_all(dir)?;
-    Ok(seconds)
 }
 
 /// Has the file system write whatever it has yet to write, so that what comes next does not pay for it.
