@@ -135,7 +135,7 @@ fn measure(
             raw::settle(dir.path())?;
             let outcome = load::run(&place, &cell.load(effort), runtime)?;
             raw::settle(dir.path())?;
-            let raw_seconds = raw_files.repeat(&outcome.trace)?;
+            let raw_seconds = raw_files.repeat(&outcome.trace, 2 * CELL)?;
             pairs.push((outcome, raw_seconds));
         }
         row(partitions, cell, &pairs);

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use corduroy_benches::Failure;
@@ -38,12 +38,19 @@ impl RawFiles {
     }
 
     /// Repeats what commits did: for each the same number of writes with the same bytes, then the same number of syncs,
-    /// as many beside each other. Checkpoints are not repeated. Returns the seconds.
-    pub(crate) fn repeat(&mut self, trace: &[Traced]) -> Result<f64, Failure> {
+    /// as many beside each other. Checkpoints are not repeated.
+    ///
+    /// Ends early when the time is over; returns the seconds that all of it takes at that rate.
+    pub(crate) fn repeat(&mut self, trace: &[Traced], time: Duration) -> Result<f64, Failure> {
         let largest = trace.iter().map(|traced| traced.bytes.max(traced.journal_bytes)).max().unwrap_or(0);
         let data: Vec<u8> = (0..largest).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        let mut done = 0;
         let began = Instant::now();
         for traced in trace {
+            if began.elapsed() > time {
+                break;
+            }
+            done += traced.bytes;
             self.write(traced, &data)?;
             let with_journal = usize::from(traced.journal_bytes > 0);
             let failed = parking_lot::Mutex::new(None);
@@ -58,7 +65,8 @@ impl RawFiles {
                 return Err(error.into());
             }
         }
-        Ok(began.elapsed().as_secs_f64())
+        let all: u64 = trace.iter().map(|traced| traced.bytes).sum();
+        Ok(began.elapsed().as_secs_f64() * all as f64 / done.max(1) as f64)
     }
 
     fn write(&mut self, traced: &Traced, data: &[u8]) -> Result<(), Failure> {
