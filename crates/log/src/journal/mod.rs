@@ -11,10 +11,10 @@
 //! needs no older one, but for data that is not checkpointed yet.
 //!
 //! **Why a stale entry never overwrites newer bytes.** Bytes of a segment change only by a cut, by replacement
-//! of the file (compaction), or because the file is gone. A cut is announced by [`Entry::CutBegun`] before it
-//! touches a file and followed by [`Entry::CutDone`] before anything is appended: data entered before is not
+//! of the file (compaction), or because the file is gone. A cut is announced by `Entry::CutBegun` before it
+//! touches a file and followed by `Entry::CutDone` before anything is appended: data entered before is not
 //! replayed then. A file is removed or replaced only below [`crate::Log`]'s settled end, which moves only after
-//! [`Entry::Settled`] is durable. A missing file is never made again: rounds that make one sync it themselves.
+//! `Entry::Settled` is durable. A missing file is never made again: rounds that make one sync it themselves.
 //! Everything else is replayed onto the very bytes it was written as.
 //!
 //! Like the rest of the crate, no thread and no clock: a [`Commit`] and a [`Checkpoint`] are values that the

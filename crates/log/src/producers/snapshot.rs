@@ -75,7 +75,7 @@ impl Snapshot {
         bytes.into()
     }
 
-    /// Reads what [`Snapshot::encode`] wrote, and forgets whoever has expired by `expiration_ms`.
+    /// Reads what `Snapshot::encode` wrote, and forgets whoever has expired by `expiration_ms`.
     ///
     /// # Errors
     /// [`SnapshotFault`].

@@ -34,7 +34,7 @@ impl Step {
     /// Performs this step.
     ///
     /// # Errors
-    /// The disk's. Report it with [`Round::failed`], and perform nothing more of the round.
+    /// The disk's. Report it with [`super::Round::failed`], and perform nothing more of the round.
     pub fn perform(&self, disk: &dyn Disk) -> io::Result<()> {
         match &self.0 {
             Kind::CreateDir { shared, log_start } => {
