@@ -46,9 +46,10 @@ fn dependencies_point_downwards_only() {
         ("batch", &["types"]),
         ("log", &["types", "batch"]),
         ("partition", &["types"]),
+        ("group", &["types"]),
         ("metadata", &["types"]),
         ("api", &["types"]),
-        ("broker", &["types", "batch", "log", "partition", "metadata", "api"]),
+        ("broker", &["types", "batch", "log", "partition", "group", "metadata", "api"]),
         ("brokerd", &["types", "broker", "log"]),
         ("client", &["types", "batch", "api"]),
         ("testing", &["types", "log", "broker", "client"]),
@@ -65,7 +66,7 @@ fn dependencies_point_downwards_only() {
 
 #[test]
 fn pure_crates_know_no_input_or_output() {
-    for name in ["types", "batch", "partition", "metadata"] {
+    for name in ["types", "batch", "partition", "group", "metadata"] {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         for forbidden in ["tokio", "tonic", "rustix", "axum", "memmap2"] {
             assert!(!manifest.contains(forbidden), "{name} must not depend on {forbidden}");

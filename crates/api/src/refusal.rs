@@ -115,13 +115,13 @@ fn grpc_code(code: ErrorCode) -> Code {
         | E::InvalidInput => Code::InvalidArgument,
         E::Unsupported | E::UnsupportedCompression => Code::Unimplemented,
         E::Internal | E::StorageFailed | E::UnexpectedAnswer | E::FileFailed => Code::Internal,
-        E::DiskFull | E::Overloaded | E::BufferFull => Code::ResourceExhausted,
+        E::DiskFull | E::Overloaded | E::BufferFull | E::GroupFull => Code::ResourceExhausted,
         E::Corrupt => Code::DataLoss,
-        E::ShuttingDown | E::Starting | E::Unavailable => Code::Unavailable,
+        E::ShuttingDown | E::Starting | E::Unavailable | E::CoordinatorLoading => Code::Unavailable,
         E::TimedOut => Code::DeadlineExceeded,
         E::TopicExists => Code::AlreadyExists,
-        E::TopicNotFound | E::PartitionNotFound => Code::NotFound,
-        E::OffsetOutOfRange => Code::OutOfRange,
+        E::TopicNotFound | E::PartitionNotFound | E::GroupNotFound => Code::NotFound,
+        E::OffsetOutOfRange | E::PositionLost => Code::OutOfRange,
         E::OffsetMismatch => Code::Aborted,
         E::TopicIdMismatch
         | E::FencedLeaderEpoch
@@ -129,6 +129,11 @@ fn grpc_code(code: ErrorCode) -> Code {
         | E::OutOfSequence
         | E::SequenceUnknown
         | E::ProducerFenced
+        | E::UnknownMember
+        | E::FencedMember
+        | E::FencedInstance
+        | E::PartitionNotAssigned
+        | E::GroupNotEmpty
         | E::ConfirmationNeeded
         | E::ReadOnlyContext
         | E::DirectoryInUse

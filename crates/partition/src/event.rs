@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
+use corduroy_types::{Acks, BrokerId, LeaderEpoch, MonotonicMs, Offset};
 
 use crate::{Acknowledged, NotLeading, UnknownReason};
-
-/// Milliseconds of a clock that never goes back; where it began means nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MonotonicMs(pub u64);
 
 /// Which append an answer is for. The broker chooses it; two waiting appends have two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -49,8 +49,9 @@ mod outcome;
 mod replicas;
 mod waiters;
 
+pub use corduroy_types::MonotonicMs;
 pub use cursors::PartitionCursors;
-pub use event::{Action, Event, LogEnds, MonotonicMs, RequestId};
+pub use event::{Action, Event, LogEnds, RequestId};
 pub use machine::Partition;
 pub use outcome::{Acknowledged, NotLeading, Refusal, UnknownReason};
 

@@ -125,6 +125,10 @@ impl fmt::Display for LeaderEpoch {
     }
 }
 
+/// Milliseconds of a clock that never goes back; where it began means nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MonotonicMs(pub u64);
+
 /// Milliseconds since 1970-01-01 UTC; negative before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimestampMs(pub i64);

@@ -1,0 +1,278 @@
+//! The coordinator of the groups in one partition of `__groups`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use corduroy_types::{MonotonicMs, TimestampMs};
+
+use crate::{
+    Assignor, Current, GroupError, GroupName, GroupState, MemberId, Record, TopicPartition, Topics,
+    assign::{self, Candidate},
+    reconcile::{self, Report},
+    state::{Group, Member},
+};
+
+/// How coordinators behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// How often members are told to heartbeat.
+    pub heartbeat_interval_ms: u32,
+    /// The session of a member that does not choose its own.
+    pub session_timeout_ms: u32,
+    /// How long a member that does not choose may take to let go of partitions.
+    pub rebalance_timeout_ms: u32,
+    /// How many members a group may have.
+    pub members_max: usize,
+    /// How long committed offsets are kept after the later of the last commit and the group becoming empty.
+    pub offsets_retention_ms: u64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: 3_000,
+            session_timeout_ms: 45_000,
+            rebalance_timeout_ms: 60_000,
+            members_max: 10_000,
+            offsets_retention_ms: 30 * 24 * 3_600_000,
+        }
+    }
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For sessions: never goes back.
+    pub monotonic: MonotonicMs,
+    /// For what is stored.
+    pub wall: TimestampMs,
+}
+
+/// A member that was put out of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The group.
+    pub group: GroupName,
+    /// The member.
+    pub member: MemberId,
+    /// Why.
+    pub reason: RemovedReason,
+}
+
+/// Why a member was put out of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovedReason {
+    /// No heartbeat for the whole session.
+    SessionEnded,
+    /// It did not let go of partitions within its rebalance time-out.
+    RebalanceTimedOut,
+}
+
+/// The groups whose facts are in one partition of `__groups`.
+///
+/// Every call that changes something adds to `out` the records that say so, and has applied them already: they
+/// must be appended to the partition as one batch, in the order of the calls, and no answer may be given
+/// before they are committed there. If that fails, the coordinator is of no use any more and is loaded anew.
+#[derive(Clone, Debug, Default)]
+pub struct Coordinator {
+    pub(crate) config: GroupConfig,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: BTreeMap<GroupName, Group>,
+}
+
+impl Coordinator {
+    /// A coordinator that knows nothing yet. Give it every record of its partition with [`Coordinator::replay`],
+    /// then [`Coordinator::loaded`].
+    pub fn new(config: GroupConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Takes in a record of the partition, in the order of their offsets.
+    pub fn replay(&mut self, record: &Record) {
+        self.apply(record);
+    }
+
+    /// Begins to coordinate: everyone gets a whole session, and what changed among the topics meanwhile takes
+    /// effect.
+    pub fn loaded(&mut self, now: Now, topics: Arc<Topics>, out: &mut Vec<Record>) {
+        for member in self.groups.values_mut().flat_map(|group| group.members.values_mut()) {
+            member.begin_session(now.monotonic);
+        }
+        self.set_topics(now, topics, out);
+    }
+
+    /// Takes in the topics there are now: shares out new partitions, and forgets what belonged to deleted topics.
+    pub fn set_topics(&mut self, now: Now, topics: Arc<Topics>, out: &mut Vec<Record>) {
+        self.topics = topics;
+        let names: Vec<GroupName> = self.groups.keys().cloned().collect();
+        for name in names {
+            let gone: Vec<TopicPartition> = self.groups.get(&name).map_or_else(Vec::new, |group| {
+                let committed = group.committed.keys().copied();
+                committed.filter(|partition| !self.topics.has_topic(partition.topic_id)).collect()
+            });
+            for partition in gone {
+                self.put(Record::Committed { group: name.clone(), partition, value: None }, out);
+            }
+            self.rebalance(now, &name, out);
+        }
+    }
+
+    /// Ends sessions that are over and forgets offsets that have expired. Call it now and then.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Record>) -> Vec<Removed> {
+        let mut removed = Vec::new();
+        for (group, known) in &self.groups {
+            let over = known.members.iter().filter_map(|(member, state)| {
+                let reason = state.is_over(now.monotonic)?;
+                Some(Removed { group: group.clone(), member: member.clone(), reason })
+            });
+            removed.extend(over);
+        }
+        for Removed { group, member, .. } in &removed {
+            self.remove_member(now, group, member, out);
+        }
+        self.expire_offsets(now, out);
+        removed
+    }
+
+    /// Everything that holds, as records that say so: replayed into a new coordinator, they give the same.
+    pub fn facts(&self) -> Vec<Record> {
+        self.groups.iter().flat_map(|(name, group)| group.facts(name)).collect()
+    }
+
+    /// Applies a record and hands it out.
+    pub(crate) fn put(&mut self, record: Record, out: &mut Vec<Record>) {
+        self.apply(&record);
+        out.push(record);
+    }
+
+    fn apply(&mut self, record: &Record) {
+        let name = record.group();
+        let group = self.groups.entry(name.clone()).or_default();
+        group.apply(record);
+        if group.is_nothing() {
+            self.groups.remove(name);
+        }
+    }
+
+    pub(crate) fn group(&self, name: &GroupName) -> Result<&Group, GroupError> {
+        self.groups.get(name).ok_or_else(|| GroupError::GroupNotFound { group: name.clone() })
+    }
+
+    pub(crate) fn member_mut(&mut self, group: &GroupName, member: &MemberId) -> Option<&mut Member> {
+        self.groups.get_mut(group)?.members.get_mut(member)
+    }
+
+    /// Takes a member and all it holds out of its group.
+    pub(crate) fn remove_member(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        member: &MemberId,
+        out: &mut Vec<Record>,
+    ) {
+        self.forget_member(group, member, out);
+        self.rebalance(now, group, out);
+    }
+
+    pub(crate) fn forget_member(&mut self, group: &GroupName, member: &MemberId, out: &mut Vec<Record>) {
+        let Some(known) = self.groups.get(group).and_then(|known| known.members.get(member)) else { return };
+        let (has_spec, has_target, has_current) =
+            (known.spec.is_some(), known.target.is_some(), known.current.is_some());
+        let (group, member) = (|| group.clone(), || member.clone());
+        if has_current {
+            self.put(Record::Current { group: group(), member: member(), value: None }, out);
+        }
+        if has_target {
+            self.put(Record::Target { group: group(), member: member(), value: None }, out);
+        }
+        if has_spec {
+            self.put(Record::Member { group: group(), member: member(), value: None }, out);
+        }
+    }
+
+    /// Decides anew who should have what. The group's epoch rises only when that differs from before.
+    pub(crate) fn rebalance(&mut self, now: Now, name: &GroupName, out: &mut Vec<Record>) {
+        let Some(group) = self.groups.get(name) else { return };
+        let state = group.state.clone().unwrap_or_default();
+        let targets = self.targets(group, state.assignor);
+        let differs = |(member, target): &(MemberId, _)| {
+            group.members.get(member).is_none_or(|known| known.target.as_ref() != Some(target))
+        };
+        let changed: Vec<_> = targets.into_iter().filter(differs).collect();
+        let empty = group.members.values().all(|known| known.spec.is_none());
+        let empty_since = if empty { state.empty_since.or(Some(now.wall)) } else { None };
+        let epoch = if changed.is_empty() { state.epoch } else { state.epoch.next() };
+        let next = GroupState { epoch, empty_since, ..state };
+        if group.state.as_ref() != Some(&next) {
+            self.put(Record::Group { group: name.clone(), value: Some(next) }, out);
+        }
+        for (member, target) in changed {
+            self.put(Record::Target { group: name.clone(), member, value: Some(target) }, out);
+        }
+    }
+
+    fn targets(&self, group: &Group, assignor: Assignor) -> BTreeMap<MemberId, BTreeSet<TopicPartition>> {
+        let none = BTreeSet::new();
+        let candidates = group.members.iter().filter_map(|(member, known)| {
+            let spec = known.spec.as_ref()?;
+            Some(Candidate {
+                member,
+                place: spec.instance.as_ref().map_or(member.as_str(), |instance| instance.as_str()),
+                topics: self.topics.resolve(&spec.subscription),
+                previous: known.target.as_ref().unwrap_or(&none),
+            })
+        });
+        assign::assign(assignor, &mut candidates.collect::<Vec<_>>(), &self.topics)
+    }
+
+    /// Moves a member one step towards its target. Returns whether what it has changed.
+    pub(crate) fn reconcile(
+        &mut self,
+        now: Now,
+        name: &GroupName,
+        member: &MemberId,
+        report: Option<Report<'_>>,
+        out: &mut Vec<Record>,
+    ) -> bool {
+        let Some(group) = self.groups.get(name) else { return false };
+        let Some(known) = group.members.get(member) else { return false };
+        let (none, nothing) = (BTreeSet::new(), Current::default());
+        let current = known.current.as_ref().unwrap_or(&nothing);
+        let target = known.target.as_ref().unwrap_or(&none);
+        let free = |partition| group.owner(partition).is_none();
+        let Some(next) = reconcile::next(current, target, report, free) else { return false };
+        let revokes = !next.revoking.is_empty();
+        let rebalance_timeout_ms = known.spec.as_ref().map_or(0, |spec| spec.rebalance_timeout_ms);
+        self.put(Record::Current { group: name.clone(), member: member.clone(), value: Some(next) }, out);
+        if let Some(known) = self.member_mut(name, member) {
+            let by = MonotonicMs(now.monotonic.0.saturating_add(rebalance_timeout_ms.into()));
+            known.revoke_by = revokes.then(|| known.revoke_by.unwrap_or(by));
+        }
+        true
+    }
+}
+
+impl Member {
+    /// Begins the session anew, and the time to let go of partitions where it has to.
+    fn begin_session(&mut self, now: MonotonicMs) {
+        self.touch(now);
+        let revokes = self.current.as_ref().is_some_and(|current| !current.revoking.is_empty());
+        let timeout_ms = self.spec.as_ref().map_or(0, |spec| spec.rebalance_timeout_ms);
+        self.revoke_by = revokes.then(|| MonotonicMs(now.0.saturating_add(timeout_ms.into())));
+    }
+
+    /// It was heard of.
+    pub(crate) fn touch(&mut self, now: MonotonicMs) {
+        let timeout_ms = self.spec.as_ref().map_or(0, |spec| spec.session_timeout_ms);
+        self.session_ends = MonotonicMs(now.0.saturating_add(timeout_ms.into()));
+    }
+
+    fn is_over(&self, now: MonotonicMs) -> Option<RemovedReason> {
+        if self.session_ends <= now {
+            return Some(RemovedReason::SessionEnded);
+        }
+        self.revoke_by.is_some_and(|by| by <= now).then_some(RemovedReason::RebalanceTimedOut)
+    }
+}

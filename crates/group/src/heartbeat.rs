@@ -1,0 +1,324 @@
+//! The one call by which a member joins, stays, changes and leaves (KIP-848).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use crate::{
+    Assignor, Coordinator, Current, GroupError, GroupName, GroupState, InstanceId, MemberEpoch, MemberId,
+    MemberSpec, Now, Record, Subscription, TopicPartition, reconcile::Report, state::Member,
+};
+
+/// Session time-outs that members may choose, in milliseconds.
+pub const SESSION_TIMEOUT_MS: RangeInclusive<u32> = 1_000..=3_600_000;
+/// Rebalance time-outs that members may choose, in milliseconds.
+pub const REBALANCE_TIMEOUT_MS: RangeInclusive<u32> = 1_000..=3_600_000;
+/// How soon a member is to come back while the group has something to settle with it.
+const UNSETTLED_INTERVAL_MS: u32 = 200;
+
+/// What a member says of itself. Once a member is in, only what changed needs to be said again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The group.
+    pub group: GroupName,
+    /// The member: drawn by itself, anew for each consumer.
+    pub member: MemberId,
+    /// Whether it joins, stays or leaves.
+    pub kind: HeartbeatKind,
+    /// What it has. To be said when it has changed, and whenever the last answer did not arrive.
+    pub owned: Option<BTreeSet<TopicPartition>>,
+}
+
+/// What a heartbeat is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeartbeatKind {
+    /// To come in, without any partition; also after having been fenced.
+    Join(Join),
+    /// To stay in.
+    Stay {
+        /// The epoch from the last answer.
+        epoch: MemberEpoch,
+        /// What it wants to read, if that changed.
+        subscription: Option<Subscription>,
+    },
+    /// To go, giving back all partitions at once.
+    Leave,
+    /// To go and come back as the same instance: the partitions are kept for it until its session ends.
+    LeaveForRestart,
+}
+
+/// What a member introduces itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Of a static member: the same after each restart.
+    pub instance: Option<InstanceId>,
+    /// What the program calls itself.
+    pub client_id: Arc<str>,
+    /// Where it connected from.
+    pub client_address: Arc<str>,
+    /// What it wants to read.
+    pub subscription: Subscription,
+    /// How partitions should be shared out. The member that founds the group decides; later ones only where
+    /// they ask for another.
+    pub assignor: Option<Assignor>,
+    /// After how long without a heartbeat it counts as gone; `None`: the broker's default.
+    pub session_timeout_ms: Option<u32>,
+    /// How long it may take to let go of partitions; `None`: the broker's default.
+    pub rebalance_timeout_ms: Option<u32>,
+}
+
+/// What a member is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// The epoch to name from now on.
+    pub epoch: MemberEpoch,
+    /// By when to be heard of again.
+    pub interval_ms: u32,
+    /// All that the member may have now, where it has something else or this is news. What is not in it has
+    /// to be let go of and reported so; what is new may be read at once.
+    pub assignment: Option<BTreeSet<TopicPartition>>,
+}
+
+impl Coordinator {
+    /// Takes in a heartbeat.
+    ///
+    /// # Errors
+    /// [`GroupError`]; nothing was changed. After `UnknownMember` and `FencedMember` the member has lost all its
+    /// partitions and joins anew; after `FencedInstance` it stops.
+    pub fn heartbeat(
+        &mut self,
+        now: Now,
+        heartbeat: &Heartbeat,
+        out: &mut Vec<Record>,
+    ) -> Result<HeartbeatAnswer, GroupError> {
+        let Heartbeat { group, member, .. } = heartbeat;
+        match &heartbeat.kind {
+            HeartbeatKind::Join(join) => self.join(now, group, member, join, out),
+            HeartbeatKind::Stay { epoch, subscription } => {
+                self.check_member(group, member, *epoch)?;
+                self.resubscribe(now, group, member, subscription.as_ref(), out)?;
+                if let Some(known) = self.member_mut(group, member) {
+                    known.touch(now.monotonic);
+                }
+                Ok(self.stay(now, heartbeat, *epoch, out))
+            }
+            HeartbeatKind::Leave => {
+                self.known_member(group, member)?;
+                self.remove_member(now, group, member, out);
+                Ok(HeartbeatAnswer { epoch: MemberEpoch(0), interval_ms: 0, assignment: None })
+            }
+            HeartbeatKind::LeaveForRestart => {
+                self.known_member(group, member)?;
+                if let Some(known) = self.member_mut(group, member) {
+                    known.touch(now.monotonic);
+                }
+                Ok(HeartbeatAnswer { epoch: MemberEpoch(0), interval_ms: 0, assignment: None })
+            }
+        }
+    }
+
+    /// Looks whether there is news for a member that waits with a heartbeat it sent before. Its session goes
+    /// on from when it sent it.
+    ///
+    /// # Errors
+    /// As [`Coordinator::heartbeat`].
+    pub fn look_again(
+        &mut self,
+        now: Now,
+        heartbeat: &Heartbeat,
+        out: &mut Vec<Record>,
+    ) -> Result<HeartbeatAnswer, GroupError> {
+        let Heartbeat { group, member, kind, .. } = heartbeat;
+        let epoch = match kind {
+            HeartbeatKind::Stay { epoch, .. } => *epoch,
+            _ => self.known_member(group, member)?.epoch,
+        };
+        self.check_member(group, member, epoch)?;
+        Ok(self.stay(now, heartbeat, epoch, out))
+    }
+
+    fn stay(
+        &mut self,
+        now: Now,
+        heartbeat: &Heartbeat,
+        named: MemberEpoch,
+        out: &mut Vec<Record>,
+    ) -> HeartbeatAnswer {
+        let Heartbeat { group, member, owned, .. } = heartbeat;
+        let report = owned.as_ref().map(|owned| Report { epoch: named, owned });
+        let changed = self.reconcile(now, group, member, report, out);
+        let mut answer = self.answer(group, member);
+        let current = self.known_member(group, member).ok();
+        let differs = |assigned: &BTreeSet<_>| owned.as_ref().is_some_and(|owned| owned != assigned);
+        let revoking = current.is_some_and(|current| !current.revoking.is_empty());
+        let news = changed || revoking || named != answer.epoch;
+        answer.assignment = answer.assignment.filter(|assigned| news || differs(assigned));
+        answer
+    }
+
+    fn join(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        member: &MemberId,
+        join: &Join,
+        out: &mut Vec<Record>,
+    ) -> Result<HeartbeatAnswer, GroupError> {
+        let spec = self.checked_spec(now, group, member, join)?;
+        // A member that joins again has no partition, and goes on counting: what it sent before is still told apart.
+        let before = self.groups.get(group).and_then(|known| known.members.get(member));
+        let epoch = before.map_or(MemberEpoch(0), Member::epoch).next();
+        let taken_over = self.groups.get(group).and_then(|known| {
+            let before = known.by_instance(join.instance.as_ref()?)?;
+            (before != member).then(|| before.clone())
+        });
+        match taken_over {
+            Some(before) => self.take_over(group, &before, member, out),
+            // Who joins has nothing: what it may have held before, it has dropped.
+            None => {
+                self.forget_member(group, member, out);
+                let value = Some(Current { epoch, ..Current::default() });
+                self.put(Record::Current { group: group.clone(), member: member.clone(), value }, out);
+            }
+        }
+        self.put(Record::Member { group: group.clone(), member: member.clone(), value: Some(spec) }, out);
+        if let Some(assignor) = join.assignor {
+            self.choose_assignor(group, assignor, out);
+        }
+        self.rebalance(now, group, out);
+        self.reconcile(now, group, member, None, out);
+        if let Some(known) = self.member_mut(group, member) {
+            known.touch(now.monotonic);
+        }
+        Ok(self.answer(group, member))
+    }
+
+    /// A restarted instance gets what it had: nobody else notices. The process before it, if it still runs, is
+    /// fenced, since it is known by a member id that is no more.
+    fn take_over(&mut self, group: &GroupName, before: &MemberId, member: &MemberId, out: &mut Vec<Record>) {
+        let Some(known) = self.groups.get(group).and_then(|known| known.members.get(before)).cloned() else {
+            return;
+        };
+        self.forget_member(group, before, out);
+        let (group, member) = (|| group.clone(), || member.clone());
+        if known.target.is_some() {
+            self.put(Record::Target { group: group(), member: member(), value: known.target }, out);
+        }
+        if let Some(current) = known.current {
+            // What was on its way out is out: the process that had it is fenced.
+            let current = Current {
+                epoch: current.epoch.next(),
+                revoking: BTreeMap::new(),
+                assigned: current.assigned,
+            };
+            self.put(Record::Current { group: group(), member: member(), value: Some(current) }, out);
+        }
+    }
+
+    fn choose_assignor(&mut self, group: &GroupName, assignor: Assignor, out: &mut Vec<Record>) {
+        let state = self.groups.get(group).and_then(|known| known.state.clone()).unwrap_or_default();
+        if state.assignor != assignor {
+            let value = Some(GroupState { assignor, ..state });
+            self.put(Record::Group { group: group.clone(), value }, out);
+        }
+    }
+
+    fn checked_spec(
+        &self,
+        now: Now,
+        group: &GroupName,
+        member: &MemberId,
+        join: &Join,
+    ) -> Result<MemberSpec, GroupError> {
+        check_subscription(&join.subscription)?;
+        let session_timeout_ms = join.session_timeout_ms.unwrap_or(self.config.session_timeout_ms);
+        let rebalance_timeout_ms = join.rebalance_timeout_ms.unwrap_or(self.config.rebalance_timeout_ms);
+        check_timeout("session time-out", session_timeout_ms, SESSION_TIMEOUT_MS)?;
+        check_timeout("rebalance time-out", rebalance_timeout_ms, REBALANCE_TIMEOUT_MS)?;
+        if let Some(known) = self.groups.get(group) {
+            let members = known.members.len();
+            let is_new = !known.members.contains_key(member)
+                && join.instance.as_ref().and_then(|instance| known.by_instance(instance)).is_none();
+            if is_new && members >= self.config.members_max {
+                return Err(GroupError::Full { group: group.clone(), members });
+            }
+        }
+        Ok(MemberSpec {
+            instance: join.instance.clone(),
+            client_id: Arc::clone(&join.client_id),
+            client_address: Arc::clone(&join.client_address),
+            subscription: join.subscription.clone(),
+            session_timeout_ms,
+            rebalance_timeout_ms,
+            joined_at: now.wall,
+        })
+    }
+
+    fn resubscribe(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        member: &MemberId,
+        subscription: Option<&Subscription>,
+        out: &mut Vec<Record>,
+    ) -> Result<(), GroupError> {
+        let Some(subscription) = subscription else { return Ok(()) };
+        check_subscription(subscription)?;
+        let Some(spec) = self.member_mut(group, member).and_then(|known| known.spec.clone()) else {
+            return Ok(());
+        };
+        if spec.subscription != *subscription {
+            let value = Some(MemberSpec { subscription: subscription.clone(), ..spec });
+            self.put(Record::Member { group: group.clone(), member: member.clone(), value }, out);
+            self.rebalance(now, group, out);
+        }
+        Ok(())
+    }
+
+    /// What a member has, if it is in the group.
+    fn known_member(&self, group: &GroupName, member: &MemberId) -> Result<&Current, GroupError> {
+        let known = self.groups.get(group).and_then(|known| known.members.get(member));
+        let unknown = || GroupError::UnknownMember { group: group.clone(), member: member.clone() };
+        known
+            .filter(|known| known.spec.is_some())
+            .and_then(|known| known.current.as_ref())
+            .ok_or_else(unknown)
+    }
+
+    /// Whether a member is in the group and was at this epoch: an older one means that answers were lost.
+    fn check_member(&self, group: &GroupName, member: &MemberId, got: MemberEpoch) -> Result<(), GroupError> {
+        let current = self.known_member(group, member)?;
+        if got <= current.epoch {
+            return Ok(());
+        }
+        let (group, member) = (group.clone(), member.clone());
+        Err(GroupError::FencedMember { group, member, got, present: current.epoch })
+    }
+
+    fn answer(&self, group: &GroupName, member: &MemberId) -> HeartbeatAnswer {
+        let known = self.groups.get(group).and_then(|known| known.members.get(member));
+        let current = known.and_then(|known| known.current.as_ref());
+        let settled = known.is_none_or(Member::is_settled);
+        HeartbeatAnswer {
+            epoch: current.map_or(MemberEpoch(0), |current| current.epoch),
+            interval_ms: if settled { self.config.heartbeat_interval_ms } else { UNSETTLED_INTERVAL_MS },
+            assignment: current.map(|current| current.assigned.keys().copied().collect()),
+        }
+    }
+}
+
+fn check_subscription(subscription: &Subscription) -> Result<(), GroupError> {
+    if subscription.topics.is_empty() && subscription.pattern.is_none() {
+        return Err(GroupError::NoSubscription);
+    }
+    Ok(())
+}
+
+fn check_timeout(what: &'static str, got_ms: u32, allowed: RangeInclusive<u32>) -> Result<(), GroupError> {
+    if allowed.contains(&got_ms) {
+        return Ok(());
+    }
+    Err(GroupError::TimeOut { what, got_ms, least_ms: *allowed.start(), most_ms: *allowed.end() })
+}
