@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = ["common", "produce", "fetch", "admin"];
+const PROTOS: [&str; 5] = ["common", "produce", "fetch", "admin", "groups"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new("../../proto");
