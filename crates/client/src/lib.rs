@@ -5,7 +5,7 @@
 //! | connect | [`Client::builder`] |
 //! | send records | [`Client::producer`], [`Producer`] |
 //! | read records | [`Client::consumer`], [`Consumer`] |
-//! | create, describe, change and delete topics, find offsets, see the cluster | [`Client::admin`], [`Admin`] |
+//! | create, describe, change and delete topics, find offsets, look after consumer groups, see the cluster | [`Client::admin`], [`Admin`] |
 //! | hear of lost connections | [`ClientBuilder::on_event`], [`Event`] |
 //!
 //! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
@@ -31,9 +31,11 @@ mod urls;
 
 pub use admin::{
     AddPartitions, AddedPartitions, Admin, AlterTopicConfigs, BrokerDescription, ClusterDescription,
-    ConfigChange, ConfigSource, CreateTopics, CreatedTopic, DamagedRange, DeleteRecords, DeleteTopics,
-    DeletedRecords, DeletedTopic, Finding, Health, ListedOffset, NewTopic, OffsetSpec, PartitionDescription,
-    RecoverPartition, TopicConfig, TopicDescription, TopicSummary,
+    CommitGroupOffsets, CommittedOffset, ConfigChange, ConfigSource, CreateTopics, CreatedTopic,
+    DamagedRange, DeleteGroups, DeleteRecords, DeleteTopics, DeletedGroup, DeletedRecords, DeletedTopic,
+    Finding, ForgetOffsets, GroupDescription, GroupMember, GroupOffset, GroupPartition, GroupState,
+    GroupSummary, Health, ListedOffset, NewTopic, OffsetSpec, OffsetToCommit, PartitionDescription,
+    RecoverPartition, RemoveMember, RemovedMember, TopicConfig, TopicDescription, TopicSummary,
 };
 pub use builder::ClientBuilder;
 pub use client::Client;

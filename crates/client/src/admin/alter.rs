@@ -4,67 +4,36 @@ use corduroy_api::{Refusal, topic_id_from_wire, v1};
 use corduroy_types::{Offset, PartitionIndex, TopicId};
 use v1::admin_client::AdminClient;
 
-use super::{Admin, DamagedRange, awaitable, item_error, offset, same_count};
-use crate::{Client, ClientError, client::Repeat};
-
-/// Defines a change: a request that is built up, and sent when it is awaited.
-macro_rules! change {
-    ($(#[$doc:meta])* $name:ident, $request:ty, $rpc:ident -> $answer:ty, $output:ty) => {
-        $(#[$doc])*
-        #[derive(Debug)]
-        #[must_use = "nothing is sent until it is awaited"]
-        pub struct $name {
-            client: Client,
-            request: $request,
-        }
-
-        impl $name {
-            /// Checks everything and changes nothing.
-            pub fn validate_only(mut self) -> Self {
-                self.request.validate_only = true;
-                self
-            }
-
-            async fn call(&self) -> Result<$answer, ClientError> {
-                let call = |channel| {
-                    let request = self.request.clone();
-                    async move { AdminClient::new(channel).$rpc(request).await }
-                };
-                self.client.shared.control(Repeat::Never, call).await
-            }
-        }
-
-        awaitable!($name, $output);
-    };
-}
+use super::{Admin, DamagedRange, change, item_error, offset, same_count};
+use crate::ClientError;
 
 change! {
     /// The deletion of topics; awaiting it sends it. Made by [`Admin::delete_topics`].
-    DeleteTopics, v1::DeleteTopicsRequest, delete_topics -> v1::DeleteTopicsResponse,
+    DeleteTopics, v1::DeleteTopicsRequest, AdminClient::delete_topics -> v1::DeleteTopicsResponse,
     Result<Vec<Result<DeletedTopic, ClientError>>, ClientError>
 }
 
 change! {
     /// The growth of a topic; awaiting it sends it. Made by [`Admin::add_partitions`].
-    AddPartitions, v1::AddPartitionsRequest, add_partitions -> v1::AddPartitionsResponse,
+    AddPartitions, v1::AddPartitionsRequest, AdminClient::add_partitions -> v1::AddPartitionsResponse,
     Result<AddedPartitions, ClientError>
 }
 
 change! {
     /// A change of topic configs, all or none; awaiting it sends it. Made by [`Admin::alter_topic_configs`].
-    AlterTopicConfigs, v1::AlterTopicConfigsRequest, alter_topic_configs -> v1::AlterTopicConfigsResponse,
+    AlterTopicConfigs, v1::AlterTopicConfigsRequest, AdminClient::alter_topic_configs -> v1::AlterTopicConfigsResponse,
     Result<Vec<ConfigChange>, ClientError>
 }
 
 change! {
     /// The deletion of records; awaiting it sends it. Made by [`Admin::delete_records`].
-    DeleteRecords, v1::DeleteRecordsRequest, delete_records -> v1::DeleteRecordsResponse,
+    DeleteRecords, v1::DeleteRecordsRequest, AdminClient::delete_records -> v1::DeleteRecordsResponse,
     Result<Vec<Result<DeletedRecords, ClientError>>, ClientError>
 }
 
 change! {
     /// The giving up of records that cannot be read; awaiting it sends it. Made by [`Admin::recover_partition`].
-    RecoverPartition, v1::RecoverPartitionRequest, recover_partition -> v1::RecoverPartitionResponse,
+    RecoverPartition, v1::RecoverPartitionRequest, AdminClient::recover_partition -> v1::RecoverPartitionResponse,
     Result<Vec<DamagedRange>, ClientError>
 }
 

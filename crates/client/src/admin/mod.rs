@@ -1,9 +1,10 @@
-//! Admin calls: topics, their configs, offsets, and the cluster's state.
+//! Admin calls: topics, their configs, offsets, consumer groups, and the cluster's state.
 
 mod alter;
 mod cluster;
 mod create;
 mod describe;
+mod groups;
 mod offsets;
 
 pub use alter::{
@@ -13,6 +14,11 @@ pub use alter::{
 pub use cluster::{BrokerDescription, ClusterDescription, DamagedRange, Finding, Health};
 pub use create::{CreateTopics, CreatedTopic, NewTopic};
 pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription, TopicSummary};
+pub use groups::{
+    CommitGroupOffsets, CommittedOffset, DeleteGroups, DeletedGroup, ForgetOffsets, GroupDescription,
+    GroupMember, GroupOffset, GroupPartition, GroupState, GroupSummary, OffsetToCommit, RemoveMember,
+    RemovedMember,
+};
 pub use offsets::{ListedOffset, OffsetSpec};
 
 use corduroy_api::{Refusal, v1};
@@ -94,3 +100,35 @@ macro_rules! awaitable {
     };
 }
 use awaitable;
+
+/// Defines a change: a request that is built up, and sent when it is awaited.
+macro_rules! change {
+    ($(#[$doc:meta])* $name:ident, $request:ty, $service:ident::$rpc:ident -> $answer:ty, $output:ty) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[must_use = "nothing is sent until it is awaited"]
+        pub struct $name {
+            client: $crate::Client,
+            request: $request,
+        }
+
+        impl $name {
+            /// Checks everything and changes nothing.
+            pub fn validate_only(mut self) -> Self {
+                self.request.validate_only = true;
+                self
+            }
+
+            async fn call(&self) -> Result<$answer, $crate::ClientError> {
+                let call = |channel| {
+                    let request = self.request.clone();
+                    async move { $service::new(channel).$rpc(request).await }
+                };
+                self.client.shared.control($crate::client::Repeat::Never, call).await
+            }
+        }
+
+        $crate::admin::awaitable!($name, $output);
+    };
+}
+use change;
