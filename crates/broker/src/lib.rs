@@ -6,6 +6,7 @@ mod broker;
 pub mod config;
 pub mod data_dir;
 mod engine;
+mod groups;
 pub mod health;
 pub mod http;
 mod limits;

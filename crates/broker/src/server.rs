@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
-use crate::services::{AdminService, ClusterService, FetchService, ProduceService, Shared};
+use crate::services::{AdminService, ClusterService, FetchService, GroupsService, ProduceService, Shared};
 
 /// The most bytes of a request that carries no records.
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
@@ -50,6 +50,8 @@ pub(crate) async fn serve(
         .max_decoding_message_size(CONTROL_BYTES_MAX);
     let cluster = v1::cluster_server::ClusterServer::new(ClusterService::new(Arc::clone(&shared)))
         .max_decoding_message_size(CONTROL_BYTES_MAX);
+    let groups = v1::groups_server::GroupsServer::new(GroupsService::new(Arc::clone(&shared)))
+        .max_decoding_message_size(CONTROL_BYTES_MAX);
     let mut router = Server::builder()
         .layer(shared.limits.layer())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -65,7 +67,8 @@ pub(crate) async fn serve(
         .add_service(produce)
         .add_service(fetch)
         .add_service(admin)
-        .add_service(cluster);
+        .add_service(cluster)
+        .add_service(groups);
     // Both: many tools still ask for v1alpha alone.
     match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => router = router.add_service(v1).add_service(v1alpha),

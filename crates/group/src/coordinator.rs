@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -70,6 +71,15 @@ pub enum RemovedReason {
     RebalanceTimedOut,
 }
 
+impl fmt::Display for RemovedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::SessionEnded => "not heard of for its session time-out",
+            Self::RebalanceTimedOut => "did not let go of partitions within its rebalance time-out",
+        })
+    }
+}
+
 /// The groups whose facts are in one partition of `__groups`.
 ///
 /// Every call that changes something adds to `out` the records that say so, and has applied them already: they
@@ -97,10 +107,15 @@ impl Coordinator {
     /// Begins to coordinate: everyone gets a whole session, and what changed among the topics meanwhile takes
     /// effect.
     pub fn loaded(&mut self, now: Now, topics: Arc<Topics>, out: &mut Vec<Record>) {
+        self.renew_sessions(now);
+        self.set_topics(now, topics, out);
+    }
+
+    /// Gives everyone a whole session again. For when the coordinator itself stood still, so that nobody could be heard.
+    pub fn renew_sessions(&mut self, now: Now) {
         for member in self.groups.values_mut().flat_map(|group| group.members.values_mut()) {
             member.begin_session(now.monotonic);
         }
-        self.set_topics(now, topics, out);
     }
 
     /// Takes in the topics there are now: shares out new partitions, and forgets what belonged to deleted topics.

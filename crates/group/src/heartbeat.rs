@@ -76,9 +76,18 @@ pub struct HeartbeatAnswer {
     pub epoch: MemberEpoch,
     /// By when to be heard of again.
     pub interval_ms: u32,
+    /// How long this answer may be held back to wait for news without putting the session at risk.
+    pub hold_ms_max: u32,
     /// All that the member may have now, where it has something else or this is news. What is not in it has
     /// to be let go of and reported so; what is new may be read at once.
     pub assignment: Option<BTreeSet<TopicPartition>>,
+}
+
+impl HeartbeatAnswer {
+    /// To a member that has left.
+    const fn gone() -> Self {
+        Self { epoch: MemberEpoch(0), interval_ms: 0, hold_ms_max: 0, assignment: None }
+    }
 }
 
 impl Coordinator {
@@ -107,14 +116,14 @@ impl Coordinator {
             HeartbeatKind::Leave => {
                 self.known_member(group, member)?;
                 self.remove_member(now, group, member, out);
-                Ok(HeartbeatAnswer { epoch: MemberEpoch(0), interval_ms: 0, assignment: None })
+                Ok(HeartbeatAnswer::gone())
             }
             HeartbeatKind::LeaveForRestart => {
                 self.known_member(group, member)?;
                 if let Some(known) = self.member_mut(group, member) {
                     known.touch(now.monotonic);
                 }
-                Ok(HeartbeatAnswer { epoch: MemberEpoch(0), interval_ms: 0, assignment: None })
+                Ok(HeartbeatAnswer::gone())
             }
         }
     }
@@ -301,9 +310,15 @@ impl Coordinator {
         let known = self.groups.get(group).and_then(|known| known.members.get(member));
         let current = known.and_then(|known| known.current.as_ref());
         let settled = known.is_none_or(Member::is_settled);
+        let session_timeout_ms =
+            known.and_then(|known| known.spec.as_ref()).map(|spec| spec.session_timeout_ms);
+        // Three in a session: one may get lost.
+        let most_ms = session_timeout_ms.unwrap_or(self.config.session_timeout_ms) / 3;
+        let interval_ms = self.config.heartbeat_interval_ms.min(most_ms);
         HeartbeatAnswer {
             epoch: current.map_or(MemberEpoch(0), |current| current.epoch),
-            interval_ms: if settled { self.config.heartbeat_interval_ms } else { UNSETTLED_INTERVAL_MS },
+            interval_ms: if settled { interval_ms } else { interval_ms.min(UNSETTLED_INTERVAL_MS) },
+            hold_ms_max: interval_ms,
             assignment: current.map(|current| current.assigned.keys().copied().collect()),
         }
     }

@@ -1,6 +1,7 @@
 //! Groups under random histories: members that come, go, stall and miss answers, topics that grow and go,
 //! coordinators that are replaced, against what must hold for the members themselves.
 #![allow(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -296,11 +297,19 @@ impl World {
                 // The process is killed and comes back; as an instance it has what it had.
                 if let Some(index) = pick(*client) {
                     let before = self.clients[index].clone();
-                    let epoch = self.coordinator.describe(&group()).map(|known| known.epoch);
-                    let same = before.instance.is_some() && self.is_member(&before);
+                    let known = self.coordinator.describe(&group()).ok();
                     let after = self.join(before.instance, true);
-                    if same && epoch == self.coordinator.describe(&group()).map(|known| known.epoch) {
-                        assert!(after.owned.is_subset(&before.told) || before.report, "{before:?} {after:?}");
+                    let was = known
+                        .as_ref()
+                        .and_then(|known| known.members.iter().find(|member| member.member == before.member));
+                    if let (Some(was), Some(_)) = (was, before.instance)
+                        && self.coordinator.describe(&group()).ok().map(|now| now.epoch)
+                            == known.as_ref().map(|k| k.epoch)
+                    {
+                        // What it was to keep it has, and what was on its way to it may have come.
+                        assert!(after.owned.is_subset(&was.target), "{was:?} {after:?}");
+                        let kept: BTreeSet<_> = was.assigned.intersection(&was.target).copied().collect();
+                        assert!(kept.is_subset(&after.owned), "{was:?} {after:?}");
                     }
                     self.clients[index] = after;
                     self.clients.push(Client { instance: None, ..before });

@@ -1,5 +1,6 @@
 //! Single rules of groups, each by an example.
 #![allow(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

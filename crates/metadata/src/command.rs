@@ -73,6 +73,14 @@ pub struct CreateTopic {
     pub now: TimestampMs,
 }
 
+/// Creates one of the broker's own topics, whose names begin with `__` so that clients can neither create nor
+/// change them. Answers [`CreatedTopic`].
+#[derive(Clone, Debug)]
+pub struct CreateInternalTopic(
+    /// As for any other topic, but for the name.
+    pub CreateTopic,
+);
+
 /// The answer to [`CreateTopic`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedTopic {

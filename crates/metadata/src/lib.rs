@@ -52,8 +52,9 @@ mod stored;
 mod topic;
 
 pub use command::{
-    AddPartitions, AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, CreateTopic, CreatedTopic,
-    Decision, DeleteTopic, ElectLeader, NameCluster, PartitionCounts, RegisterBroker, ReserveProducerIds,
+    AddPartitions, AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, CreateInternalTopic,
+    CreateTopic, CreatedTopic, Decision, DeleteTopic, ElectLeader, NameCluster, PartitionCounts,
+    RegisterBroker, ReserveProducerIds,
 };
 pub use delta::Delta;
 pub use error::{ApplyError, DecodeError, MetadataError};

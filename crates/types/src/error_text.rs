@@ -151,6 +151,21 @@ pub const EVENT_CODES: &[CodeText] = &[
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",
     },
+    CodeText {
+        code: "B0401",
+        summary: "A member was put out of its group: it was not heard of for its session time-out, or did not let go of partitions in time.",
+        action: "Look at that consumer. What it had not committed is read again by the other members.",
+    },
+    CodeText {
+        code: "B0402",
+        summary: "The state of some groups cannot be read; they are refused until it can. It is tried again every 2 s.",
+        action: "The text names the reason. After damage, `logctl partition recover` on that partition of __groups gives up what is damaged.",
+    },
+    CodeText {
+        code: "B0403",
+        summary: "The broker stood still for seconds and could hear no member of a group: all sessions begin anew.",
+        action: "Look for what stopped the process: a paused machine, too little memory, too few processors.",
+    },
 ];
 
 /// The long form of an error code, as `logctl explain` prints it.

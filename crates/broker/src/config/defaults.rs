@@ -10,8 +10,8 @@ use corduroy_types::{BrokerId, MIB, TopicConfig};
 
 use super::{
     model::{
-        BrokerConfig, ClusterConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig,
-        ProducersConfig, SecurityConfig, StorageConfig,
+        BrokerConfig, ClusterConfig, GroupsConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig,
+        NodeConfig, ProducersConfig, SecurityConfig, StorageConfig,
     },
     topic_defaults::TopicDefaults,
     values::{Advertise, Auto, LogFilter, LogFormat, PartitionLevel, Watermark},
@@ -48,6 +48,12 @@ impl Default for BrokerConfig {
                 partitions: 1,
                 replication: Auto::Auto,
                 config: TopicConfig::default(),
+            },
+            groups: GroupsConfig {
+                offsets_retention: Duration::from_secs(30 * 24 * 3600),
+                session_timeout: Duration::from_secs(45),
+                rebalance_timeout: Duration::from_secs(60),
+                members_max: 10_000,
             },
             producers: ProducersConfig { id_expiration: Duration::from_secs(24 * 3600) },
             limits: LimitsConfig {

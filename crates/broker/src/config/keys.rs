@@ -37,6 +37,7 @@ pub const SECTIONS: &[Section] = &[
         name: "topic_defaults",
         doc: "For topics created from now on: the same names and units as `topic create --set`.",
     },
+    Section { name: "groups", doc: "Consumer groups." },
     Section { name: "producers", doc: "What is remembered of producers." },
     Section { name: "limits", doc: "What one client, and all together, may cost." },
     Section { name: "metrics", doc: "What is exported at /metrics." },
@@ -72,6 +73,7 @@ pub fn keys() -> &'static [Key] {
             "How many replicas; auto: 3, or as many as there are brokers."
         ));
         keys.extend(super::topic_defaults::config_keys());
+        keys.extend(groups());
         keys.push(key!(
             producers.id_expiration,
             duration(Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 3600)),
@@ -185,6 +187,34 @@ fn cluster_security_storage() -> Vec<Key> {
             duration(Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3_600)),
             "The time from the beginning of one pass of the scrub over all that is stored to the next; the first begins \
              at start."
+        ),
+    ]
+}
+
+fn groups() -> Vec<Key> {
+    let time_out = || duration(Duration::from_secs(1)..=Duration::from_secs(3600));
+    vec![
+        key!(
+            groups.offsets_retention,
+            duration(Duration::from_secs(60)..=Duration::from_secs(100 * 365 * 24 * 3600)),
+            "How long a group's committed offsets are kept after its last commit or its last member, whichever is later."
+        ),
+        key!(
+            groups.session_timeout,
+            time_out(),
+            "A member that is not heard of for this long loses its partitions to the others, unless it chose another \
+             time when it joined."
+        ),
+        key!(
+            groups.rebalance_timeout,
+            time_out(),
+            "How long a member may take to finish with partitions that go to another one, unless it chose another time \
+             when it joined; then it is put out of the group."
+        ),
+        key!(
+            groups.members_max,
+            number(1..=1_000_000),
+            "How many members a group may have; more are refused."
         ),
     ]
 }

@@ -22,8 +22,8 @@ pub use keys::{SECTIONS, Section, find, keys};
 pub use load::{FlagValue, Loaded, Sources, VARIABLE_PREFIX, load};
 pub use memory::MemoryBudgets;
 pub use model::{
-    BrokerConfig, ClusterConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig,
-    ProducersConfig, SecurityConfig, StorageConfig,
+    BrokerConfig, ClusterConfig, GroupsConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig,
+    NodeConfig, ProducersConfig, SecurityConfig, StorageConfig,
 };
 pub use render::{documentation, reference, show};
 pub use topic_defaults::TopicDefaults;

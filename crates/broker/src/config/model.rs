@@ -32,6 +32,8 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// `[topic_defaults]`: the configs of topics created from now on.
     pub topic_defaults: TopicDefaults,
+    /// `[groups]`: consumer groups.
+    pub groups: GroupsConfig,
     /// `[producers]`: what is remembered of producers.
     pub producers: ProducersConfig,
     /// `[limits]`: what one client, and all together, may cost.
@@ -99,6 +101,19 @@ pub struct StorageConfig {
     pub scrub_bytes_per_second: u64,
     /// The time from the beginning of one pass of the scrub to the next.
     pub scrub_every: Duration,
+}
+
+/// `[groups]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsConfig {
+    /// How long committed offsets are kept after the later of the last commit and the group becoming empty.
+    pub offsets_retention: Duration,
+    /// The session of a member that does not choose its own.
+    pub session_timeout: Duration,
+    /// How long a member that does not choose may take to let go of partitions.
+    pub rebalance_timeout: Duration,
+    /// How many members a group may have.
+    pub members_max: u32,
 }
 
 /// `[producers]`.

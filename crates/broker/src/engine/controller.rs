@@ -131,6 +131,7 @@ impl Engine {
             Some(topic) => {
                 let first = PartitionIndex(topic.partition_count());
                 topic.add_replicas(self.open_replicas(described, first).await?);
+                self.topics_changed();
             }
             None => {
                 let replicas = self.open_replicas(described, PartitionIndex(0)).await?;

@@ -80,6 +80,8 @@ pub(crate) struct Engine {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     topics: ArcSwap<Topics>,
+    /// Counts the changes of `topics` and of their partitions.
+    topics_changed: watch::Sender<u64>,
     metadata: Arc<Replica>,
     controller: tokio::sync::Mutex<Controller>,
     /// What is left of the producer ids that were reserved for this broker.
@@ -168,6 +170,17 @@ impl Engine {
         let default = self.config.topic_defaults.config.max_message_bytes;
         self.max_message_bytes.store(greatest.unwrap_or(0).max(default), Ordering::Relaxed);
         self.topics.store(Arc::new(topics));
+        self.topics_changed();
+    }
+
+    /// Tells who follows the topics that they have changed.
+    fn topics_changed(&self) {
+        self.topics_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever topics or partitions come or go.
+    pub(crate) fn follow_topics(&self) -> watch::Receiver<u64> {
+        self.topics_changed.subscribe()
     }
 
     /// Bytes of the newest batches that each log may keep in memory: a share of a quarter of the memory limit.

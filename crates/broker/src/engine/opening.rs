@@ -212,6 +212,7 @@ impl Engine {
             metrics,
             health,
             topics: ArcSwap::from_pointee(topics),
+            topics_changed: watch::Sender::new(0),
             metadata,
             controller: tokio::sync::Mutex::new(controller),
             producer_ids: tokio::sync::Mutex::default(),

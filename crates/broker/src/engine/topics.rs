@@ -109,6 +109,7 @@ impl Topic {
 #[derive(Default, Clone)]
 pub(crate) struct Topics {
     by_name: BTreeMap<TopicName, Arc<Topic>>,
+    by_id: BTreeMap<TopicId, Arc<Topic>>,
 }
 
 impl Topics {
@@ -117,7 +118,7 @@ impl Topics {
     }
 
     pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
-        self.iter().find(|topic| topic.id == id).cloned()
+        self.by_id.get(&id).cloned()
     }
 
     /// In the order of their names.
@@ -125,15 +126,19 @@ impl Topics {
         self.by_name.values()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_name.len()
+    /// The topics that belong to users, in the order of their names.
+    pub(crate) fn of_users(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.iter().filter(|topic| !topic.name.is_internal())
     }
 
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id, Arc::clone(&topic));
         self.by_name.insert(topic.name.clone(), topic);
     }
 
     pub(crate) fn remove(&mut self, name: &TopicName) -> Option<Arc<Topic>> {
-        self.by_name.remove(name)
+        let removed = self.by_name.remove(name)?;
+        self.by_id.remove(&removed.id);
+        Some(removed)
     }
 }

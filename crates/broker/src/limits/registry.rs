@@ -35,6 +35,11 @@ impl Connection {
         request.extensions().get::<Arc<Self>>().cloned()
     }
 
+    /// Where it comes from.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub(super) fn receive_share(&self) -> &Arc<Share> {
         &self.receive
     }

@@ -60,6 +60,22 @@ label_words! {
         RecoverPartition = "recover_partition",
         /// `Cluster.DescribeCluster`.
         DescribeCluster = "describe_cluster",
+        /// `Groups.Heartbeat`; its time includes the wait for news.
+        Heartbeat = "heartbeat",
+        /// `Groups.CommitOffsets`.
+        CommitOffsets = "commit_offsets",
+        /// `Groups.FetchOffsets`.
+        FetchOffsets = "fetch_offsets",
+        /// `Groups.ListGroups`.
+        ListGroups = "list_groups",
+        /// `Groups.DescribeGroups`.
+        DescribeGroups = "describe_groups",
+        /// `Groups.DeleteGroups`.
+        DeleteGroups = "delete_groups",
+        /// `Groups.ForgetOffsets`.
+        ForgetOffsets = "forget_offsets",
+        /// `Groups.RemoveMember`.
+        RemoveMember = "remove_member",
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) ->
     let acks = acks_from_wire(acks)?;
     let timeout = timeout(timeout_ms)?;
     let expected_offset = expected(expected_offset, partition)?;
-    let topic = lookup::topic(&engine, &topic, &topic_id)?;
+    let topic = lookup::writable_topic(&engine, &topic, &topic_id)?;
     let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
     let api = engine.metrics().requests.api(Api::Produce);
     let begun = Instant::now();

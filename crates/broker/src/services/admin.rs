@@ -139,7 +139,7 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::DeleteRecords, async {
             check_items("partitions", partitions.len())?;
             let engine = self.shared.engine()?;
-            let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
+            let topic = lookup::writable_topic(&engine, &topic, &bytes::Bytes::new())?;
             let mut answers = Vec::with_capacity(partitions.len());
             for v1::DeleteRecordsPartition { partition, before_offset } in partitions {
                 let deleted = delete_records(&engine, &topic, partition, before_offset, validate_only).await;

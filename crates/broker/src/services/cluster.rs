@@ -72,14 +72,15 @@ async fn describe(
         }
     });
     let findings = findings(&engine);
+    let topics = engine.topics();
     Ok(v1::DescribeClusterResponse {
         cluster_id: image.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default(),
         cluster_name: image.cluster().map(|cluster| cluster.name.to_string()).unwrap_or_default(),
         answered_by: id.0,
         health: health(&findings).into(),
         brokers: brokers.collect(),
-        topic_count: u32::try_from(engine.topics().len()).unwrap_or(u32::MAX),
-        partition_count: u32::try_from(image.partition_count()).unwrap_or(u32::MAX),
+        topic_count: u32::try_from(topics.of_users().count()).unwrap_or(u32::MAX),
+        partition_count: topics.of_users().map(|topic| topic.partition_count()).sum(),
         findings,
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_api::{Refusal, topic_id_from_wire, topic_name_from_wire};
-use corduroy_types::{ErrorCode, PartitionIndex, nearest};
+use corduroy_types::{ErrorCode, Outcome, PartitionIndex, nearest};
 
 use crate::engine::{Engine, Replica, Topic};
 
@@ -24,12 +24,23 @@ pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Arc
 /// `TOPIC_NOT_FOUND`, with the nearest name there is.
 pub(super) fn not_found(engine: &Engine, name: &str) -> Refusal {
     let topics = engine.topics();
-    let names: Vec<_> = topics.iter().map(|topic| topic.name().clone()).collect();
+    let names: Vec<_> = topics.of_users().map(|topic| topic.name().clone()).collect();
     let hint = match nearest(name, names.iter().map(|name| name.as_str())) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("create it: logctl topic create {name}"),
     };
     Refusal::new(ErrorCode::TopicNotFound, format!("topic {name:?} does not exist")).with_hint(hint)
+}
+
+/// Finds a topic that clients may change, which the broker's own ones are not.
+pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Arc<Topic>, Refusal> {
+    let topic = topic(engine, name, topic_id)?;
+    if topic.name().is_internal() {
+        let text =
+            format!("topic {name} belongs to the broker: clients can neither write nor delete its records");
+        return Err(Refusal::new(ErrorCode::InvalidTopicName, text).with_outcome(Outcome::NotWritten));
+    }
+    Ok(topic)
 }
 
 /// Finds a partition of a topic.

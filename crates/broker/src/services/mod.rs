@@ -8,6 +8,7 @@ mod configs;
 mod consume;
 mod fetch;
 mod fetch_service;
+mod groups;
 mod lookup;
 mod offsets;
 mod plain;
@@ -22,11 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 pub(crate) use admin::AdminService;
 pub(crate) use cluster::{ClusterService, StartFacts};
 pub(crate) use fetch_service::FetchService;
+pub(crate) use groups::GroupsService;
 pub(crate) use produce::ProduceService;
 
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     engine::Engine,
+    groups::Groups,
     health::{Check, Health},
     limits::Limits,
     metrics::Metrics,
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Arc<Limits>,
     engine: OnceLock<Arc<Engine>>,
+    groups: OnceLock<Arc<Groups>>,
     start_facts: OnceLock<StartFacts>,
     produce_memory: Arc<Semaphore>,
     produce_permits: usize,
@@ -59,6 +63,7 @@ impl Shared {
             health,
             limits,
             engine: OnceLock::new(),
+            groups: OnceLock::new(),
             start_facts: OnceLock::new(),
             produce_memory: Arc::new(Semaphore::new(produce_permits)),
             produce_permits,
@@ -69,6 +74,7 @@ impl Shared {
     /// Opens the services. Called once, when the engine is ready.
     pub(crate) fn set_engine(&self, engine: Arc<Engine>) {
         self.limits.follow_largest_message(engine.max_message_bytes());
+        let _set_once = self.groups.set(Groups::open(Arc::clone(&engine)));
         let _set_once = self.engine.set(engine);
     }
 
@@ -96,6 +102,18 @@ impl Shared {
             Refusal::new(ErrorCode::Starting, format!("the broker is starting: {progress}"))
                 .with_outcome(Outcome::NotWritten)
         })
+    }
+
+    /// The engine and the groups, once recovery is done.
+    ///
+    /// # Errors
+    /// `STARTING`: retry.
+    pub(crate) fn groups(&self) -> Result<(Arc<Engine>, Arc<Groups>), Refusal> {
+        let engine = self.engine()?;
+        // Set before the engine is.
+        let groups = self.groups.get().cloned();
+        let groups = groups.ok_or_else(|| Refusal::new(ErrorCode::Starting, "the broker is starting"))?;
+        Ok((engine, groups))
     }
 
     /// Refuses new work and lets whoever waits for records go.

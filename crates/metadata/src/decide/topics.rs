@@ -8,8 +8,8 @@ use super::{
     partitions::{check_partition_count, place},
 };
 use crate::{
-    Command, CreateTopic, CreatedTopic, Decision, DeleteTopic, Image, Incarnation, MetadataError, Partition,
-    Record, Topic,
+    Command, CreateInternalTopic, CreateTopic, CreatedTopic, Decision, DeleteTopic, Image, Incarnation,
+    MetadataError, Partition, Record, Topic,
     topic::{Overrides, config_of},
 };
 
@@ -20,6 +20,21 @@ impl Command for CreateTopic {
         if self.name.is_internal() {
             return Err(MetadataError::ReservedName { name: self.name.clone() });
         }
+        self.create(image)
+    }
+}
+
+impl Command for CreateInternalTopic {
+    type Answer = CreatedTopic;
+
+    fn decide(&self, image: &Image) -> Result<Decision<CreatedTopic>, MetadataError> {
+        let Self(topic) = self;
+        topic.create(image)
+    }
+}
+
+impl CreateTopic {
+    fn create(&self, image: &Image) -> Result<Decision<CreatedTopic>, MetadataError> {
         if let Some(topic) = image.topic(self.name.as_str()) {
             if self.if_not_exists {
                 let answer = CreatedTopic { topic: Arc::clone(topic), existed: true };

@@ -1,0 +1,116 @@
+//! Consumer groups: the shell around [`corduroy_group::Coordinator`].
+//!
+//! The groups of one partition of `__groups` have one coordinator, which is here when this broker leads that
+//! partition. It is loaded from the partition's records, decides under a lock, and nobody is answered before the
+//! records that a decision made are committed in the partition.
+
+mod internal_topic;
+mod keeper;
+mod lag;
+mod loading;
+mod shard;
+
+use std::{sync::Arc, time::Duration};
+
+use corduroy_api::Refusal;
+use corduroy_batch::partition_for_key;
+use corduroy_group::{GroupConfig, GroupName, Topics};
+use corduroy_types::ErrorCode;
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+
+pub(crate) use self::{lag::Lag, shard::Shard};
+use crate::{config::GroupsConfig, engine::Engine};
+
+/// All groups that this broker coordinates.
+pub(crate) struct Groups {
+    engine: Arc<Engine>,
+    config: GroupConfig,
+    /// One for each partition of `__groups`, by index; none before the first group comes.
+    shards: RwLock<Arc<[Arc<Shard>]>>,
+    /// Held while `__groups` is created.
+    creating: tokio::sync::Mutex<()>,
+    /// Asks the keeper to look at the shards now.
+    look: Arc<Notify>,
+}
+
+impl Groups {
+    /// Begins to coordinate: what there is of groups is loaded in the background.
+    pub(crate) fn open(engine: Arc<Engine>) -> Arc<Self> {
+        let config = group_config(&engine.config().groups);
+        let groups = Arc::new(Self {
+            engine,
+            config,
+            shards: RwLock::new(Arc::new([])),
+            creating: tokio::sync::Mutex::default(),
+            look: Arc::default(),
+        });
+        groups.adopt();
+        tokio::spawn(keeper::run(Arc::downgrade(&groups)));
+        groups
+    }
+
+    /// The coordinators, by partition; none while no group was ever made.
+    pub(crate) fn shards(&self) -> Arc<[Arc<Shard>]> {
+        Arc::clone(&self.shards.read())
+    }
+
+    /// The coordinator of a group, if any group was ever made.
+    pub(crate) fn find(&self, group: &GroupName) -> Option<Arc<Shard>> {
+        let shards = self.shards();
+        let count = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+        let index = partition_for_key(group.as_str().as_bytes(), count);
+        shards.get(usize::try_from(index.0).ok()?).cloned()
+    }
+
+    /// The coordinator of a group. `__groups` is created for the first one.
+    ///
+    /// # Errors
+    /// `__groups` cannot be created.
+    pub(crate) async fn find_or_create(&self, group: &GroupName) -> Result<Arc<Shard>, Refusal> {
+        if let Some(shard) = self.find(group) {
+            return Ok(shard);
+        }
+        {
+            let _creating = self.creating.lock().await;
+            if self.shards().is_empty() {
+                internal_topic::create(&self.engine).await?;
+                self.adopt();
+                self.look.notify_one();
+            }
+        }
+        self.find(group).ok_or_else(|| {
+            Refusal::new(ErrorCode::CoordinatorLoading, "the topic of the groups is not open yet")
+        })
+    }
+
+    /// Takes over the partitions of `__groups` that are open here.
+    fn adopt(&self) {
+        let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return };
+        let shard = |replica: &Arc<_>| {
+            let look = Arc::clone(&self.look);
+            Arc::new(Shard::new(Arc::clone(replica), self.config, self.engine.clock(), look))
+        };
+        *self.shards.write() = topic.replicas().iter().map(shard).collect();
+    }
+
+    /// The topics that can be subscribed to now.
+    fn topics(&self) -> Arc<Topics> {
+        let topics = self.engine.topics();
+        let of_users = topics.of_users();
+        Arc::new(Topics::new(
+            of_users.map(|topic| (topic.name().clone(), topic.id(), topic.partition_count())),
+        ))
+    }
+}
+
+fn group_config(config: &GroupsConfig) -> GroupConfig {
+    let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    GroupConfig {
+        session_timeout_ms: ms(config.session_timeout),
+        rebalance_timeout_ms: ms(config.rebalance_timeout),
+        members_max: usize::try_from(config.members_max).unwrap_or(usize::MAX),
+        offsets_retention_ms: u64::try_from(config.offsets_retention.as_millis()).unwrap_or(u64::MAX),
+        ..GroupConfig::default()
+    }
+}

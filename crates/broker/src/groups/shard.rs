@@ -1,0 +1,318 @@
+//! The coordinator of one partition of `__groups`: decides under a lock, and writes down what it decided.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use corduroy_api::Refusal;
+use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
+use corduroy_group::{Coordinator, GroupConfig, GroupError, GroupName, Now, Record};
+use corduroy_types::{Acks, ErrorCode, LeaderEpoch, MonotonicMs, Offset};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::engine::{AppendRequest, Clock, PendingAck, Replica};
+
+/// The records of one decision are one batch, as large as it has to be.
+const DECISION_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// What is decided waits for its commit round for as long as that takes: given up earlier, the coordinator would
+/// not know whether it holds.
+const NO_TIMEOUT: Duration = Duration::MAX;
+
+/// One partition of `__groups` on this broker.
+pub(crate) struct Shard {
+    pub(super) replica: Arc<Replica>,
+    pub(super) config: GroupConfig,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Counts how often the state was dropped: who waits for a decision to be durable then waits in vain.
+    dropped: watch::Sender<u64>,
+    look: Arc<Notify>,
+}
+
+/// What is known of the partition's groups.
+enum State {
+    /// Nothing. It is to be loaded, after a failure not before the given time.
+    Unloaded { not_before_ms: u64, failure: Option<String> },
+    /// Its records are being read.
+    Loading { failure: Option<String> },
+    /// Everything.
+    Ready(Box<Ready>),
+}
+
+struct Ready {
+    coordinator: Coordinator,
+    /// It leads in this epoch only.
+    epoch: LeaderEpoch,
+    /// Where its last record ends. An append anywhere else means that records were lost, or that somebody else wrote.
+    end: Offset,
+    /// Who waits for news of a group.
+    news: HashMap<GroupName, Arc<Notify>>,
+}
+
+/// When a decision may be told.
+enum Durable {
+    /// When this append is acknowledged.
+    Append(PendingAck),
+    /// When everything before this offset is committed, in this epoch.
+    Until(Offset, LeaderEpoch),
+}
+
+impl Shard {
+    pub(super) fn new(replica: Arc<Replica>, config: GroupConfig, clock: Clock, look: Arc<Notify>) -> Self {
+        let state = Mutex::new(State::Unloaded { not_before_ms: 0, failure: None });
+        Self { replica, config, clock, state, dropped: watch::Sender::new(0), look }
+    }
+
+    /// Decides, and waits until the decision and all before it are durable.
+    ///
+    /// # Errors
+    /// The coordinator's refusal; `COORDINATOR_LOADING` while there is none, and when what was decided may not hold
+    /// because the partition's log has stopped: ask again.
+    pub(crate) async fn decide<T>(
+        &self,
+        decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
+    ) -> Result<T, Refusal> {
+        let (answer, durable) = self.decide_now(decide)?;
+        self.wait_durable(durable).await?;
+        answer.map_err(refuse)
+    }
+
+    /// Decides what nobody waits for. `None` while there is no coordinator.
+    pub(super) fn decide_unasked<T>(
+        &self,
+        decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> T,
+    ) -> Option<T> {
+        let decided = self.decide_now(|coordinator, now, records| Ok(decide(coordinator, now, records)));
+        decided.ok()?.0.ok()
+    }
+
+    /// Says what would be decided, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::decide`].
+    pub(crate) fn check<T>(
+        &self,
+        decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
+    ) -> Result<T, Refusal> {
+        let mut trial = self.with_ready(|ready| ready.coordinator.clone())?;
+        decide(&mut trial, self.now(), &mut Vec::new()).map_err(refuse)
+    }
+
+    /// Reads what is durable.
+    ///
+    /// # Errors
+    /// `COORDINATOR_LOADING`.
+    pub(crate) async fn read<T>(&self, read: impl FnOnce(&Coordinator) -> T) -> Result<T, Refusal> {
+        let read = self.decide(|coordinator, _, _| Ok(read(coordinator)));
+        read.await
+    }
+
+    /// What wakes when something changes for a member of this group. Take it before looking.
+    ///
+    /// # Errors
+    /// `COORDINATOR_LOADING`.
+    pub(crate) fn news_of(&self, group: &GroupName) -> Result<Arc<Notify>, Refusal> {
+        self.with_ready(|ready| Arc::clone(ready.news.entry(group.clone()).or_default()))
+    }
+
+    fn with_ready<T>(&self, use_ready: impl FnOnce(&mut Ready) -> T) -> Result<T, Refusal> {
+        self.ready(&mut self.state.lock()).map(use_ready)
+    }
+
+    fn ready<'a>(&self, state: &'a mut State) -> Result<&'a mut Ready, Refusal> {
+        if matches!(state, State::Ready(ready) if !self.leads_in(ready.epoch)) {
+            self.drop_state(state);
+        }
+        match state {
+            State::Ready(ready) => Ok(ready),
+            State::Unloaded { failure, .. } | State::Loading { failure } => Err(loading(failure.as_deref())),
+        }
+    }
+
+    fn decide_now<T>(
+        &self,
+        decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
+    ) -> Result<(Result<T, GroupError>, Durable), Refusal> {
+        let mut state = self.state.lock();
+        let ready = self.ready(&mut state)?;
+        let mut records = Vec::new();
+        let answer = decide(&mut ready.coordinator, self.now(), &mut records);
+        match self.write(ready, &records) {
+            Ok(durable) => Ok((answer, durable)),
+            Err(refusal) => {
+                // The coordinator holds what the log does not.
+                self.drop_state(&mut state);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Appends what was decided, and wakes whom it concerns.
+    fn write(&self, ready: &mut Ready, records: &[Record]) -> Result<Durable, Refusal> {
+        if records.is_empty() {
+            return Ok(Durable::Until(ready.end, ready.epoch));
+        }
+        let count = records.len();
+        let batch = encode(records, self.clock)?;
+        let request = AppendRequest {
+            acks: Acks::Quorum,
+            timeout: NO_TIMEOUT,
+            expected_offset: Some(ready.end),
+            memory: None,
+        };
+        let pending = self.replica.append(self.clock, batch, request).map_err(not_durable)?;
+        ready.end = pending.base_offset().saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        let of_members = records.iter().filter(|record| !matches!(record, Record::Committed { .. }));
+        for group in of_members.map(Record::group).collect::<BTreeSet<_>>() {
+            if let Some(news) = ready.news.get(group) {
+                news.notify_waiters();
+            }
+        }
+        Ok(Durable::Append(pending))
+    }
+
+    async fn wait_durable(&self, durable: Durable) -> Result<(), Refusal> {
+        match durable {
+            Durable::Append(pending) => {
+                let acknowledged = pending.acknowledged().await;
+                acknowledged.map(drop).map_err(not_durable).inspect_err(|_| self.look.notify_one())
+            }
+            Durable::Until(end, epoch) => self.wait_until(end, epoch).await,
+        }
+    }
+
+    async fn wait_until(&self, end: Offset, epoch: LeaderEpoch) -> Result<(), Refusal> {
+        let mut dropped = self.dropped.subscribe();
+        let mut high_watermark = self.replica.watch_high_watermark();
+        loop {
+            let is_there = *high_watermark.borrow_and_update() >= end;
+            // Looked at in this order: a watermark of this epoch only.
+            if !self.leads_in(epoch) {
+                return Err(loading(None));
+            }
+            if is_there {
+                return Ok(());
+            }
+            let gone = tokio::select! {
+                moved = high_watermark.changed() => moved.is_err(),
+                _ = dropped.changed() => true,
+            };
+            if gone {
+                return Err(loading(None));
+            }
+        }
+    }
+
+    pub(super) fn leads_in(&self, epoch: LeaderEpoch) -> bool {
+        self.replica.leader_epoch() == epoch && self.replica.failure().is_none()
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { monotonic: MonotonicMs(self.clock.monotonic_ms()), wall: self.clock.now() }
+    }
+
+    /// Whether it is to be loaded now; whoever is told so has to.
+    pub(super) fn begin_loading(&self) -> bool {
+        let mut state = self.state.lock();
+        match &mut *state {
+            State::Unloaded { not_before_ms, failure } if *not_before_ms <= self.clock.monotonic_ms() => {
+                let failure = failure.take();
+                *state = State::Loading { failure };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Begins to decide with a coordinator that has taken in everything below `end`.
+    ///
+    /// # Errors
+    /// What it decides first could not be written.
+    pub(super) async fn begin(
+        &self,
+        coordinator: Coordinator,
+        epoch: LeaderEpoch,
+        end: Offset,
+        begin: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>),
+    ) -> Result<(), Refusal> {
+        let durable = {
+            let mut state = self.state.lock();
+            let mut ready = Ready { coordinator, epoch, end, news: HashMap::new() };
+            let mut records = Vec::new();
+            begin(&mut ready.coordinator, self.now(), &mut records);
+            let durable = self.write(&mut ready, &records)?;
+            *state = State::Ready(Box::new(ready));
+            durable
+        };
+        self.wait_durable(durable).await
+    }
+
+    /// Loading has failed; it is tried again after a while. Returns whether that is news.
+    pub(super) fn loading_failed(&self, failure: String, again_after: Duration) -> bool {
+        let mut state = self.state.lock();
+        let known = match &*state {
+            State::Loading { failure } => failure.clone(),
+            State::Unloaded { .. } | State::Ready(_) => None,
+        };
+        let is_news = known.as_ref() != Some(&failure);
+        let wait_ms = u64::try_from(again_after.as_millis()).unwrap_or(u64::MAX);
+        let not_before_ms = self.clock.monotonic_ms().saturating_add(wait_ms);
+        *state = State::Unloaded { not_before_ms, failure: Some(failure) };
+        self.dropped.send_modify(|count| *count += 1);
+        is_news
+    }
+
+    /// Drops a coordinator whose log has stopped, and what nobody waits for any more.
+    pub(super) fn tidy(&self) {
+        let _unless_ready = self.with_ready(|ready| ready.news.retain(|_, news| Arc::strong_count(news) > 1));
+    }
+
+    fn drop_state(&self, state: &mut State) {
+        if let State::Ready(ready) = &*state {
+            ready.news.values().for_each(|news| news.notify_waiters());
+        }
+        *state = State::Unloaded { not_before_ms: 0, failure: None };
+        self.dropped.send_modify(|count| *count += 1);
+        self.look.notify_one();
+    }
+}
+
+fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {
+    let internal = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::Internal, error.to_string());
+    let mut builder = BatchBuilder::new(Compression::None, DECISION_BYTES_MAX);
+    for record in records {
+        let (key, value) = record.encode();
+        let pushed = builder.push(clock.now(), Some(&key), value.as_deref(), []).map_err(|e| internal(&e))?;
+        if pushed == PushOutcome::Full {
+            return Err(internal(&format_args!(
+                "a change of groups takes more than {DECISION_BYTES_MAX} bytes"
+            )));
+        }
+    }
+    let bytes = builder.build().map_err(|e| internal(&e))?;
+    Batch::parse(bytes).map_err(|e| internal(&e))
+}
+
+/// The coordinator's refusal, as clients see it.
+fn refuse(error: GroupError) -> Refusal {
+    Refusal::new(error.code(), error.to_string())
+}
+
+fn loading(failure: Option<&str>) -> Refusal {
+    let text = match failure {
+        None => "the broker is reading the groups' state".to_owned(),
+        Some(failure) => format!("the groups' state cannot be read: {failure}"),
+    };
+    Refusal::new(ErrorCode::CoordinatorLoading, text)
+}
+
+/// What was decided may or may not hold. All that groups are asked can be asked again.
+fn not_durable(cause: Refusal) -> Refusal {
+    match cause.code {
+        ErrorCode::ShuttingDown => Refusal::new(cause.code, cause.message),
+        _ => Refusal::new(ErrorCode::CoordinatorLoading, format!("not durable: {}", cause.message)),
+    }
+}
