@@ -41,7 +41,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Called whenever a connection is lost or works again. It runs on the runtime's threads: it must not block.
+    /// Called whenever a connection is lost or works again, and when something happens to a consumer of a group. It runs on the runtime's threads: it must not block.
     pub fn on_event(mut self, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
         self.events = EventSink::new(listener);
         self
@@ -70,6 +70,8 @@ impl ClientBuilder {
             ConnectionOptions { urls: self.urls.parse()?, client_id: self.client_id, events: self.events };
         Ok(Client {
             shared: Arc::new(Shared {
+                events: options.events.clone(),
+                client_id: options.client_id.clone().unwrap_or_default(),
                 data: Connection::new(ConnectionRole::Data, &options)?,
                 control: Connection::new(ConnectionRole::Control, &options)?,
                 request_timeout: self.request_timeout,

@@ -7,7 +7,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     Admin, BrokerUrls, ClientBuilder, ClientError, ConsumerBuilder, ProducerBuilder, connection::Connection,
-    topics::TopicCache,
+    event::EventSink, topics::TopicCache,
 };
 
 /// A client of a Corduroy broker: the way to producers, consumers and admin calls.
@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) control: Connection,
     pub(crate) request_timeout: Duration,
     pub(crate) topics: TopicCache,
+    pub(crate) events: EventSink,
+    /// What the program calls itself; may be empty.
+    pub(crate) client_id: String,
 }
 
 impl Client {

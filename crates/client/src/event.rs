@@ -1,6 +1,10 @@
-//! What a client tells about its connections while calls are going on.
+//! What a client tells while calls are going on: of its connections, and of the groups it reads in.
 
 use std::{fmt, sync::Arc, time::Duration};
+
+use corduroy_types::Offset;
+
+use crate::{CommitError, PositionLost, TopicPartition};
 
 /// Which of a client's two connections an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +15,8 @@ pub enum ConnectionRole {
     Control,
 }
 
-/// Something that happened to a connection. The client goes on by itself: it reconnects for ever.
+/// Something that happened to a connection, or to a consumer of a group. The client goes on by itself: it reconnects
+/// for ever, and a consumer that lost its place in a group joins again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -33,6 +38,94 @@ pub enum Event {
         /// How long it was gone.
         after: Duration,
     },
+    /// A consumer reads these partitions from now on.
+    Assigned {
+        /// Its group.
+        group: Arc<str>,
+        /// The partitions that are new.
+        partitions: Vec<TopicPartition>,
+    },
+    /// A consumer has let go of these partitions, as it was told to: what was done is committed.
+    Revoked {
+        /// Its group.
+        group: Arc<str>,
+        /// The partitions that are gone.
+        partitions: Vec<TopicPartition>,
+    },
+    /// A consumer has lost these partitions: its session ended or it was put out of the group. What it had not
+    /// committed is read again, elsewhere or here: it joins again.
+    Lost {
+        /// Its group.
+        group: Arc<str>,
+        /// The partitions that are gone.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Records are gone that a group has not read, and its consumer goes on behind them, as it was built to.
+    PositionLost {
+        /// Where, and how many.
+        lost: PositionLost,
+        /// Where reading goes on.
+        resumed_at: Offset,
+    },
+    /// A message was handed out and is not done for long. It holds back the group's position in its partition, and
+    /// rebalances wait for it. Told once for each such message that is its partition's first.
+    RecordStuck {
+        /// The group.
+        group: Arc<str>,
+        /// Where.
+        partition: TopicPartition,
+        /// Which message.
+        offset: Offset,
+        /// For how long, at least.
+        since: Duration,
+    },
+    /// What was done could not be committed, and trying again is of no use: the partitions are somebody else's by
+    /// now, say.
+    CommitFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Why, and which partitions.
+        error: CommitError,
+    },
+}
+
+impl Event {
+    /// Writes it to the log.
+    fn trace(&self) {
+        match self {
+            Self::Disconnected { role, url, reason } => {
+                tracing::warn!(?role, url, reason, "connection to the broker lost");
+            }
+            Self::Reconnected { role, url, after } => {
+                let after_ms = after.as_millis();
+                tracing::info!(?role, url, after_ms, "connection to the broker works again");
+            }
+            Self::Assigned { group, partitions } => {
+                tracing::info!(%group, partitions = %List(partitions), "partitions assigned");
+            }
+            Self::Revoked { group, partitions } => {
+                tracing::info!(%group, partitions = %List(partitions), "partitions revoked");
+            }
+            Self::Lost { group, partitions } => {
+                tracing::warn!(%group, partitions = %List(partitions), "partitions lost");
+            }
+            Self::PositionLost { lost, resumed_at } => tracing::warn!(%resumed_at, "{lost}"),
+            Self::RecordStuck { group, partition, offset, since } => {
+                let for_ms = since.as_millis();
+                tracing::warn!(%group, %partition, %offset, for_ms, "a message is not done");
+            }
+            Self::CommitFailed { group, error } => tracing::warn!(%group, %error, "offsets not committed"),
+        }
+    }
+}
+
+/// Partitions, one behind the other.
+struct List<'a>(&'a [TopicPartition]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|partition| write!(f, "{partition} "))
+    }
 }
 
 /// Who is told about events.
@@ -45,19 +138,7 @@ impl EventSink {
     }
 
     pub(crate) fn tell(&self, event: Event) {
-        match &event {
-            Event::Disconnected { role, url, reason } => {
-                tracing::warn!(?role, url, reason, "connection to the broker lost");
-            }
-            Event::Reconnected { role, url, after } => {
-                tracing::info!(
-                    ?role,
-                    url,
-                    after_ms = after.as_millis(),
-                    "connection to the broker works again"
-                );
-            }
-        }
+        event.trace();
         if let Some(listener) = &self.0 {
             listener(event);
         }

@@ -5,8 +5,9 @@
 //! | connect | [`Client::builder`] |
 //! | send records | [`Client::producer`], [`Producer`] |
 //! | read records | [`Client::consumer`], [`Consumer`] |
+//! | read records in a group | [`ConsumerBuilder::group`], [`GroupConsumer`] |
 //! | create, describe, change and delete topics, find offsets, look after consumer groups, see the cluster | [`Client::admin`], [`Admin`] |
-//! | hear of lost connections | [`ClientBuilder::on_event`], [`Event`] |
+//! | hear of lost connections, and of what happens in groups | [`ClientBuilder::on_event`], [`Event`] |
 //!
 //! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
 //! notification; every buffer is bounded in bytes; after `close` every call answers `CLOSED`; a failed produce
@@ -24,6 +25,7 @@ mod connection;
 mod consumer;
 mod error;
 mod event;
+mod group;
 mod producer;
 mod record;
 mod topics;
@@ -50,6 +52,10 @@ pub use corduroy_types::{
 };
 pub use error::ClientError;
 pub use event::{ConnectionRole, Event};
+pub use group::{
+    Assignor, CloseError, Commit, CommitError, GroupConsumeError, GroupConsumer, GroupConsumerBuilder,
+    HookError, Offsets, OnPositionLost, PositionLost, Rebalance, RebalanceHook, TopicPartition,
+};
 pub use producer::{
     BatchReport, Delivery, FlushError, Partitioner, Producer, ProducerBuilder, RecordMeta, SendError,
     SendErrorKind, Undelivered,

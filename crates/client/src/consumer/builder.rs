@@ -6,7 +6,7 @@ use corduroy_api::v1;
 use corduroy_types::{ErrorCode, MIB, Offset, PartitionIndex};
 
 use super::{Consumer, batch::Source, state::Partition};
-use crate::{Client, ClientError, OffsetSpec, client::Shared, topics::topic_name};
+use crate::{Client, ClientError, GroupConsumerBuilder, OffsetSpec, client::Shared, topics::topic_name};
 
 const BUFFER_BYTES: u64 = 64 * MIB;
 
@@ -32,6 +32,12 @@ impl ConsumerBuilder {
             until: None,
             buffer_bytes: BUFFER_BYTES,
         }
+    }
+
+    /// Reads as a member of a group instead: its members share the partitions out, and the group remembers how far
+    /// it has come. What else was set before is forgotten.
+    pub fn group(self, group: impl Into<String>) -> GroupConsumerBuilder {
+        GroupConsumerBuilder::new(self.client, group.into())
     }
 
     /// Reads all partitions that these topics have now, each from [`start`](Self::start).
@@ -134,7 +140,7 @@ impl ConsumerBuilder {
 }
 
 /// The offsets that places have now. Only those that are not offsets already are asked for.
-pub(super) async fn resolve<'a>(
+pub(crate) async fn resolve<'a>(
     shared: &Shared,
     places: impl Iterator<Item = (&'a str, PartitionIndex, OffsetSpec)> + Clone,
 ) -> Result<Vec<Offset>, ClientError> {

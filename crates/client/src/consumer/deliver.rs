@@ -8,16 +8,16 @@ use std::{
 use corduroy_types::Offset;
 
 use super::{
-    ConsumeError, Consumer, Message, PartitionStatus, RecordBatch,
+    ConsumeError, Message, PartitionStatus, Reader, RecordBatch,
     batch::{Fetched, damaged},
     fetcher::{Chunk, ChunkKind},
 };
 
-/// A batch and the place of its partition in the consumer's list.
+/// A batch and the place of its partition.
 type Next = Option<Result<(usize, Arc<Fetched>), ConsumeError>>;
 
-impl Consumer {
-    pub(super) fn poll_message(
+impl Reader {
+    pub(crate) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, ConsumeError>>> {
@@ -45,7 +45,7 @@ impl Consumer {
 
     /// Makes messages of a batch.
     fn spread(&mut self, index: usize, fetched: Arc<Fetched>) {
-        let Some(partition) = self.partitions.get_mut(index) else { return };
+        let Some(partition) = self.partitions.get_mut(&index) else { return };
         for record in &fetched.records {
             match record {
                 Ok(record) if record.offset < partition.position => {}
@@ -72,7 +72,7 @@ impl Consumer {
         }
     }
 
-    pub(super) fn poll_records(
+    pub(crate) fn poll_records(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<RecordBatch, ConsumeError>>> {
@@ -98,14 +98,51 @@ impl Consumer {
                 }
             },
         };
-        let Some(partition) = self.partitions.get(index) else { return Poll::Ready(None) };
+        let Some(partition) = self.partitions.get(&index) else { return Poll::Ready(None) };
         let batch = RecordBatch { from: partition.position, until: partition.until, fetched };
         self.advance(index, batch.next_offset());
         Poll::Ready(Some(Ok(batch)))
     }
 
+    /// The place of the partition that the last message was of, and where its batch ends.
+    pub(crate) fn last(&self) -> Option<(usize, Offset)> {
+        self.current.as_ref().map(|(place, fetched)| (*place, fetched.batch.header().next_offset()))
+    }
+
+    /// Moves positions over what is here and holds no record, without handing anything out.
+    pub(crate) fn settle(&mut self) {
+        self.drain();
+        while self.messages.is_empty() && self.message_error.is_none() {
+            if let Some((place, fetched)) = self.current.take() {
+                self.advance(place, fetched.batch.header().next_offset());
+            }
+            if let Some((place, next)) = self.batches_of {
+                match self.batches.front() {
+                    Some(fetched) if fetched.batch.header().record_count == 0 => {
+                        self.advance(place, fetched.batch.header().next_offset());
+                        self.batches.pop_front();
+                    }
+                    Some(_) => return,
+                    None => {
+                        self.batches_of = None;
+                        self.advance(place, next);
+                    }
+                }
+                continue;
+            }
+            match self.backlog.pop_front() {
+                Some(chunk) if matches!(chunk.kind, ChunkKind::Records { .. }) => drop(self.begin(chunk)),
+                Some(chunk) => {
+                    self.backlog.push_front(chunk);
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
     fn advance(&mut self, index: usize, next: Offset) {
-        if let Some(partition) = self.partitions.get_mut(index) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
             partition.advance(next);
         }
     }
@@ -142,7 +179,7 @@ impl Consumer {
 
     /// Begins to hand a chunk out.
     fn begin(&mut self, chunk: Chunk) -> Option<ConsumeError> {
-        let partition = self.partitions.get_mut(chunk.index)?;
+        let partition = self.partitions.get_mut(&chunk.index)?;
         match chunk.kind {
             ChunkKind::Records { batches, next } => {
                 self.batches = batches.into();

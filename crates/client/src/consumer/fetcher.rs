@@ -22,7 +22,7 @@ const MESSAGE_BYTES_MAX: u32 = 1 << 20;
 /// Where to read one partition from.
 #[derive(Debug)]
 pub(crate) struct FetchFrom {
-    /// Its place in the consumer's list.
+    /// Its place in the reader.
     pub(crate) index: usize,
     pub(crate) source: Arc<Source>,
     pub(crate) topic_id: Bytes,
@@ -79,9 +79,9 @@ pub(crate) struct Fetcher {
     chunks: mpsc::UnboundedSender<Chunk>,
     budget: Arc<Budget>,
     generation: u64,
-    /// Partitions of which more is wanted, by place in the consumer's list.
+    /// Partitions of which more is wanted, by place in the reader.
     wanted: HashMap<usize, FetchFrom>,
-    /// Topic, then partition, to the place in the consumer's list.
+    /// Topic, then partition, to the place in the reader.
     places: HashMap<String, HashMap<u32, usize>>,
     state: State,
     backoff: Backoff,

@@ -7,6 +7,7 @@ use corduroy_batch::{Batch, RecordRef};
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
 use super::batch::Fetched;
+use crate::group::Track;
 
 /// A place in the batch's records. Their size is below 4 GiB, because the decompression cap is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Message {
     key: Option<Span>,
     value: Option<Span>,
     headers: Box<[HeaderSpan]>,
+    /// Of a group's consumer.
+    track: Option<Arc<Track>>,
 }
 
 impl Message {
@@ -59,7 +62,33 @@ impl Message {
                 .map(|(key, value)| HeaderSpan { key: span(key.as_bytes()), value: value.map(span) })
                 .collect(),
             fetched: Arc::clone(fetched),
+            track: None,
         }
+    }
+
+    /// As a message of a group's consumer.
+    pub(crate) fn tracked(mut self, track: Arc<Track>) -> Self {
+        self.track = Some(track);
+        self
+    }
+
+    /// The program is done with it: the group's position may move over it, once those before it are done too.
+    ///
+    /// Saying it again, of a clone too, changes nothing; nor does saying it of a message whose partition was let go
+    /// of or sought in meanwhile, or of one that was not read in a group. A message that is dropped without having
+    /// said so is read again when its partition changes hands.
+    pub fn done(&self) {
+        if let Some(track) = &self.track {
+            track.done(self.offset);
+        }
+    }
+
+    /// Whether the member that read it still holds its partition, as far as it has heard. Where it does not, the
+    /// record is read again elsewhere, or was already. False also after a seek in the partition, and for a message
+    /// that was not read in a group.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.track.as_ref().is_some_and(|track| track.is_held())
     }
 
     /// Its topic.

@@ -77,6 +77,13 @@ impl Partition {
         partition
     }
 
+    /// The same, not read until it is sought in.
+    pub(crate) fn stopped(mut self) -> Self {
+        self.status = PartitionStatus::Stopped;
+        self.fetching = false;
+        self
+    }
+
     /// Goes on from another place.
     pub(crate) fn place(&mut self, position: Offset) {
         self.position = position;

@@ -1,0 +1,385 @@
+//! The task that sees to a member's partitions: begins to read them, lets go of them, commits, and closes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CloseError, Commit, CommitError, GroupConsumeError, Offsets, Rebalance,
+    commits::Which,
+    core::Core,
+    member::Action,
+    offsets::{Part, names},
+    pulse::{News, Order},
+};
+use crate::{ClientError, Event, backoff::Backoff};
+
+/// How long committing and leaving may take when the time to close was spent on waiting for messages.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the user of the consumer wants.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Close {
+        within: Duration,
+        answer: Answer,
+    },
+    /// The consumer was dropped.
+    Abandon,
+}
+
+pub(crate) struct Steward {
+    core: Arc<Core>,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+    news: mpsc::UnboundedReceiver<News>,
+    orders: mpsc::UnboundedSender<Order>,
+    jobs: JoinSet<()>,
+    /// Cancelled when the member has lost its partitions.
+    held: CancellationToken,
+    /// Who waits for the member to be out, with what is committed.
+    closing: Option<(Answer, Closed)>,
+    /// Closings that came to their end.
+    closed: mpsc::UnboundedReceiver<(Answer, Closed, Instant)>,
+    closed_to: mpsc::UnboundedSender<(Answer, Closed, Instant)>,
+}
+
+type Closed = Result<Offsets, CloseError>;
+type Answer = oneshot::Sender<Closed>;
+
+enum Next {
+    News(Option<News>),
+    Wish(Option<Wish>),
+    Commit,
+    Tick,
+    Clear,
+    Closed((Answer, Closed, Instant)),
+    JobDone,
+}
+
+impl Steward {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        wishes: mpsc::UnboundedReceiver<Wish>,
+        news: mpsc::UnboundedReceiver<News>,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Self {
+        let (closed_to, closed) = mpsc::unbounded_channel();
+        Self {
+            core,
+            wishes,
+            news,
+            orders,
+            jobs: JoinSet::new(),
+            held: CancellationToken::new(),
+            closing: None,
+            closed,
+            closed_to,
+        }
+    }
+
+    /// Runs until the member is out for good.
+    pub(crate) async fn run(mut self) {
+        let every = match self.core.options.commit {
+            Commit::Processed { every } => Some(every),
+            _ => None,
+        };
+        let mut commits = every.map(interval);
+        let mut ticks = interval(self.core.options.stuck_after / 4);
+        let core = Arc::clone(&self.core);
+        let mut wishes_end = false;
+        loop {
+            let next = tokio::select! {
+                biased;
+                news = self.news.recv() => Next::News(news),
+                wish = self.wishes.recv(), if !wishes_end => Next::Wish(wish),
+                Some(closed) = self.closed.recv() => Next::Closed(closed),
+                () = core.signals.clear.notified() => Next::Clear,
+                () = tick(&mut commits) => Next::Commit,
+                _ = ticks.tick() => Next::Tick,
+                Some(_) = self.jobs.join_next() => Next::JobDone,
+            };
+            match next {
+                Next::News(Some(News::Do(action))) => self.act(action),
+                Next::News(Some(News::Over { refusal, has_left })) => {
+                    return self.over(refusal.map(ClientError::from), has_left).await;
+                }
+                Next::News(None) => return self.over(None, false).await,
+                Next::Wish(Some(wish)) => self.close(wish),
+                Next::Wish(None) => wishes_end = true,
+                Next::Clear => self.clear(),
+                Next::Commit => self.commit(),
+                Next::Tick => self.core.find_stuck(),
+                Next::Closed(closed) => self.leave(closed),
+                Next::JobDone => {}
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action<Part>) {
+        let core = Arc::clone(&self.core);
+        match action {
+            Action::Assign(parts) => {
+                core.state.lock().opening.extend(parts.iter().cloned());
+                let held = self.held.clone();
+                self.jobs.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = held.cancelled() => {}
+                        () = core.open(parts) => {}
+                    }
+                });
+            }
+            Action::Revoke(parts) => {
+                core.state.lock().stop_reading(&parts);
+                let (held, orders) = (self.held.clone(), self.orders.clone());
+                self.jobs.spawn(async move {
+                    core.until(|state| parts.is_disjoint(&state.opening) || held.is_cancelled()).await;
+                    if !held.is_cancelled() {
+                        core.revoke(&parts, &held).await;
+                        let _ = orders.send(Order::Released(parts));
+                    }
+                });
+            }
+            Action::Lost(parts) => {
+                self.lose(&parts);
+            }
+            Action::Joined | Action::Ended => {}
+        }
+    }
+
+    /// Forgets partitions at once, and tells the hook.
+    fn lose(&mut self, parts: &BTreeSet<Part>) {
+        std::mem::take(&mut self.held).cancel();
+        let core = Arc::clone(&self.core);
+        let gone: Vec<_> = {
+            let mut state = core.state.lock();
+            state.let_go(parts);
+            let gone: Vec<_> = parts.iter().filter(|part| state.hooked.remove(*part)).cloned().collect();
+            state.losing += 1;
+            gone
+        };
+        core.signals.tell();
+        let (group, partitions) = (Arc::clone(&core.options.group), names(parts));
+        self.jobs.spawn(async move {
+            if let Some(hook) = core.options.hook.as_ref().filter(|_| !gone.is_empty()) {
+                let _turn = core.hook_calls.lock().await;
+                hook.lost(&names(&gone)).await;
+            }
+            core.client.events.tell(Event::Lost { group, partitions });
+            core.state.lock().losing -= 1;
+            core.signals.tell();
+        });
+    }
+
+    /// Commits what is done, in the background.
+    fn commit(&mut self) {
+        let core = Arc::clone(&self.core);
+        self.jobs.spawn(async move { core.commit_automatically(Which::All, Instant::now()).await });
+    }
+
+    /// Commits what a message waits for, in the background.
+    fn clear(&mut self) {
+        let core = Arc::clone(&self.core);
+        self.jobs.spawn(async move {
+            let mut backoff = Backoff::default();
+            while let Err(refusal) = core.commit_clearing().await {
+                tracing::debug!(error = %refusal, "a message waits for its commit");
+                tokio::time::sleep(backoff.next()).await;
+            }
+        });
+    }
+
+    /// Begins to close, in the background.
+    fn close(&mut self, wish: Wish) {
+        let (core, closed_to) = (Arc::clone(&self.core), self.closed_to.clone());
+        core.state.lock().closing = true;
+        self.jobs.spawn(async move {
+            let closed = match wish {
+                Wish::Close { within, answer } => {
+                    let until = Instant::now() + within;
+                    (answer, core.close(until).await, until)
+                }
+                Wish::Abandon => (oneshot::channel().0, core.abandon().await, Instant::now()),
+            };
+            let _ = closed_to.send(closed);
+        });
+    }
+
+    /// Everything that can be was committed: leave.
+    fn leave(&mut self, (answer, outcome, until): (Answer, Closed, Instant)) {
+        self.closing = Some((answer, outcome));
+        let by = until.max(Instant::now() + LAST_WORDS);
+        let _ = self.orders.send(Order::Leave { by });
+    }
+
+    /// The member is out for good.
+    async fn over(mut self, error: Option<ClientError>, has_left: bool) {
+        let core = Arc::clone(&self.core);
+        let parts: BTreeSet<_> = {
+            let mut state = core.state.lock();
+            let parts: BTreeSet<_> = state.slots.keys().cloned().collect();
+            state.let_go(&parts);
+            state.opening.clear();
+            state.errors.extend(error.map(GroupConsumeError::Out));
+            state.closing = true;
+            parts
+        };
+        if !parts.is_empty() && self.closing.is_none() {
+            self.lose(&parts);
+        }
+        core.signals.tell();
+        let tell = |answer: Answer, closed: Closed| {
+            let closed = match closed {
+                Ok(committed) if !has_left => Err(CloseError::NotLeft { committed }),
+                closed => closed,
+            };
+            let _ = answer.send(closed);
+        };
+        if let Some((answer, closed)) = self.closing.take() {
+            tell(answer, closed);
+        }
+        // What is under way, like a hook, comes to its end.
+        drop(self.closed_to);
+        while self.jobs.join_next().await.is_some() {}
+        while let Some((answer, closed, _)) = self.closed.recv().await {
+            tell(answer, closed);
+        }
+    }
+}
+
+impl Core {
+    /// Lets go of partitions: waits for their messages, tells the hook, commits.
+    async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) {
+        let began = Instant::now();
+        let timeout = self.options.rebalance_timeout;
+        let of = |state: &super::core::State| -> u64 {
+            parts.iter().filter_map(|part| state.slots.get(part)).map(|slot| slot.track.open_count()).sum()
+        };
+        // In time for the hook and the commit before the coordinator puts the member out.
+        let _ = tokio::time::timeout_at(began + timeout / 2, self.until(|state| of(state) == 0)).await;
+        if held.is_cancelled() {
+            return;
+        }
+        let _ = tokio::time::timeout_at(began + timeout / 4 * 3, self.tell_going(parts)).await;
+        self.commit_automatically(Which::These(parts.iter().cloned().collect()), began + timeout / 8 * 7)
+            .await;
+        if held.is_cancelled() {
+            return;
+        }
+        let names = names(parts);
+        self.state.lock().let_go(parts);
+        self.signals.tell();
+        let group = Arc::clone(&self.options.group);
+        self.client.events.tell(Event::Revoked { group, partitions: names });
+    }
+
+    /// Tells the hook that partitions go, if it was told that they came.
+    async fn tell_going(self: &Arc<Self>, parts: &BTreeSet<Part>) {
+        let Some(hook) = &self.options.hook else { return };
+        let _turn = self.hook_calls.lock().await;
+        let going: Vec<_> = {
+            let mut state = self.state.lock();
+            parts.iter().filter(|part| state.hooked.remove(*part)).cloned().collect()
+        };
+        if going.is_empty() {
+            return;
+        }
+        if let Err(error) = hook.revoking(&Rebalance::new(self), &names(&going)).await {
+            tracing::warn!(group = %self.options.group, %error, "the rebalance hook failed as partitions were revoked");
+        }
+    }
+
+    /// Commits what is done where commits are automatic.
+    async fn commit_automatically(self: &Arc<Self>, which: Which, until: Instant) {
+        if !matches!(self.options.commit, Commit::Processed { .. } | Commit::BeforeHandling) {
+            return;
+        }
+        if let Err(error) = self.commit(which, until).await {
+            if error.is_retriable() {
+                tracing::debug!(group = %self.options.group, %error, "not committed; it is tried again later");
+            } else {
+                let group = Arc::clone(&self.options.group);
+                self.client.events.tell(Event::CommitFailed { group, error });
+            }
+        }
+    }
+
+    /// Ends reading, waits for messages until then, tells the hook, and commits.
+    async fn close(self: &Arc<Self>, until: Instant) -> Result<Offsets, CloseError> {
+        let parts: BTreeSet<_> = {
+            let mut state = self.state.lock();
+            let parts: BTreeSet<_> = state.slots.keys().cloned().collect();
+            state.stop_reading(&parts);
+            parts
+        };
+        self.signals.tell();
+        let _ = tokio::time::timeout_at(until, self.until(|_| self.signals.open_count() == 0)).await;
+        let until = until.max(Instant::now() + LAST_WORDS);
+        let _ = tokio::time::timeout_at(until, self.tell_going(&parts)).await;
+        let count = self.signals.open_count();
+        let committed = match self.options.commit {
+            Commit::Manual | Commit::Never => self.committed(&Which::All),
+            Commit::Processed { .. } | Commit::BeforeHandling => {
+                let commit = self.commit(Which::All, until);
+                match tokio::time::timeout_at(until, commit).await {
+                    Ok(committed) => committed?,
+                    Err(_) => return Err(CommitError::timed_out(names(&parts)).into()),
+                }
+            }
+        };
+        if count > 0 { Err(CloseError::NotDone { count, committed }) } else { Ok(committed) }
+    }
+
+    /// Commits what is done and no more, without anybody who could hear of it.
+    async fn abandon(self: &Arc<Self>) -> Result<Offsets, CloseError> {
+        {
+            let mut state = self.state.lock();
+            let parts: Vec<_> = state.slots.keys().cloned().collect();
+            state.stop_reading(&parts);
+        }
+        self.commit_automatically(Which::All, Instant::now() + LAST_WORDS).await;
+        Ok(Offsets::new())
+    }
+
+    /// Moves the coarse clock on, and tells of messages that are not done for long.
+    fn find_stuck(&self) {
+        let now = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut stuck = Vec::new();
+        for (part, slot) in &mut self.state.lock().slots {
+            let oldest = slot.track.oldest().filter(|(_, tick)| now.saturating_sub(tick.0) > 4);
+            let Some((offset, tick)) = oldest.filter(|(offset, _)| slot.stuck != Some(*offset)) else {
+                continue;
+            };
+            slot.stuck = Some(offset);
+            let ticks = u32::try_from(now.saturating_sub(tick.0 + 1)).unwrap_or(u32::MAX);
+            stuck.push((part.name.clone(), offset, (self.options.stuck_after / 4).saturating_mul(ticks)));
+        }
+        for (partition, offset, since) in stuck {
+            let group = Arc::clone(&self.options.group);
+            self.client.events.tell(Event::RecordStuck { group, partition, offset, since });
+        }
+    }
+}
+
+fn interval(period: Duration) -> Interval {
+    let period = period.max(Duration::from_millis(1));
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

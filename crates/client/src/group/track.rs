@@ -1,0 +1,146 @@
+//! What messages of a group know of the consumer that handed them out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use corduroy_types::{LeaderEpoch, Offset};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::window::{Place, Tick, Window};
+
+/// What tells a consumer's tasks and its user of each other.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// Messages that were handed out and are not done, of all partitions.
+    open_count: AtomicU64,
+    open_max: u64,
+    /// The user, who waits for a message.
+    pub(crate) user: AtomicWaker,
+    /// Something changed that a task may wait for.
+    pub(crate) changed: Notify,
+    /// A message waits for a commit.
+    pub(crate) clear: Notify,
+}
+
+impl Signals {
+    pub(crate) fn new(open_max: u64) -> Self {
+        Self {
+            open_count: AtomicU64::new(0),
+            open_max,
+            user: AtomicWaker::new(),
+            changed: Notify::new(),
+            clear: Notify::new(),
+        }
+    }
+
+    /// Whether so many messages are not done that no more may be handed out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.open_count() >= self.open_max
+    }
+
+    pub(crate) fn open_count(&self) -> u64 {
+        self.open_count.load(Ordering::Acquire)
+    }
+
+    fn more(&self) {
+        self.open_count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn fewer(&self, count: u64) {
+        if count > 0 && self.open_count.fetch_sub(count, Ordering::AcqRel) >= self.open_max {
+            self.user.wake();
+        }
+    }
+
+    /// Tells everybody to look again.
+    pub(crate) fn tell(&self) {
+        self.user.wake();
+        self.changed.notify_waiters();
+    }
+}
+
+/// A partition from when it was assigned, or sought in, until it is let go of.
+#[derive(Debug)]
+pub(crate) struct Track {
+    window: Mutex<Window>,
+    is_held: AtomicBool,
+    signals: Arc<Signals>,
+}
+
+impl Track {
+    pub(crate) fn new(position: Offset, epoch: Option<LeaderEpoch>, signals: Arc<Signals>) -> Arc<Self> {
+        let window = Mutex::new(Window::new(position, epoch));
+        Arc::new(Self { window, is_held: AtomicBool::new(true), signals })
+    }
+
+    /// A message is handed out, to be told of when it is done.
+    pub(crate) fn hand_out(&self, offset: Offset, epoch: Option<LeaderEpoch>, tick: Tick) {
+        let mut window = self.window.lock();
+        let before = window.open_count();
+        window.hand_out(offset, epoch, tick);
+        if window.open_count() > before {
+            self.signals.more();
+        }
+    }
+
+    /// A message is handed out that counts as done.
+    pub(crate) fn hand_out_done(&self, offset: Offset, epoch: Option<LeaderEpoch>) {
+        self.window.lock().hand_out_done(offset, epoch);
+    }
+
+    pub(crate) fn pass(&self, to: Offset) {
+        self.window.lock().pass(to);
+    }
+
+    pub(crate) fn done(&self, offset: Offset) {
+        let mut window = self.window.lock();
+        if window.done(offset) {
+            let is_last = window.open_count() == 0;
+            drop(window);
+            self.signals.fewer(1);
+            if is_last {
+                self.signals.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// What is below a committed offset counts as done.
+    pub(crate) fn done_below(&self, offset: Offset) {
+        let mut window = self.window.lock();
+        let count = window.done_below(offset);
+        window.pass(offset);
+        drop(window);
+        self.signals.fewer(count);
+        self.signals.changed.notify_waiters();
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.window.lock().place()
+    }
+
+    pub(crate) fn open_count(&self) -> u64 {
+        self.window.lock().open_count()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<(Offset, Tick)> {
+        self.window.lock().oldest()
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
+    /// What its messages say counts no more.
+    pub(crate) fn retire(&self) {
+        self.is_held.store(false, Ordering::Release);
+        let mut window = self.window.lock();
+        let Place { offset, epoch } = window.place();
+        let count = window.open_count();
+        *window = Window::new(offset, epoch);
+        drop(window);
+        self.signals.fewer(count);
+        self.signals.tell();
+    }
+}
