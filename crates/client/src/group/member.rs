@@ -251,3 +251,7 @@ impl<P: Ord + Clone> Member<P> {
         actions
     }
 }
+
+#[cfg(test)]
+#[path = "member_tests.rs"]
+mod tests;

@@ -174,10 +174,9 @@ impl Pulse {
         let is_unreachable = error.code() == ErrorCode::Unavailable
             && self.failures > self.core.client.control.address_count();
         let is_late = self.born.elapsed() >= self.core.client.request_timeout;
-        if failure == Failure::End || is_unreachable || is_late {
-            if let Some(joined) = self.joined.take() {
-                let _ = joined.send(Err(error.clone()));
-            }
+        let tells = failure == Failure::End || is_unreachable || is_late;
+        if let Some(joined) = self.joined.take_if(|_| tells) {
+            let _ = joined.send(Err(error.clone()));
         }
     }
 
