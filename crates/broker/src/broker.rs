@@ -93,7 +93,7 @@ impl Broker {
             clean: data_dir.was_clean(),
         };
         let (engine, recovered) = Engine::open(context).await?;
-        sampling::install(&metrics, &engine, &shared.limits);
+        sampling::install(&metrics, &engine, &shared);
         shared.set_start_facts(StartFacts {
             started_at_ms: engine.clock().now().0,
             recovery: recovered.took,
@@ -174,6 +174,14 @@ impl RunningBroker {
     /// were. For tests, which do not wait.
     pub async fn compact(&self) -> usize {
         self.engine.compact_due().await
+    }
+
+    /// Looks at all consumer groups now, as happens in the background every 5 seconds, for what `status` and metrics
+    /// tell of them. For tests, which do not wait.
+    pub async fn survey_groups(&self) {
+        if let Ok((_, groups)) = self.shared.groups() {
+            groups.take_survey().await;
+        }
     }
 
     /// Stops cleanly: refuses new work, lets requests end (at most `node.drain_timeout`), writes what is left,

@@ -2,20 +2,44 @@
 
 use std::sync::{Arc, Weak};
 
+use corduroy_types::TopicName;
+
 use crate::{
     config::PartitionLevel,
     engine::Engine,
+    groups::{SurveyedGroup, SurveyedTopic},
     limits::Limits,
-    metrics::{DiskSample, DiskState, Metrics, PartitionSample, ScrapeSample, TopicSample},
+    metrics::{
+        DiskSample, DiskState, GroupSample, GroupTopicSample, Metrics, PartitionSample, ScrapeSample,
+        TopicSample,
+    },
+    services::Shared,
 };
 
 /// Lets each scrape ask the engine.
-pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>, limits: &Arc<Limits>) {
-    let (engine, limits): (Weak<Engine>, Weak<Limits>) = (Arc::downgrade(engine), Arc::downgrade(limits));
-    metrics.set_sampler(move || match (engine.upgrade(), limits.upgrade()) {
-        (Some(engine), Some(limits)) => sample(&engine, &limits),
+pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>, shared: &Arc<Shared>) {
+    let (engine, shared): (Weak<Engine>, Weak<Shared>) = (Arc::downgrade(engine), Arc::downgrade(shared));
+    metrics.set_sampler(move || match (engine.upgrade(), shared.upgrade()) {
+        (Some(engine), Some(shared)) => {
+            let groups = shared.survey().groups.iter().map(group_sample).collect();
+            ScrapeSample { groups, ..sample(&engine, &shared.limits) }
+        }
         _ => ScrapeSample::default(),
     });
+}
+
+fn group_sample(surveyed: &SurveyedGroup) -> GroupSample {
+    let topic = |(name, lag): (&TopicName, &SurveyedTopic)| GroupTopicSample {
+        topic: name.to_string(),
+        lag_records: lag.lag_records,
+        lag_ms: lag.lag_ms,
+    };
+    GroupSample {
+        group: surveyed.group.to_string(),
+        state: surveyed.activity.as_str(),
+        member_count: surveyed.member_count as u64,
+        topics: surveyed.topics.iter().map(topic).collect(),
+    }
 }
 
 fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {

@@ -71,6 +71,34 @@ pub enum RemovedReason {
     RebalanceTimedOut,
 }
 
+/// Why it was decided anew who should have what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebalanceCause {
+    /// A member came in.
+    Joined,
+    /// A member left.
+    Left,
+    /// A member was not heard of for its whole session.
+    SessionEnded,
+    /// A member did not let go of partitions in time.
+    RebalanceTimedOut,
+    /// An operator put a member out.
+    Removed,
+    /// A member wants to read something else.
+    Subscription,
+    /// Topics or partitions have come or gone.
+    Topics,
+}
+
+impl From<RemovedReason> for RebalanceCause {
+    fn from(reason: RemovedReason) -> Self {
+        match reason {
+            RemovedReason::SessionEnded => Self::SessionEnded,
+            RemovedReason::RebalanceTimedOut => Self::RebalanceTimedOut,
+        }
+    }
+}
+
 impl fmt::Display for RemovedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -90,6 +118,7 @@ pub struct Coordinator {
     pub(crate) config: GroupConfig,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: BTreeMap<GroupName, Group>,
+    rebalances: Vec<(GroupName, RebalanceCause)>,
 }
 
 impl Coordinator {
@@ -130,7 +159,7 @@ impl Coordinator {
             for partition in gone {
                 self.put(Record::Committed { group: name.clone(), partition, value: None }, out);
             }
-            self.rebalance(now, &name, out);
+            self.rebalance(now, &name, RebalanceCause::Topics, out);
         }
     }
 
@@ -144,11 +173,16 @@ impl Coordinator {
             });
             removed.extend(over);
         }
-        for Removed { group, member, .. } in &removed {
-            self.remove_member(now, group, member, out);
+        for Removed { group, member, reason } in &removed {
+            self.remove_member(now, group, member, (*reason).into(), out);
         }
         self.expire_offsets(now, out);
         removed
+    }
+
+    /// The rebalances since the last call, for whoever counts them.
+    pub fn take_rebalances(&mut self) -> Vec<(GroupName, RebalanceCause)> {
+        std::mem::take(&mut self.rebalances)
     }
 
     /// Everything that holds, as records that say so: replayed into a new coordinator, they give the same.
@@ -185,10 +219,11 @@ impl Coordinator {
         now: Now,
         group: &GroupName,
         member: &MemberId,
+        cause: RebalanceCause,
         out: &mut Vec<Record>,
     ) {
         self.forget_member(group, member, out);
-        self.rebalance(now, group, out);
+        self.rebalance(now, group, cause, out);
     }
 
     pub(crate) fn forget_member(&mut self, group: &GroupName, member: &MemberId, out: &mut Vec<Record>) {
@@ -208,7 +243,13 @@ impl Coordinator {
     }
 
     /// Decides anew who should have what. The group's epoch rises only when that differs from before.
-    pub(crate) fn rebalance(&mut self, now: Now, name: &GroupName, out: &mut Vec<Record>) {
+    pub(crate) fn rebalance(
+        &mut self,
+        now: Now,
+        name: &GroupName,
+        cause: RebalanceCause,
+        out: &mut Vec<Record>,
+    ) {
         let Some(group) = self.groups.get(name) else { return };
         let state = group.state.clone().unwrap_or_default();
         let targets = self.targets(group, state.assignor);
@@ -219,6 +260,9 @@ impl Coordinator {
         let empty = group.members.values().all(|known| known.spec.is_none());
         let empty_since = if empty { state.empty_since.or(Some(now.wall)) } else { None };
         let epoch = if changed.is_empty() { state.epoch } else { state.epoch.next() };
+        if !changed.is_empty() {
+            self.rebalances.push((name.clone(), cause));
+        }
         let next = GroupState { epoch, empty_since, ..state };
         if group.state.as_ref() != Some(&next) {
             self.put(Record::Group { group: name.clone(), value: Some(next) }, out);

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use corduroy_types::TimestampMs;
 
 use crate::{
-    Assignor, Coordinator, GroupEpoch, GroupError, GroupName, MemberEpoch, MemberId, MemberSpec, Now, Record,
-    TopicPartition,
+    Assignor, Coordinator, GroupEpoch, GroupError, GroupName, MemberEpoch, MemberId, MemberSpec, Now,
+    RebalanceCause, Record, TopicPartition,
     state::{Group, Member},
 };
 
@@ -112,7 +112,7 @@ impl Coordinator {
         if !self.group(group)?.members.contains_key(member) {
             return Err(GroupError::UnknownMember { group: group.clone(), member: member.clone() });
         }
-        self.remove_member(now, group, member, out);
+        self.remove_member(now, group, member, RebalanceCause::Removed, out);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Assignor, Coordinator, Current, GroupError, GroupName, GroupState, InstanceId, MemberEpoch, MemberId,
-    MemberSpec, Now, Record, Subscription, TopicPartition, reconcile::Report, state::Member,
+    MemberSpec, Now, RebalanceCause, Record, Subscription, TopicPartition, reconcile::Report, state::Member,
 };
 
 /// Session time-outs that members may choose, in milliseconds.
@@ -115,7 +115,7 @@ impl Coordinator {
             }
             HeartbeatKind::Leave => {
                 self.known_member(group, member)?;
-                self.remove_member(now, group, member, out);
+                self.remove_member(now, group, member, RebalanceCause::Left, out);
                 Ok(HeartbeatAnswer::gone())
             }
             HeartbeatKind::LeaveForRestart => {
@@ -196,7 +196,7 @@ impl Coordinator {
         if let Some(assignor) = join.assignor {
             self.choose_assignor(group, assignor, out);
         }
-        self.rebalance(now, group, out);
+        self.rebalance(now, group, RebalanceCause::Joined, out);
         self.reconcile(now, group, member, None, out);
         if let Some(known) = self.member_mut(group, member) {
             known.touch(now.monotonic);
@@ -281,7 +281,7 @@ impl Coordinator {
         if spec.subscription != *subscription {
             let value = Some(MemberSpec { subscription: subscription.clone(), ..spec });
             self.put(Record::Member { group: group.clone(), member: member.clone(), value }, out);
-            self.rebalance(now, group, out);
+            self.rebalance(now, group, RebalanceCause::Subscription, out);
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ mod topics;
 
 pub use assign::{Assignor, UnknownAssignor};
 pub use commit::{COMMIT_METADATA_BYTES_MAX, Commit, CommitOffset};
-pub use coordinator::{Coordinator, GroupConfig, Now, Removed, RemovedReason};
+pub use coordinator::{Coordinator, GroupConfig, Now, RebalanceCause, Removed, RemovedReason};
 pub use describe::{GroupActivity, GroupDescription, MemberDescription};
 pub use error::GroupError;
 pub use heartbeat::{

@@ -233,6 +233,7 @@ impl Engine {
             drop(log);
         }
         self.metrics.data.remove_topic(name);
+        self.metrics.groups.forget_topic(name.as_str());
         Some(topic)
     }
 

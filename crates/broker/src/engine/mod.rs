@@ -144,6 +144,10 @@ impl Engine {
         &self.metrics
     }
 
+    pub(crate) fn metrics_handle(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
     /// Whether free space is below the watermark that is warned about.
     pub(crate) fn disk_is_low(&self) -> bool {
         self.disk_low.load(Ordering::Relaxed)

@@ -59,6 +59,26 @@ impl Engine {
         strict: bool,
         hint: Option<ReadHint>,
     ) -> Result<Fetched, Refusal> {
+        let fetched = self.look(replica, from, max_bytes, strict, hint).await?;
+        if let Some(metrics) = replica.metrics().filter(|_| !fetched.bytes.is_empty()) {
+            metrics.bytes_out.inc_by(fetched.bytes.len() as u64);
+            metrics.records_out.inc_by(record_count(&fetched.bytes));
+        }
+        Ok(fetched)
+    }
+
+    /// Reads for the broker's own use, which is not counted as sent to anybody.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn look(
+        &self,
+        replica: &Arc<Replica>,
+        from: Offset,
+        max_bytes: u32,
+        strict: bool,
+        hint: Option<ReadHint>,
+    ) -> Result<Fetched, Refusal> {
         let mut at = hint.filter(|hint| hint.offset == from).unwrap_or_else(|| from.into());
         loop {
             let fetched = self.read_at(replica, at, max_bytes, strict).await?;
@@ -99,10 +119,6 @@ impl Engine {
         let batches = batches.map_err(|error| self.refuse_read(replica, &error, cursors))?;
         if strict && batches.bytes.len() > max_bytes as usize {
             return Ok(fetched);
-        }
-        if let Some(metrics) = replica.metrics() {
-            metrics.bytes_out.inc_by(batches.bytes.len() as u64);
-            metrics.records_out.inc_by(record_count(&batches.bytes));
         }
         fetched.next_offset = batches.next_offset;
         fetched.hint = Some(batches.next);

@@ -15,7 +15,7 @@ use corduroy_api::Refusal;
 use corduroy_batch::Batch;
 use corduroy_log::{
     Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor,
-    ReadPlan, Removal, Round, RoundResult,
+    ReadPlan, Removal, Round, RoundResult, StretchWithGaps,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
@@ -383,6 +383,11 @@ impl Replica {
         now: TimestampMs,
     ) -> u64 {
         self.with_log(|log, _| log.deletable_bytes(retention_ms, retention_bytes, now)).unwrap_or(0)
+    }
+
+    /// Where from `from` on offsets may be missing.
+    pub(crate) fn stretches_with_gaps(&self, from: Offset) -> Vec<StretchWithGaps> {
+        self.with_log(|log, _| log.stretches_with_gaps(from)).unwrap_or_default()
     }
 
     /// Why the log takes no appends, if it does not.

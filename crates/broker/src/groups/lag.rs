@@ -1,10 +1,20 @@
-//! How far groups are behind.
+//! How far groups are behind: records that a consumer can still receive, and the age of the first of them.
 
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use corduroy_api::Refusal;
 use corduroy_batch::{Batch, DecompressLimits};
 use corduroy_group::TopicPartition;
+use corduroy_log::StretchWithGaps;
 use corduroy_types::{Offset, TimestampMs};
+use parking_lot::Mutex;
 
 use super::Groups;
+use crate::engine::{Engine, Replica};
+
+/// Bytes of one read of a stretch that is counted.
+const COUNT_BYTES: u32 = 1024 * 1024;
 
 /// How far a group is behind in one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +23,55 @@ pub(crate) struct Lag {
     pub(crate) records: u64,
     /// How old the first of them is; 0 where there is none, `None` where it cannot be read.
     pub(crate) age_ms: Option<u64>,
+    /// The time of the first of them.
+    pub(super) first_at: Option<TimestampMs>,
+}
+
+impl Lag {
+    const NONE: Self = Self { records: 0, age_ms: Some(0), first_at: None };
+}
+
+/// What was read to compute lag. It stays true: stored records do not change, and a stretch that was compacted has
+/// other bytes. What two surveys did not ask for is forgotten.
+#[derive(Default)]
+pub(super) struct Looks {
+    counts: Aging<(TopicPartition, Offset, StretchWithGaps), u64>,
+    firsts: Aging<(TopicPartition, Offset), Option<TimestampMs>>,
+}
+
+/// A map that forgets what was not asked for between two calls of [`Aging::age`].
+struct Aging<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+}
+
+impl<K, V> Default for Aging<K, V> {
+    fn default() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new() }
+    }
+}
+
+impl<K: Eq + std::hash::Hash + Copy, V: Copy> Aging<K, V> {
+    fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(known) = self.young.get(key) {
+            return Some(*known);
+        }
+        let known = self.old.remove(key)?;
+        self.young.insert(*key, known);
+        Some(known)
+    }
+
+    fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+}
+
+impl Looks {
+    /// Begins a new survey.
+    pub(super) fn age(&mut self) {
+        self.counts.age();
+        self.firsts.age();
+    }
 }
 
 impl Groups {
@@ -21,26 +80,118 @@ impl Groups {
     pub(crate) async fn lag(&self, at: TopicPartition, position: Option<Offset>) -> Option<Lag> {
         let replica = self.engine.topics().by_id(at.topic_id)?.replica(at.partition)?;
         let cursors = replica.cursors();
-        if cursors.log_start >= cursors.high_watermark {
-            return Some(Lag { records: 0, age_ms: Some(0) });
+        let end = cursors.high_watermark;
+        if cursors.log_start >= end {
+            return Some(Lag::NONE);
         }
         let from = position?.max(cursors.log_start);
-        if from >= cursors.high_watermark {
-            return Some(Lag { records: 0, age_ms: Some(0) });
+        let records = records_between(&self.engine, &self.looks, &replica, at, from, end).await;
+        if records == 0 {
+            return Some(Lag::NONE);
         }
-        let first = match self.engine.read(&replica, from, 1, false, None).await {
-            Ok(fetched) if fetched.bytes.is_empty() => return Some(Lag { records: 0, age_ms: Some(0) }),
-            Ok(fetched) => first_at_or_after(fetched.bytes, from),
-            Err(_) => None,
-        };
-        let age_ms =
-            first.map(|time| u64::try_from(self.engine.clock().now().0.saturating_sub(time.0)).unwrap_or(0));
-        Some(Lag { records: cursors.high_watermark.distance_from(from), age_ms })
+        let first_at = first_at(&self.engine, &self.looks, &replica, at, from).await;
+        let now = self.engine.clock().now();
+        let age_ms = first_at.map(|first| u64::try_from(now.0.saturating_sub(first.0)).unwrap_or(0));
+        Some(Lag { records, age_ms, first_at })
     }
 }
 
+/// Records with offsets from `from` to `end`, exclusive. Where stored bytes cannot be read, their offsets count.
+async fn records_between(
+    engine: &Arc<Engine>,
+    looks: &Mutex<Looks>,
+    replica: &Arc<Replica>,
+    at: TopicPartition,
+    from: Offset,
+    end: Offset,
+) -> u64 {
+    let mut records = end.distance_from(from.min(end));
+    for stretch in replica.stretches_with_gaps(from) {
+        let (first, last) = (stretch.base.max(from), stretch.end.min(end));
+        if first >= last {
+            continue;
+        }
+        let key = (at, first, stretch);
+        let known = looks.lock().counts.get(&key);
+        let counted = match known {
+            Some(known) => Some(known),
+            None => count(engine, replica, first, last).await.ok(),
+        };
+        if let Some(counted) = counted {
+            let offsets = last.distance_from(first);
+            records = records.saturating_sub(offsets.saturating_sub(counted));
+            // Only of a stretch that lies below the end altogether the count is final.
+            if last == stretch.end {
+                looks.lock().counts.young.insert(key, counted);
+            }
+        }
+    }
+    records
+}
+
+async fn count(
+    engine: &Arc<Engine>,
+    replica: &Arc<Replica>,
+    from: Offset,
+    end: Offset,
+) -> Result<u64, Refusal> {
+    let (mut next, mut hint, mut records) = (from, None, 0);
+    while next < end {
+        let fetched = engine.look(replica, next, COUNT_BYTES, false, hint.take()).await?;
+        if fetched.next_offset <= next {
+            break;
+        }
+        records += count_within(fetched.bytes, next, end);
+        (next, hint) = (fetched.next_offset, fetched.hint);
+    }
+    Ok(records)
+}
+
+/// Records of whole batches with offsets from `from` to `end`, exclusive.
+fn count_within(mut batches: Bytes, from: Offset, end: Offset) -> u64 {
+    let mut records = 0;
+    while let Ok(Some(batch)) = Batch::parse_prefix(&mut batches) {
+        let header = batch.header();
+        if header.base_offset >= from && header.next_offset() <= end {
+            records += u64::from(header.record_count);
+        } else if let Ok(all) = batch.records(DecompressLimits::default()) {
+            let within = |offset: Offset| (from..end).contains(&offset);
+            let here = all.iter().map_while(Result::ok).filter(|record| within(record.offset));
+            records += u64::try_from(here.count()).unwrap_or(u64::MAX);
+        }
+    }
+    records
+}
+
 /// The time of the first record that is not below `from`.
-fn first_at_or_after(mut batches: bytes::Bytes, from: Offset) -> Option<TimestampMs> {
+async fn first_at(
+    engine: &Arc<Engine>,
+    looks: &Mutex<Looks>,
+    replica: &Arc<Replica>,
+    at: TopicPartition,
+    from: Offset,
+) -> Option<TimestampMs> {
+    let known = looks.lock().firsts.get(&(at, from));
+    if let Some(known) = known {
+        return known;
+    }
+    let mut next = from;
+    let first = loop {
+        let fetched = engine.look(replica, next, 1, false, None).await.ok()?;
+        if let Some(first) = first_within(fetched.bytes, from) {
+            break Some(first);
+        }
+        if fetched.next_offset <= next {
+            return None;
+        }
+        // Compaction keeps some batches without records.
+        next = fetched.next_offset;
+    };
+    looks.lock().firsts.young.insert((at, from), first);
+    first
+}
+
+fn first_within(mut batches: Bytes, from: Offset) -> Option<TimestampMs> {
     while let Some(batch) = Batch::parse_prefix(&mut batches).ok()? {
         let records = batch.records(DecompressLimits::default()).ok()?;
         let first = records.iter().map_while(Result::ok).find(|record| record.offset >= from);

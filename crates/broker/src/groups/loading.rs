@@ -49,7 +49,7 @@ async fn replay(engine: &Arc<Engine>, shard: &Shard, end: Offset) -> Result<Coor
     let mut next = shard.replica.cursors().log_start;
     let mut hint = None;
     while next < end {
-        let fetched = engine.read(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
+        let fetched = engine.look(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
         if fetched.next_offset <= next {
             return Err(unreadable(next, &"it ends before its end"));
         }

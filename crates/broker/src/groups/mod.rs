@@ -4,22 +4,30 @@
 //! partition. It is loaded from the partition's records, decides under a lock, and nobody is answered before the
 //! records that a decision made are committed in the partition.
 
+mod forecast;
 mod internal_topic;
 mod keeper;
 mod lag;
 mod loading;
 mod shard;
+mod survey;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use corduroy_api::Refusal;
 use corduroy_batch::partition_for_key;
 use corduroy_group::{GroupConfig, GroupName, Topics};
 use corduroy_types::ErrorCode;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-pub(crate) use self::{lag::Lag, shard::Shard};
+pub(crate) use self::{
+    lag::Lag,
+    shard::Shard,
+    survey::{Survey, SurveyedGroup, SurveyedTopic, Trouble, TroubleKind},
+};
+use self::{lag::Looks, survey::Surveyor};
 use crate::{config::GroupsConfig, engine::Engine};
 
 /// All groups that this broker coordinates.
@@ -32,6 +40,10 @@ pub(crate) struct Groups {
     creating: tokio::sync::Mutex<()>,
     /// Asks the keeper to look at the shards now.
     look: Arc<Notify>,
+    /// What was read to compute lag.
+    looks: Mutex<Looks>,
+    survey: ArcSwap<Survey>,
+    surveyor: tokio::sync::Mutex<Surveyor>,
 }
 
 impl Groups {
@@ -44,10 +56,19 @@ impl Groups {
             shards: RwLock::new(Arc::new([])),
             creating: tokio::sync::Mutex::default(),
             look: Arc::default(),
+            looks: Mutex::default(),
+            survey: ArcSwap::default(),
+            surveyor: tokio::sync::Mutex::default(),
         });
         groups.adopt();
         tokio::spawn(keeper::run(Arc::downgrade(&groups)));
+        tokio::spawn(survey::run(Arc::downgrade(&groups)));
         groups
+    }
+
+    /// All groups as of the last look, a few seconds ago.
+    pub(crate) fn survey(&self) -> Arc<Survey> {
+        self.survey.load_full()
     }
 
     /// The coordinators, by partition; none while no group was ever made.
@@ -89,7 +110,8 @@ impl Groups {
         let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return };
         let shard = |replica: &Arc<_>| {
             let look = Arc::clone(&self.look);
-            Arc::new(Shard::new(Arc::clone(replica), self.config, self.engine.clock(), look))
+            let metrics = self.engine.metrics_handle();
+            Arc::new(Shard::new(Arc::clone(replica), self.config, self.engine.clock(), (look, metrics)))
         };
         *self.shards.write() = topic.replicas().iter().map(shard).collect();
     }

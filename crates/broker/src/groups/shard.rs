@@ -8,12 +8,15 @@ use std::{
 
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
-use corduroy_group::{Coordinator, GroupConfig, GroupError, GroupName, Now, Record};
+use corduroy_group::{Coordinator, GroupConfig, GroupError, GroupName, Now, RebalanceCause, Record};
 use corduroy_types::{Acks, ErrorCode, LeaderEpoch, MonotonicMs, Offset};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::engine::{AppendRequest, Clock, PendingAck, Replica};
+use crate::{
+    engine::{AppendRequest, Clock, PendingAck, Replica},
+    metrics::{Metrics, RebalanceReason},
+};
 
 /// The records of one decision are one batch, as large as it has to be.
 const DECISION_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -30,6 +33,7 @@ pub(crate) struct Shard {
     /// Counts how often the state was dropped: who waits for a decision to be durable then waits in vain.
     dropped: watch::Sender<u64>,
     look: Arc<Notify>,
+    metrics: Arc<Metrics>,
 }
 
 /// What is known of the partition's groups.
@@ -61,9 +65,14 @@ enum Durable {
 }
 
 impl Shard {
-    pub(super) fn new(replica: Arc<Replica>, config: GroupConfig, clock: Clock, look: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        replica: Arc<Replica>,
+        config: GroupConfig,
+        clock: Clock,
+        (look, metrics): (Arc<Notify>, Arc<Metrics>),
+    ) -> Self {
         let state = Mutex::new(State::Unloaded { not_before_ms: 0, failure: None });
-        Self { replica, config, clock, state, dropped: watch::Sender::new(0), look }
+        Self { replica, config, clock, state, dropped: watch::Sender::new(0), look, metrics }
     }
 
     /// Decides, and waits until the decision and all before it are durable.
@@ -152,6 +161,9 @@ impl Shard {
 
     /// Appends what was decided, and wakes whom it concerns.
     fn write(&self, ready: &mut Ready, records: &[Record]) -> Result<Durable, Refusal> {
+        for (group, cause) in ready.coordinator.take_rebalances() {
+            self.metrics.groups.rebalanced(group.as_str(), reason(cause));
+        }
         if records.is_empty() {
             return Ok(Durable::Until(ready.end, ready.epoch));
         }
@@ -294,6 +306,18 @@ fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {
     }
     let bytes = builder.build().map_err(|e| internal(&e))?;
     Batch::parse(bytes).map_err(|e| internal(&e))
+}
+
+fn reason(cause: RebalanceCause) -> RebalanceReason {
+    match cause {
+        RebalanceCause::Joined => RebalanceReason::Joined,
+        RebalanceCause::Left => RebalanceReason::Left,
+        RebalanceCause::SessionEnded => RebalanceReason::SessionEnded,
+        RebalanceCause::RebalanceTimedOut => RebalanceReason::RebalanceTimedOut,
+        RebalanceCause::Removed => RebalanceReason::Removed,
+        RebalanceCause::Subscription => RebalanceReason::Subscription,
+        RebalanceCause::Topics => RebalanceReason::Topics,
+    }
 }
 
 /// The coordinator's refusal, as clients see it.

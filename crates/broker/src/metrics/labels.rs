@@ -180,6 +180,36 @@ label_words! {
 }
 
 label_words! {
+    /// How a commit of an offset ended.
+    CommitResult {
+        /// Durable.
+        Ok = "ok",
+        /// Refused.
+        Refused = "refused",
+    }
+}
+
+label_words! {
+    /// Why partitions were shared out anew.
+    RebalanceReason {
+        /// A member came in.
+        Joined = "joined",
+        /// A member left.
+        Left = "left",
+        /// A member was not heard of for its session time-out.
+        SessionEnded = "session_ended",
+        /// A member did not let go of partitions in time.
+        RebalanceTimedOut = "rebalance_timed_out",
+        /// An operator put a member out.
+        Removed = "removed",
+        /// A member wants to read something else.
+        Subscription = "subscription",
+        /// Topics or partitions have come or gone.
+        Topics = "topics",
+    }
+}
+
+label_words! {
     /// A cache.
     Cache {
         /// Batches just appended.

@@ -4,10 +4,12 @@
 //! (free disk space, bytes of a topic, memory) are read when somebody scrapes: see [`ScrapeSample`].
 
 mod data;
+mod groups;
 pub mod labels;
 mod process;
 mod requests;
 mod sample;
+mod sample_groups;
 mod storage;
 mod topic;
 
@@ -17,10 +19,14 @@ use arc_swap::ArcSwapOption;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 pub use data::DataMetrics;
-pub use labels::{Api, CacheResult, ConnectionResult, CorruptionAction, DeletedReason, Phase};
+pub use groups::GroupMetrics;
+pub use labels::{
+    Api, CacheResult, CommitResult, ConnectionResult, CorruptionAction, DeletedReason, Phase, RebalanceReason,
+};
 pub use process::resident_bytes;
 pub use requests::{ApiMetrics, ConnectionMetrics, RequestInFlight, RequestMetrics};
 pub use sample::{DiskSample, DiskState, PartitionSample, ScrapeSample, TopicSample};
+pub use sample_groups::{GroupSample, GroupTopicSample};
 pub use storage::StorageMetrics;
 pub use topic::TopicMetrics;
 
@@ -47,6 +53,8 @@ pub struct Metrics {
     pub data: DataMetrics,
     /// Disk, log and caches.
     pub storage: StorageMetrics,
+    /// Consumer groups.
+    pub groups: GroupMetrics,
     sampler: Arc<sample::Sampled>,
     registry: Registry,
 }
@@ -61,10 +69,11 @@ impl Metrics {
         let connections = ConnectionMetrics::register(own);
         let data = DataMetrics::register(own);
         let storage = StorageMetrics::register(own);
+        let groups = GroupMetrics::register(own);
         process::register_own(own);
         let sampler = Arc::new(sample::Sampled { source: ArcSwapOption::empty() });
         own.register_collector(Box::new(Arc::clone(&sampler)));
-        Self { requests, connections, data, storage, sampler, registry }
+        Self { requests, connections, data, storage, groups, sampler, registry }
     }
 
     /// Sets what is asked at each scrape for the figures of [`ScrapeSample`]. Until then they are absent.

@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 
-use super::Sampler;
+use super::{GroupSample, Sampler, sample_groups};
 
 /// What the broker is at one moment.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct ScrapeSample {
     pub compaction_dirty_ratio_max: Ratio,
     /// Partitions that cannot be compacted.
     pub compaction_failed_partitions: u64,
+    /// Consumer groups. At most [`super::GroupMetrics::GROUPS_MAX`] are exported one by one.
+    pub groups: Vec<GroupSample>,
     /// Bytes in memory, by pool: `tail_cache`, `receive`, `fetch`.
     pub memory: Vec<(&'static str, u64)>,
 }
@@ -112,6 +114,7 @@ impl Collector for Sampled {
         )?;
         ConstGauge::new(sample.oldest_round.as_secs_f64()).encode(age)?;
         compaction(&mut encoder, &sample)?;
+        sample_groups::encode(&mut encoder, &sample.groups)?;
         let memory = sample.memory.iter().map(|(pool, bytes)| ([("pool", *pool)], as_gauge(*bytes)));
         gauges(
             &mut encoder,
@@ -195,12 +198,12 @@ fn partitions(encoder: &mut DescriptorEncoder<'_>, all: &[PartitionSample]) -> R
     )
 }
 
-fn as_gauge(value: u64) -> i64 {
+pub(super) fn as_gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Writes one gauge family; nothing at all when it has no series.
-fn gauges<'a, V, const N: usize>(
+pub(super) fn gauges<'a, V, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

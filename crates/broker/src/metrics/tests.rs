@@ -20,6 +20,9 @@ fn busy() -> Metrics {
     for &api in Api::ALL {
         metrics.requests.api(api).begin().finish(None);
     }
+    metrics.groups.commits("billing", CommitResult::Ok, 1);
+    metrics.groups.rebalanced("billing", RebalanceReason::Joined);
+    metrics.groups.lost("billing", "orders", 1);
     let sample = ScrapeSample {
         compaction_dirty_bytes: 5_000,
         compaction_dirty_ratio_max: Ratio::HALF,
@@ -36,6 +39,12 @@ fn busy() -> Metrics {
             partition: 0,
             log_start: 1,
             high_watermark: 9,
+        }],
+        groups: vec![GroupSample {
+            group: "billing".into(),
+            state: "stable",
+            member_count: 2,
+            topics: vec![GroupTopicSample { topic: "orders".into(), lag_records: 5, lag_ms: 1_500 }],
         }],
         partitions_led: 1,
         segments: 1,
@@ -99,7 +108,34 @@ fn a_deleted_topic_leaves_no_series() {
     metrics.set_sampler(ScrapeSample::default);
     assert!(series(&metrics.encode()).any(|line| line.contains("orders")));
     metrics.data.remove_topic(&name("orders"));
+    metrics.groups.forget_topic("orders");
     assert_eq!(series(&metrics.encode()).find(|line| line.contains("orders")), None);
+}
+
+#[test]
+fn groups_cost_a_bounded_number_of_series_and_leave_none() {
+    let metrics = busy();
+    let of_groups =
+        |metrics: &Metrics| series(&metrics.encode()).filter(|line| line.contains("group=\"g")).count();
+    let groups = GroupMetrics::GROUPS_MAX + 10;
+    let names: Vec<String> = (0..groups).map(|n| format!("g{n}")).collect();
+    for group in &names {
+        metrics.groups.rebalanced(group, RebalanceReason::Joined);
+        metrics.groups.lost(group, "orders", 1);
+    }
+    let topics = vec![GroupTopicSample { topic: "orders".into(), lag_records: 1, lag_ms: 1 }];
+    let sample =
+        |group: String| GroupSample { group, state: "empty", member_count: 1, topics: topics.clone() };
+    let groups = names.into_iter().map(sample).collect();
+    let sample = ScrapeSample { groups, ..ScrapeSample::default() };
+    metrics.set_sampler(move || sample.clone());
+    // Members, three states, lag in records and seconds, and two counters.
+    assert!(of_groups(&metrics) <= 8 * GroupMetrics::GROUPS_MAX);
+    let other = "brokerd_group_lag_records{group=\"__other\",topic=\"__other\"} 10\n";
+    assert!(metrics.encode().contains(other), "the other ten are one");
+    metrics.set_sampler(ScrapeSample::default);
+    metrics.groups.retain(|group| group == "billing");
+    assert_eq!(of_groups(&metrics), 0);
 }
 
 #[test]

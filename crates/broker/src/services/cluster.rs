@@ -6,7 +6,7 @@ use corduroy_api::{Refusal, v1};
 use corduroy_types::TopicName;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, group_findings};
 use crate::{
     engine::{Engine, Replica},
     metrics::Api,
@@ -71,7 +71,10 @@ async fn describe(
             connection_count: u32::try_from(shared.metrics.connections.open.get()).unwrap_or(0),
         }
     });
-    let findings = findings(&engine);
+    let mut findings = findings(&engine);
+    findings.extend(group_findings::findings(&shared.survey()));
+    // A stable sort: what is found first of one severity stays first.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let topics = engine.topics();
     Ok(v1::DescribeClusterResponse {
         cluster_id: image.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default(),
@@ -91,7 +94,7 @@ fn health(findings: &[v1::Finding]) -> v1::HealthState {
     worst.unwrap_or(v1::HealthState::Healthy)
 }
 
-/// What is not as it should be, worst first.
+/// What is not as it should be with disks and partitions.
 fn findings(engine: &Engine) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
     if let Err(refusal) = engine.check_writable() {
@@ -138,8 +141,6 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             }
         }
     }
-    // A stable sort: what is found first of one severity stays first.
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
 

@@ -8,6 +8,7 @@ mod configs;
 mod consume;
 mod fetch;
 mod fetch_service;
+mod group_findings;
 mod groups;
 mod lookup;
 mod offsets;
@@ -29,7 +30,7 @@ pub(crate) use produce::ProduceService;
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     engine::Engine,
-    groups::Groups,
+    groups::{Groups, Survey},
     health::{Check, Health},
     limits::Limits,
     metrics::Metrics,
@@ -114,6 +115,11 @@ impl Shared {
         let groups = self.groups.get().cloned();
         let groups = groups.ok_or_else(|| Refusal::new(ErrorCode::Starting, "the broker is starting"))?;
         Ok((engine, groups))
+    }
+
+    /// All groups as of the last look at them; none before the broker has started.
+    pub(crate) fn survey(&self) -> Arc<Survey> {
+        self.groups.get().map(|groups| groups.survey()).unwrap_or_default()
     }
 
     /// Refuses new work and lets whoever waits for records go.

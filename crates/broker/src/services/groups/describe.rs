@@ -82,7 +82,7 @@ async fn summary(
         if let Some(position) = offsets::position(engine, *at, committed) {
             lost += u32::from(position.lost_record_count > 0);
         }
-        if let Some(Lag { records, age_ms }) = groups.lag(*at, committed.map(|one| one.offset)).await {
+        if let Some(Lag { records, age_ms, .. }) = groups.lag(*at, committed.map(|one| one.offset)).await {
             lag_records += records;
             lag_ms = lag_ms.max(age_ms.unwrap_or(0));
         }

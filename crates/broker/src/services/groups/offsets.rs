@@ -10,7 +10,7 @@ use super::{
     super::{Shared, lookup},
     wire,
 };
-use crate::engine::Engine;
+use crate::{engine::Engine, metrics::CommitResult};
 
 /// Offsets in one request.
 const OFFSETS_MAX: usize = 10_000;
@@ -23,7 +23,8 @@ pub(super) async fn commit(
     let (engine, groups) = shared.groups()?;
     let v1::CommitOffsetsRequest { group, member, offsets, validate_only } = request;
     check_count(offsets.len())?;
-    let group = wire::group_name(&group)?;
+    let name = group;
+    let group = wire::group_name(&name)?;
     let member = member.map(|v1::MemberIdentity { member, member_epoch }| {
         Ok::<_, Refusal>((wire::member_id(&member)?, MemberEpoch(member_epoch)))
     });
@@ -53,6 +54,12 @@ pub(super) async fn commit(
         if let (Some(at), Err(error)) = (results.get_mut(place), result) {
             at.error = Some(Refusal::new(error.code(), error.to_string()).into());
         }
+    }
+    if !validate_only {
+        let refused = results.iter().filter(|result| result.error.is_some()).count();
+        let (ok, refused) = ((results.len() - refused) as u64, refused as u64);
+        engine.metrics().groups.commits(&name, CommitResult::Ok, ok);
+        engine.metrics().groups.commits(&name, CommitResult::Refused, refused);
     }
     Ok(v1::CommitOffsetsResponse { offsets: results })
 }

@@ -1,0 +1,210 @@
+//! A look at all groups now and then: what metrics and `status` tell of them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use corduroy_group::{Committed, GroupActivity, GroupName, TopicPartition};
+use corduroy_types::{Offset, TopicName};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    Groups, Lag,
+    forecast::{self, Limits, Progress},
+};
+use crate::engine::{Replica, Topic};
+
+const SURVEY_EVERY: Duration = Duration::from_secs(5);
+/// Rates are taken over this long, up to twice.
+const WINDOW_MS: u64 = 5 * 60_000;
+/// Who will be overtaken within this time is warned about.
+const WARN_WITHIN: Duration = Duration::from_secs(24 * 3_600);
+
+/// All groups, as of the last look.
+#[derive(Default)]
+pub(crate) struct Survey {
+    pub(crate) groups: Vec<SurveyedGroup>,
+}
+
+/// One group.
+pub(crate) struct SurveyedGroup {
+    pub(crate) group: GroupName,
+    pub(crate) activity: GroupActivity,
+    pub(crate) member_count: usize,
+    pub(crate) topics: BTreeMap<TopicName, SurveyedTopic>,
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// A group's lag in one topic.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SurveyedTopic {
+    pub(crate) lag_records: u64,
+    /// The greatest of any partition.
+    pub(crate) lag_ms: u64,
+}
+
+/// Something about a group that an operator should know.
+pub(crate) struct Trouble {
+    pub(crate) topic: TopicName,
+    pub(crate) partition: u32,
+    pub(crate) kind: TroubleKind,
+}
+
+pub(crate) enum TroubleKind {
+    /// Records were deleted that it had not read.
+    Lost { position: Offset, log_start: Offset },
+    /// At its present rate records will be.
+    Overtaken { within: Duration },
+}
+
+/// What the surveyor remembers of a group in a partition between two looks.
+struct Past {
+    /// Of the last window, and of the one before.
+    recent: Progress,
+    older: Progress,
+    /// Records below this log start are counted as lost.
+    counted_start: Offset,
+    /// Of the last look: the others are forgotten.
+    round: u64,
+}
+
+/// Looks at all groups until the broker stops.
+pub(super) async fn run(groups: Weak<Groups>) {
+    let Some(mut stopping) = groups.upgrade().map(|groups| groups.engine.stopping()) else { return };
+    let mut ticks = interval(SURVEY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let Some(groups) = groups.upgrade() else { return };
+        tokio::select! {
+            () = groups.take_survey() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+impl Groups {
+    /// Looks at all groups now.
+    pub(crate) async fn take_survey(&self) {
+        let survey = self.surveyor.lock().await.survey(self).await;
+        self.survey.store(Arc::new(survey));
+    }
+}
+
+/// What is remembered from one look to the next.
+#[derive(Default)]
+pub(super) struct Surveyor {
+    past: HashMap<(GroupName, TopicPartition), Past>,
+    round: u64,
+}
+
+/// A group as its coordinator knows it.
+struct Known {
+    group: GroupName,
+    activity: GroupActivity,
+    member_count: usize,
+    committed: Vec<(TopicPartition, Offset)>,
+}
+
+impl Surveyor {
+    async fn survey(&mut self, groups: &Groups) -> Survey {
+        self.round += 1;
+        groups.looks.lock().age();
+        let mut surveyed = Vec::new();
+        for shard in groups.shards().iter() {
+            // What is not loaded is not known.
+            let known = shard.read(|coordinator| {
+                let known = coordinator.groups().map(|(group, activity, member_count)| {
+                    let offset = |(at, committed): (TopicPartition, &Committed)| (at, committed.offset);
+                    let committed = coordinator.committed(group).map(offset).collect();
+                    Known { group: group.clone(), activity, member_count, committed }
+                });
+                known.collect::<Vec<_>>()
+            });
+            for known in known.await.unwrap_or_default() {
+                surveyed.push(self.look_at(groups, known).await);
+            }
+        }
+        self.past.retain(|_, past| past.round == self.round);
+        groups
+            .engine
+            .metrics()
+            .groups
+            .retain(|group| surveyed.iter().any(|known| known.group.as_str() == group));
+        Survey { groups: surveyed }
+    }
+
+    async fn look_at(&mut self, groups: &Groups, known: Known) -> SurveyedGroup {
+        let Known { group, activity, member_count, committed } = known;
+        let mut surveyed =
+            SurveyedGroup { group, activity, member_count, topics: BTreeMap::new(), troubles: Vec::new() };
+        for (at, position) in committed {
+            let Some(topic) = groups.engine.topics().by_id(at.topic_id) else { continue };
+            let Some(replica) = topic.replica(at.partition) else { continue };
+            let Some(lag) = groups.lag(at, Some(position)).await else { continue };
+            let entry = surveyed.topics.entry(topic.name().clone()).or_default();
+            entry.lag_records += lag.records;
+            entry.lag_ms = entry.lag_ms.max(lag.age_ms.unwrap_or(0));
+            let trouble = self.trouble(groups, &surveyed.group, (at, position), (&topic, &replica), lag);
+            let of = |kind| Trouble { topic: topic.name().clone(), partition: at.partition.0, kind };
+            surveyed.troubles.extend(trouble.map(of));
+        }
+        surveyed
+    }
+
+    /// What is wrong with a group in a partition, and counts what it has lost.
+    fn trouble(
+        &mut self,
+        groups: &Groups,
+        group: &GroupName,
+        (at, position): (TopicPartition, Offset),
+        (topic, replica): (&Topic, &Replica),
+        lag: Lag,
+    ) -> Option<TroubleKind> {
+        let now = progress(groups, replica, position, lag);
+        let round = self.round;
+        let past = self.past.entry((group.clone(), at)).or_insert_with(|| Past {
+            recent: now,
+            older: now,
+            counted_start: Offset::ZERO,
+            round,
+        });
+        past.round = round;
+        if now.at_ms.saturating_sub(past.recent.at_ms) >= WINDOW_MS {
+            (past.older, past.recent) = (past.recent, now);
+        }
+        if position < now.log_start {
+            let counted = past.counted_start.max(position);
+            let lost = now.log_start.distance_from(counted.min(now.log_start));
+            groups.engine.metrics().groups.lost(group.as_str(), topic.name().as_str(), lost);
+            past.counted_start = now.log_start;
+            return Some(TroubleKind::Lost { position, log_start: now.log_start });
+        }
+        let config = topic.config();
+        let limits = match config.cleanup_policy.deletes() {
+            true => Limits { retention_ms: config.retention_ms, retention_bytes: config.retention_bytes },
+            false => Limits::default(),
+        };
+        let within = forecast::overtaken_in(&past.older, &now, limits)?;
+        (within < WARN_WITHIN).then_some(TroubleKind::Overtaken { within })
+    }
+}
+
+fn progress(groups: &Groups, replica: &Replica, position: Offset, lag: Lag) -> Progress {
+    let (cursors, clock) = (replica.cursors(), groups.engine.clock());
+    let now = clock.now();
+    Progress {
+        at_ms: clock.monotonic_ms(),
+        now,
+        frontier: lag.first_at.unwrap_or(now).min(now),
+        position,
+        log_start: cursors.log_start,
+        log_end: cursors.high_watermark,
+        bytes: replica.stats().bytes,
+    }
+}

@@ -1,0 +1,59 @@
+//! What is not as it should be with consumer groups.
+
+use std::time::Duration;
+
+use corduroy_api::v1;
+use corduroy_group::GroupName;
+
+use crate::groups::{Survey, Trouble, TroubleKind};
+
+/// More than these of one group are counted, not listed.
+const LISTED_MAX: usize = 3;
+
+/// Records that groups have lost or are about to lose to retention.
+pub(super) fn findings(survey: &Survey) -> Vec<v1::Finding> {
+    let mut findings = Vec::new();
+    for surveyed in &survey.groups {
+        let more = surveyed.troubles.len().saturating_sub(LISTED_MAX);
+        for (at, trouble) in surveyed.troubles.iter().take(LISTED_MAX).enumerate() {
+            let more = if at + 1 == LISTED_MAX { more } else { 0 };
+            findings.push(finding(&surveyed.group, trouble, more));
+        }
+    }
+    findings
+}
+
+fn finding(group: &GroupName, trouble: &Trouble, more: usize) -> v1::Finding {
+    let Trouble { topic, partition, kind } = trouble;
+    let (mut message, hint) = match kind {
+        TroubleKind::Lost { position, log_start } => (
+            format!(
+                "group {group}: {} records of {topic}/{partition} were deleted before it had read them (position \
+                 {position}, log start {log_start})",
+                log_start.distance_from(*position)
+            ),
+            "decide what to do about the missing records, then reset the group to an offset that can be read"
+                .to_owned(),
+        ),
+        TroubleKind::Overtaken { within } => (
+            format!(
+                "group {group}: at its present rate, retention overtakes it in {topic}/{partition} in {}",
+                rough(*within)
+            ),
+            format!("add consumers, or raise the retention of {topic}"),
+        ),
+    };
+    if more > 0 {
+        message.push_str(&format!("; {more} more partitions of this group"));
+    }
+    v1::Finding { severity: v1::HealthState::Degraded.into(), message, hint, damage: None }
+}
+
+fn rough(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match minutes {
+        0 => "less than a minute".to_owned(),
+        1..=119 => format!("{minutes} min"),
+        _ => format!("{} h", minutes / 60),
+    }
+}
