@@ -1,6 +1,7 @@
 //! From the chosen brokers to a client, and from the client's errors to ours.
 
 use std::{
+    borrow::Cow,
     future::Future,
     io::{self, Write as _},
     sync::atomic::{AtomicBool, Ordering},
@@ -33,6 +34,36 @@ impl Session {
     /// The same about a topic: one that does not exist can be created.
     pub(crate) fn topic_error(&self, topic: &str, error: &ClientError) -> CliError {
         about_topic(self.error(error), topic)
+    }
+
+    /// The same about a group: which there are, and what is in the way of a change.
+    pub(crate) fn group_error(&self, group: &str, error: &ClientError) -> CliError {
+        about_group(self.error(error), group)
+    }
+}
+
+/// The same error with the commands that help with a group.
+pub(crate) fn about_group(mut error: CliError, group: &str) -> CliError {
+    let word = shell_word(group);
+    let hint = match error.code {
+        ErrorCode::GroupNotFound => "logctl group ls".to_owned(),
+        ErrorCode::GroupNotEmpty => {
+            format!("stop its consumers, or put members out: logctl group kick {word} MEMBER")
+        }
+        ErrorCode::UnknownMember => format!("logctl group describe {word} --members"),
+        _ => return error,
+    };
+    error.hints = vec![hint];
+    error.with_detail("group", group)
+}
+
+/// A name as a shell reads it back.
+pub(crate) fn shell_word(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:,+@/=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        Cow::Borrowed(word)
+    } else {
+        Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
     }
 }
 
@@ -260,6 +291,15 @@ mod tests {
         let after = std::time::Duration::from_millis(3140);
         let back = Event::Reconnected { role: ConnectionRole::Data, url, after };
         assert_eq!(connection_line(&back).as_deref(), Some("reconnected after 3.1s"));
+    }
+
+    #[test]
+    fn names_survive_a_shell() {
+        for (name, word) in
+            [("billing", "billing"), ("my group", "'my group'"), ("o'x", r"'o'\''x'"), ("", "''")]
+        {
+            assert_eq!(shell_word(name), word);
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn what_hints_mention_exists() {
 fn a_command_that_does_not_exist_would_be_found() {
     let tree = tree();
     for text in [
-        "see `logctl group ls`",
+        "see `logctl queue ls`",
         "try logctl topic craete orders",
         "logctl topic ls --bogus",
         "`logctl topic`",

@@ -5,7 +5,7 @@
 //! | `cli` | what can be typed, checked for shape only |
 //! | `settings`, `terminal`, `env`, `context` | what it means: brokers, forms of output, time-outs |
 //! | `commands` | one module per noun; a command takes its client and its writers as arguments |
-//! | `format`, `range`, `input` | the record format, places in a partition, reading input in chunks |
+//! | `format`, `range`, `position`, `input` | the record format, places in a partition and for a group, reading input in chunks |
 //! | `output`, `error`, `progress`, `prompt`, `reader` | tables and JSON, the one error type, what people see meanwhile, and whether anybody still does |
 //!
 //! Never: its own wire code; anything but data on stdout.
@@ -27,6 +27,7 @@ mod exit;
 mod format;
 mod input;
 mod output;
+mod position;
 mod progress;
 mod prompt;
 mod range;

@@ -209,8 +209,8 @@ codes! {
         "Read the partition to find out. To go on, begin a new producer epoch at sequence 0.";
     GroupNotFound = 1701, "GROUP_NOT_FOUND", false, NotFound,
         "No group has that name. A group exists once a member has joined or an offset was committed.",
-        "Check the spelling.";
-    UnknownMember = 1702, "UNKNOWN_MEMBER", false, Conflict,
+        "Check the spelling with `logctl group ls`.";
+    UnknownMember = 1702, "UNKNOWN_MEMBER", false, NotFound,
         "The member is not in the group: it left, was put out, or its session ended.",
         "Drop all partitions and join again; the client does so by itself.";
     FencedMember = 1703, "FENCED_MEMBER", false, Conflict,
@@ -224,7 +224,7 @@ codes! {
         "Nothing to do: its present owner reads the records again from the last committed offset.";
     GroupNotEmpty = 1706, "GROUP_NOT_EMPTY", true, Conflict,
         "The group has members, and what was asked for needs a group without.",
-        "Stop the group's consumers, then retry.";
+        "Stop the group's consumers, or put members out with `logctl group kick`, then retry.";
     GroupFull = 1707, "GROUP_FULL", false, Failed,
         "The group has as many members as it may have.",
         "Use fewer consumers: more members than partitions have nothing to do.";
@@ -233,7 +233,7 @@ codes! {
         "Retry with backoff.";
     PositionLost = 1709, "POSITION_LOST", false, Failed,
         "Retention has removed records that the group had not read: its committed offset lies below the log start.",
-        "Decide what to do about the missing records, then commit an offset that can be read; or choose `start` or `end` as what to do in that case.";
+        "Decide what to do about the missing records, then `logctl group reset`; or choose `start` or `end` as what to do in that case.";
     Usage = 1901, "USAGE", false, Usage,
         "The command line is wrong.",
         "See `--help` of that command.";

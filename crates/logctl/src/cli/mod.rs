@@ -3,6 +3,7 @@
 mod consume;
 mod context;
 mod globals;
+mod group;
 mod log;
 mod partition;
 mod produce;
@@ -14,6 +15,10 @@ pub(crate) use context::{
     AddContextArgs, ContextCommand, RemoveContextArgs, ShowContextArgs, UseContextArgs, ValidateContextArgs,
 };
 pub(crate) use globals::{ColorChoice, GlobalArgs, MutationArgs, OutputForm, ProgressForm, WatchArgs};
+pub(crate) use group::{
+    DeleteGroupArgs, DescribeGroupArgs, ExportGroupArgs, GroupCommand, GroupCondition, ImportGroupArgs,
+    KickArgs, LagArgs, ListGroupsArgs, ResetGroupArgs, TopicPart,
+};
 pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs, LogIndexCommand, RebuildIndexArgs};
 pub(crate) use partition::{PartitionCommand, RecoverPartitionArgs};
 pub(crate) use produce::{OnError, ProduceArgs, Report};
@@ -82,6 +87,16 @@ Examples:
     Produce(ProduceArgs),
     /// Read records and follow the topic
     Consume(ConsumeArgs),
+    /// Look after consumer groups: members, committed offsets, lag
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl group ls
+  logctl group lag billing --watch
+  logctl group reset billing --topics orders --to start"
+    )]
+    Group(GroupCommand),
     /// Remember brokers under a name
     #[command(
         subcommand,

@@ -4,6 +4,7 @@ mod completions;
 mod consume;
 mod context;
 mod explain;
+mod group;
 mod items;
 mod log;
 mod partition;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         Command::Consume(args) => wait_detached(consume::run(&args, ui))?,
         Command::Produce(args) => wait_detached(produce::run(&args, ui))?,
         Command::Topic(command) => wait(topic::run(&command, ui))?,
+        Command::Group(command) => wait(group::run(&command, ui))?,
         Command::Partition(command) => wait(partition::run(&command, ui))?,
         Command::Context(command) => context::run(&command, ui),
         Command::Explain(args) => explain::run(&args, ui),

@@ -1,15 +1,18 @@
 //! `logctl status`
 
-use corduroy_client::{BrokerDescription, ClusterDescription, Health};
+use corduroy_client::{BrokerDescription, ClusterDescription, GroupSummary, Health};
 use serde::Serialize;
 
 use crate::{
     cli::{OutputForm, StatusArgs},
-    connect,
+    connect::{self, shell_word},
     context::ChosenBy,
     error::Stop,
     exit::Exit,
-    output::{Cell, Column, Row, column, counted, is_structured, write_table, write_value},
+    output::{
+        Cell, Column, Row, column, counted, human_counted, human_duration, is_structured, write_table,
+        write_value,
+    },
     ui::Ui,
     watch::Watch,
 };
@@ -23,6 +26,7 @@ struct Status {
     topic_count: u32,
     partition_count: u32,
     findings: Vec<FindingRow>,
+    worst_lag: Option<LagRow>,
     brokers: Vec<BrokerRow>,
 }
 
@@ -44,6 +48,14 @@ struct DamageRow {
     position: u64,
     start: u64,
     end: u64,
+}
+
+/// The group that has gone without reading what there is for the longest time.
+#[derive(Serialize)]
+struct LagRow {
+    group: String,
+    lag_records: u64,
+    lag_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -104,15 +116,27 @@ pub(crate) async fn run(args: &StatusArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop
         if !std::mem::replace(&mut announced, true) {
             connect::announce_dev_broker(ui, &session.target);
         }
-        show(&cluster, ui)?;
+        // A broker that cannot tell of groups just now can still tell how it is.
+        let groups = session.client.admin().list_groups().await.unwrap_or_default();
+        show(&cluster, worst_lag(&groups), ui)?;
         if !watch.again(ui).await? {
             return Ok(Exit::Ok);
         }
     }
 }
 
-fn show(cluster: &ClusterDescription, ui: &mut Ui<'_>) -> Result<(), Stop> {
-    let status = status(cluster);
+/// The group that is farthest behind, if one is.
+fn worst_lag(groups: &[GroupSummary]) -> Option<LagRow> {
+    let behind = groups.iter().filter(|group| group.lag_records > 0);
+    behind.max_by_key(|group| (group.lag_ms, group.lag_records)).map(|group| LagRow {
+        group: group.name.clone(),
+        lag_records: group.lag_records,
+        lag_ms: group.lag_ms,
+    })
+}
+
+fn show(cluster: &ClusterDescription, worst_lag: Option<LagRow>, ui: &mut Ui<'_>) -> Result<(), Stop> {
+    let status = status(cluster, worst_lag);
     if is_structured(ui.settings.output) {
         return write_value(ui, &status);
     }
@@ -134,13 +158,22 @@ fn show(cluster: &ClusterDescription, ui: &mut Ui<'_>) -> Result<(), Stop> {
             ui.line(format!("    {}", finding.hint))?;
         }
     }
+    if let Some(LagRow { group, lag_records, lag_ms }) = &status.worst_lag {
+        let (records, lag) = if ui.for_people() {
+            (human_counted(*lag_records, "record"), human_duration(*lag_ms))
+        } else {
+            (counted(*lag_records, "record"), format!("{lag_ms} ms"))
+        };
+        ui.line(format!("  worst lag: group {group}, {records}, {lag}"))?;
+        ui.line(format!("    logctl group lag {}", shell_word(group)))?;
+    }
     if ui.settings.output == OutputForm::Wide {
         write_table(ui, &status.brokers, true)?;
     }
     Ok(())
 }
 
-fn status(cluster: &ClusterDescription) -> Status {
+fn status(cluster: &ClusterDescription, worst_lag: Option<LagRow>) -> Status {
     Status {
         health: cluster.health.to_string(),
         cluster_id: cluster.cluster_id.clone(),
@@ -165,6 +198,7 @@ fn status(cluster: &ClusterDescription) -> Status {
                 }),
             })
             .collect(),
+        worst_lag,
         brokers: cluster.brokers.iter().map(broker_row).collect(),
     }
 }

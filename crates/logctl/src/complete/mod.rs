@@ -1,6 +1,6 @@
-//! What a shell may offer: contexts from the file, topics from the broker within a short budget.
+//! What a shell may offer: contexts from the file, topics and groups from the broker within a short budget.
 
-mod topics;
+mod names;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,6 +15,7 @@ use clap_complete::{
 
 use corduroy_types::CONFIG_KEYS;
 
+use self::names::Noun;
 use crate::{cli::Cli, context::Store, env::COMPLETE, error::CliError};
 
 /// Answers the shell's completion function and ends the process, if that is who started it.
@@ -57,7 +58,12 @@ pub(crate) fn contexts() -> ArgValueCompleter {
 
 /// Names of topics.
 pub(crate) fn topics() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(topics::names(), typed))
+    ArgValueCompleter::new(|typed: &OsStr| matching(names::names(Noun::Topics), typed))
+}
+
+/// Names of groups.
+pub(crate) fn groups() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(names::names(Noun::Groups), typed))
 }
 
 /// Keys of topic configs.

@@ -11,6 +11,8 @@ pub(crate) enum Cell {
     Bytes(u64),
     DurationMs(u64),
     Time(TimestampMs),
+    /// A difference: `+5`, `-3`.
+    Change(i64),
     /// There is no value.
     Nothing,
 }
@@ -23,7 +25,7 @@ impl Cell {
 
     /// Whether it is a number, which stands at the right.
     pub(crate) fn is_number(&self) -> bool {
-        matches!(self, Self::Count(_) | Self::Bytes(_) | Self::DurationMs(_))
+        matches!(self, Self::Count(_) | Self::Bytes(_) | Self::DurationMs(_) | Self::Change(_))
     }
 
     /// As people read it. `now` is what relative times count from.
@@ -33,6 +35,7 @@ impl Cell {
             Self::Bytes(bytes) => human_bytes(*bytes),
             Self::DurationMs(duration_ms) => human_duration(*duration_ms),
             Self::Time(time) => relative(*time, now),
+            Self::Change(change) => signed(*change, &human_count(change.unsigned_abs())),
             other => other.plain(),
         }
     }
@@ -45,8 +48,17 @@ impl Cell {
             Self::Time(time) => {
                 Timestamp::from_millisecond(time.0).map_or_else(|_| time.to_string(), |time| time.to_string())
             }
+            Self::Change(change) => signed(*change, &change.unsigned_abs().to_string()),
             Self::Nothing => "-".to_owned(),
         }
+    }
+}
+
+fn signed(change: i64, digits: &str) -> String {
+    match change {
+        0 => "0".to_owned(),
+        1.. => format!("+{digits}"),
+        _ => format!("-{digits}"),
     }
 }
 
@@ -140,5 +152,14 @@ mod tests {
         assert_eq!(Cell::Time(now.plus_ms(5_400)).for_people(now), "in 5.0 s");
         assert_eq!(Cell::Time(now).plain(), "2026-11-20T09:00:00Z");
         assert_eq!(Cell::Bytes(4_718_592).plain(), "4718592");
+    }
+
+    #[test]
+    fn a_change_has_a_sign() {
+        let shown = |change| (Cell::Change(change).plain(), Cell::Change(change).for_people(TimestampMs(0)));
+        assert_eq!(shown(1_500), ("+1500".to_owned(), "+1,500".to_owned()));
+        assert_eq!(shown(-3), ("-3".to_owned(), "-3".to_owned()));
+        assert_eq!(shown(0).0, "0");
+        assert_eq!(shown(i64::MIN).0, "-9223372036854775808");
     }
 }

@@ -36,12 +36,17 @@ pub(super) fn render<R: Row>(
         let cells = row.cells().into_iter().enumerate().filter(|(index, _)| shown(*index));
         table.add_row(cells.map(|(_, cell)| table_cell(&cell, for_people, now)));
     }
-    let numbers: Vec<bool> = match rows.first() {
-        Some(row) => {
-            row.cells().iter().enumerate().filter(|(i, _)| shown(*i)).map(|(_, c)| c.is_number()).collect()
+    // A column of numbers stays one where some are missing.
+    let mut numbers = Vec::new();
+    for row in rows {
+        let cells = row.cells().into_iter().enumerate().filter(|(index, _)| shown(*index));
+        for (index, (_, cell)) in cells.enumerate() {
+            match numbers.get_mut(index) {
+                Some(number) => *number |= cell.is_number(),
+                None => numbers.push(cell.is_number()),
+            }
         }
-        None => Vec::new(),
-    };
+    }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if numbers.get(index).copied().unwrap_or(false) {

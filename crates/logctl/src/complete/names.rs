@@ -1,4 +1,4 @@
-//! Topic names for the shell: asked of the broker within a short budget, and remembered for a moment, so that a
+//! Names of topics and groups for the shell: asked of the broker within a short budget, and remembered for a moment, so that a
 //! slow broker never makes a shell hang.
 
 use std::{
@@ -20,14 +20,21 @@ const BUDGET: Duration = Duration::from_millis(300);
 /// Pressing it again soon costs nothing.
 const CACHED_FOR: Duration = Duration::from_secs(30);
 
-/// The names of all topics; none when the broker does not answer in time.
-pub(super) fn names() -> Vec<String> {
+/// What a broker has by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noun {
+    Topics,
+    Groups,
+}
+
+/// The names of all of them; none when the broker does not answer in time.
+pub(super) fn names(noun: Noun) -> Vec<String> {
     let Some(servers) = servers() else { return Vec::new() };
-    let cache = cache_path(&servers);
+    let cache = cache_path(noun, &servers);
     if let Some(names) = cache.as_deref().and_then(cached) {
         return names;
     }
-    let Some(names) = ask(&servers) else { return Vec::new() };
+    let Some(names) = ask(noun, &servers) else { return Vec::new() };
     if let Some(cache) = cache {
         remember(&cache, &names);
     }
@@ -46,22 +53,34 @@ fn servers() -> Option<Vec<String>> {
     context::resolve(context, servers, &store).ok().map(|target| target.servers)
 }
 
-fn ask(servers: &[String]) -> Option<Vec<String>> {
+fn ask(noun: Noun, servers: &[String]) -> Option<Vec<String>> {
     let listing = async {
         let client =
             Client::builder(servers).client_id("logctl").request_timeout(BUDGET).connect_lazy().ok()?;
-        let topics = tokio::time::timeout(BUDGET, client.admin().list_topics()).await.ok()?.ok()?;
-        Some(topics.into_iter().map(|topic| topic.name.to_string()).collect())
+        let admin = client.admin();
+        let names = async {
+            Some(match noun {
+                Noun::Topics => {
+                    admin.list_topics().await.ok()?.into_iter().map(|topic| topic.name.to_string()).collect()
+                }
+                Noun::Groups => admin.list_groups().await.ok()?.into_iter().map(|group| group.name).collect(),
+            })
+        };
+        tokio::time::timeout(BUDGET, names).await.ok()?
     };
     connect::wait_detached(listing).ok()?
 }
 
-fn cache_path(servers: &[String]) -> Option<PathBuf> {
+fn cache_path(noun: Noun, servers: &[String]) -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     let mut hasher = DefaultHasher::new();
     servers.hash(&mut hasher);
-    Some(base.join("logctl").join(format!("topics-{:016x}", hasher.finish())))
+    let noun = match noun {
+        Noun::Topics => "topics",
+        Noun::Groups => "groups",
+    };
+    Some(base.join("logctl").join(format!("{noun}-{:016x}", hasher.finish())))
 }
 
 fn cached(path: &Path) -> Option<Vec<String>> {

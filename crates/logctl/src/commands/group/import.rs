@@ -1,0 +1,82 @@
+//! `logctl group import`
+
+use std::collections::BTreeSet;
+
+use corduroy_types::ErrorCode;
+
+use super::{
+    note_dry_run,
+    plan::{Doing, PlanRow, carry_out},
+    situation::{Bounds, Situation, bounds},
+    stored::{self, Stored},
+};
+use crate::{
+    cli::ImportGroupArgs,
+    connect::{self, Session, shell_word},
+    error::{CliError, Stop},
+    exit::Exit,
+    ui::Ui,
+};
+
+pub(crate) async fn run(args: &ImportGroupArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    let stored = stored::read_file(&args.file)?;
+    let dry_run = args.mutation.dry_run;
+    let session = connect::open_to_change(ui, dry_run)?;
+    let situation = Situation::of(&session, &args.name).await?;
+    // What is said of a dry run is what would be said without.
+    if let Some(error) = situation.with_members(&session) {
+        return Err(error.into());
+    }
+    let rows = rows(&session, &stored, &situation).await?;
+    situation.note_if_new(ui);
+    let doing = if dry_run { Doing::Plan } else { Doing::Commit };
+    let exit = carry_out(ui, &session, &situation, &args.name, rows, doing).await?;
+    if dry_run {
+        note_dry_run(ui);
+    } else {
+        ui.note(format!("how far behind it is now: logctl group lag {}", shell_word(&args.name)));
+    }
+    Ok(exit)
+}
+
+/// The plan; every line must name a partition that exists.
+async fn rows(session: &Session, stored: &Stored, situation: &Situation) -> Result<Vec<PlanRow>, CliError> {
+    let topics: BTreeSet<String> = stored.offsets.iter().map(|(_, offset)| offset.place().0).collect();
+    let bounds = bounds(session, &topics).await.map_err(|error| {
+        let topic = error.details.get("topic").and_then(|topic| topic.as_str()).map(str::to_owned);
+        let line = stored.offsets.iter().find(|(_, offset)| Some(offset.place().0) == topic);
+        match line {
+            Some((number, _)) => {
+                let message = format!("{}:{number}: {}", stored.name, error.message);
+                CliError { message, ..error }
+            }
+            None => error,
+        }
+    })?;
+    let mut rows = Vec::with_capacity(stored.offsets.len());
+    for (number, line) in &stored.offsets {
+        let place = line.place();
+        let Some(bounds) = bounds.get(&place) else {
+            let (topic, partition) = place;
+            let message = format!("{}:{number}: topic {topic:?} has no partition {partition}", stored.name);
+            return Err(CliError::new(ErrorCode::PartitionNotFound, message)
+                .in_context(&session.target.describe())
+                .with_hint(format!("logctl topic describe {topic} --partitions")));
+        };
+        let row = PlanRow::new(&place, situation.committed(&place), line.offset(), *bounds);
+        rows.push(row.noted(remark(line.offset(), *bounds)).with_rest(line.leader_epoch(), &line.metadata));
+    }
+    Ok(rows)
+}
+
+/// An import changes no offset, but it says where one cannot be read.
+fn remark(offset: corduroy_types::Offset, bounds: Bounds) -> Option<String> {
+    if offset < bounds.log_start {
+        let gone = bounds.log_start.distance_from(offset);
+        Some(format!("before the start: {gone} records are gone"))
+    } else if offset > bounds.high_watermark {
+        Some("behind the end: there are no such records yet".to_owned())
+    } else {
+        None
+    }
+}
