@@ -9,31 +9,31 @@ use crate::ClientError;
 
 change! {
     /// The deletion of topics; awaiting it sends it. Made by [`Admin::delete_topics`].
-    DeleteTopics, v1::DeleteTopicsRequest, AdminClient::delete_topics -> v1::DeleteTopicsResponse,
+    DeleteTopics, v1::DeleteTopicsRequest, control: AdminClient::delete_topics -> v1::DeleteTopicsResponse,
     Result<Vec<Result<DeletedTopic, ClientError>>, ClientError>
 }
 
 change! {
     /// The growth of a topic; awaiting it sends it. Made by [`Admin::add_partitions`].
-    AddPartitions, v1::AddPartitionsRequest, AdminClient::add_partitions -> v1::AddPartitionsResponse,
+    AddPartitions, v1::AddPartitionsRequest, control: AdminClient::add_partitions -> v1::AddPartitionsResponse,
     Result<AddedPartitions, ClientError>
 }
 
 change! {
     /// A change of topic configs, all or none; awaiting it sends it. Made by [`Admin::alter_topic_configs`].
-    AlterTopicConfigs, v1::AlterTopicConfigsRequest, AdminClient::alter_topic_configs -> v1::AlterTopicConfigsResponse,
+    AlterTopicConfigs, v1::AlterTopicConfigsRequest, control: AdminClient::alter_topic_configs -> v1::AlterTopicConfigsResponse,
     Result<Vec<ConfigChange>, ClientError>
 }
 
 change! {
     /// The deletion of records; awaiting it sends it. Made by [`Admin::delete_records`].
-    DeleteRecords, v1::DeleteRecordsRequest, AdminClient::delete_records -> v1::DeleteRecordsResponse,
+    DeleteRecords, v1::DeleteRecordsRequest, control: AdminClient::delete_records -> v1::DeleteRecordsResponse,
     Result<Vec<Result<DeletedRecords, ClientError>>, ClientError>
 }
 
 change! {
     /// The giving up of records that cannot be read; awaiting it sends it. Made by [`Admin::recover_partition`].
-    RecoverPartition, v1::RecoverPartitionRequest, AdminClient::recover_partition -> v1::RecoverPartitionResponse,
+    RecoverPartition, v1::RecoverPartitionRequest, control: AdminClient::recover_partition -> v1::RecoverPartitionResponse,
     Result<Vec<DamagedRange>, ClientError>
 }
 

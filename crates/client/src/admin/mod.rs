@@ -101,9 +101,9 @@ macro_rules! awaitable {
 }
 use awaitable;
 
-/// Defines a change: a request that is built up, and sent when it is awaited.
+/// Defines a change: a request that is built up, and sent when it is awaited, in the way of `Shared` that is named.
 macro_rules! change {
-    ($(#[$doc:meta])* $name:ident, $request:ty, $service:ident::$rpc:ident -> $answer:ty, $output:ty) => {
+    ($(#[$doc:meta])* $name:ident, $request:ty, $way:ident: $service:ident::$rpc:ident -> $answer:ty, $output:ty) => {
         $(#[$doc])*
         #[derive(Debug)]
         #[must_use = "nothing is sent until it is awaited"]
@@ -124,7 +124,7 @@ macro_rules! change {
                     let request = self.request.clone();
                     async move { $service::new(channel).$rpc(request).await }
                 };
-                self.client.shared.control($crate::client::Repeat::Never, call).await
+                self.client.shared.$way($crate::client::Repeat::Never, call).await
             }
         }
 

@@ -12,19 +12,19 @@ use crate::{
 
 change! {
     /// The deletion of groups; awaiting it sends it. Made by [`Admin::delete_groups`].
-    DeleteGroups, v1::DeleteGroupsRequest, GroupsClient::delete_groups -> v1::DeleteGroupsResponse,
+    DeleteGroups, v1::DeleteGroupsRequest, coordinator: GroupsClient::delete_groups -> v1::DeleteGroupsResponse,
     Result<Vec<Result<DeletedGroup, ClientError>>, ClientError>
 }
 
 change! {
     /// The forgetting of committed offsets; awaiting it sends it. Made by [`Admin::forget_offsets`].
-    ForgetOffsets, v1::ForgetOffsetsRequest, GroupsClient::forget_offsets -> v1::ForgetOffsetsResponse,
+    ForgetOffsets, v1::ForgetOffsetsRequest, coordinator: GroupsClient::forget_offsets -> v1::ForgetOffsetsResponse,
     Result<u32, ClientError>
 }
 
 change! {
     /// The putting out of a member; awaiting it sends it. Made by [`Admin::remove_member`].
-    RemoveMember, v1::RemoveMemberRequest, GroupsClient::remove_member -> v1::RemoveMemberResponse,
+    RemoveMember, v1::RemoveMemberRequest, coordinator: GroupsClient::remove_member -> v1::RemoveMemberResponse,
     Result<RemovedMember, ClientError>
 }
 

@@ -13,7 +13,8 @@ impl Admin {
     /// Lists groups, ordered by name.
     ///
     /// # Errors
-    /// `UNAVAILABLE`, `TIMED_OUT`, `STARTING`, `COORDINATOR_LOADING`: retry later.
+    /// `UNAVAILABLE`, `TIMED_OUT`, `STARTING`, `COORDINATOR_LOADING`: retry later. A coordinator that is
+    /// loading is asked again within the request time-out.
     pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, ClientError> {
         self.list_groups_in([]).await
     }
@@ -30,7 +31,7 @@ impl Admin {
         let answer = self
             .client
             .shared
-            .control(Repeat::Reads, |channel| {
+            .coordinator(Repeat::Reads, |channel| {
                 let request = v1::ListGroupsRequest { states: states.clone() };
                 async move { GroupsClient::new(channel).list_groups(request).await }
             })
@@ -50,7 +51,7 @@ impl Admin {
         let answer = self
             .client
             .shared
-            .control(Repeat::Reads, |channel| {
+            .coordinator(Repeat::Reads, |channel| {
                 let request = v1::DescribeGroupsRequest { groups: names.clone() };
                 async move { GroupsClient::new(channel).describe_groups(request).await }
             })

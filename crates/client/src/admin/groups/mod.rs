@@ -4,12 +4,14 @@ mod alter;
 mod describe;
 mod offsets;
 
-use std::fmt;
+use std::{fmt, future::Future};
 
 use corduroy_api::{Refusal, topic_id_from_wire, v1};
 use corduroy_types::{
     BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName, nearest,
 };
+use tokio::time::Instant;
+use tonic::{Response, Status, transport::Channel};
 use v1::groups_client::GroupsClient;
 
 pub use alter::{DeleteGroups, DeletedGroup, ForgetOffsets, RemoveMember, RemovedMember};
@@ -17,6 +19,7 @@ pub use offsets::{CommitGroupOffsets, OffsetToCommit};
 
 use crate::{
     ClientError,
+    backoff::Backoff,
     client::{Repeat, Shared},
     topics::topic_name,
 };
@@ -192,6 +195,28 @@ pub struct CommittedOffset {
 }
 
 impl Shared {
+    /// As [`Shared::control`], asking again while the coordinator loads: such a refusal changes nothing, and passes
+    /// soon after a broker has started.
+    async fn coordinator<T, F, C>(&self, repeat: Repeat, call: C) -> Result<T, ClientError>
+    where
+        C: Fn(Channel) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let (begun, mut backoff) = (Instant::now(), Backoff::default());
+        loop {
+            match self.control(repeat, &call).await {
+                Err(error) if error.code() == ErrorCode::CoordinatorLoading => {
+                    let wait = backoff.next();
+                    if begun.elapsed() + wait >= self.request_timeout {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Adds the nearest existing name to the hint of an unknown group.
     async fn with_group_suggestion(&self, group: &str, error: ClientError) -> ClientError {
         if error.code() != ErrorCode::GroupNotFound || error.hint().contains("did you mean") {

@@ -82,7 +82,7 @@ impl Admin {
         topics: Vec<v1::TopicPartitions>,
     ) -> Result<Vec<GroupOffset>, ClientError> {
         let shared = &self.client.shared;
-        let answer = shared.control(Repeat::Reads, |channel| {
+        let answer = shared.coordinator(Repeat::Reads, |channel| {
             let request = v1::FetchOffsetsRequest { group: group.to_owned(), topics: topics.clone() };
             async move { GroupsClient::new(channel).fetch_offsets(request).await }
         });
@@ -131,7 +131,7 @@ impl CommitGroupOffsets {
                 let request = v1::CommitOffsetsRequest { group, member: None, offsets, validate_only };
                 async move { GroupsClient::new(channel).commit_offsets(request).await }
             };
-            let answer = self.client.shared.control(Repeat::Never, call).await?;
+            let answer = self.client.shared.coordinator(Repeat::Never, call).await?;
             let items = same_count(part.len(), answer.offsets)?;
             results.extend(items.into_iter().map(|item| item_error(item.error)));
         }
