@@ -181,10 +181,16 @@ impl Coordinator {
         if !group.members.is_empty() {
             return false;
         }
+        let is_over = |since: TimestampMs| {
+            let age_ms = now.0.saturating_sub(since.0);
+            u64::try_from(age_ms).is_ok_and(|age_ms| age_ms >= self.config.offsets_retention_ms)
+        };
+        // Mostly that says it, without a look at every offset.
+        if group.state.as_ref().and_then(|state| state.empty_since).is_some_and(|since| !is_over(since)) {
+            return false;
+        }
         let last_commit = group.committed.values().map(|committed| committed.committed_at).max();
         let empty_since = group.state.as_ref().and_then(|state| state.empty_since);
-        let Some(last) = last_commit.max(empty_since) else { return false };
-        let age_ms = now.0.saturating_sub(last.0);
-        u64::try_from(age_ms).is_ok_and(|age_ms| age_ms >= self.config.offsets_retention_ms)
+        last_commit.max(empty_since).is_some_and(is_over)
     }
 }

@@ -81,6 +81,13 @@ impl Coordinator {
         self.groups.iter().map(|(name, group)| (name, group.activity(), group.members.len()))
     }
 
+    /// The members of a group that have something else than they are to have: for them anything that changes in the
+    /// group may be news.
+    pub fn unsettled(&self, name: &GroupName) -> impl Iterator<Item = &MemberId> {
+        let members = self.groups.get(name).into_iter().flat_map(|group| &group.members);
+        members.filter(|(_, known)| !known.is_settled()).map(|(member, _)| member)
+    }
+
     /// One group.
     ///
     /// # Errors

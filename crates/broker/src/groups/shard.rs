@@ -1,14 +1,16 @@
 //! The coordinator of one partition of `__groups`: decides under a lock, and writes down what it decided.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
-use corduroy_group::{Coordinator, GroupConfig, GroupError, GroupName, Now, RebalanceCause, Record};
+use corduroy_group::{
+    Coordinator, GroupConfig, GroupError, GroupName, MemberId, Now, RebalanceCause, Record,
+};
 use corduroy_types::{Acks, ErrorCode, LeaderEpoch, MonotonicMs, Offset};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -52,8 +54,8 @@ struct Ready {
     epoch: LeaderEpoch,
     /// Where its last record ends. An append anywhere else means that records were lost, or that somebody else wrote.
     end: Offset,
-    /// Who waits for news of a group.
-    news: HashMap<GroupName, Arc<Notify>>,
+    /// Who waits for news, by group and member.
+    news: BTreeMap<GroupName, BTreeMap<MemberId, Arc<Notify>>>,
 }
 
 /// When a decision may be told.
@@ -62,6 +64,33 @@ enum Durable {
     Append(PendingAck),
     /// When everything before this offset is committed, in this epoch.
     Until(Offset, LeaderEpoch),
+}
+
+impl Ready {
+    /// Wakes whom these records may concern: those who are to have something else, those who are put out, and those
+    /// who wait for partitions that others may have let go of.
+    fn tell_news(&self, records: &[Record]) {
+        let mut groups = BTreeSet::new();
+        for record in records {
+            let (group, member) = match record {
+                Record::Committed { .. } | Record::Group { .. } => continue,
+                Record::Member { group, member, .. }
+                | Record::Target { group, member, .. }
+                | Record::Current { group, member, .. } => (group, member),
+            };
+            groups.insert(group);
+            self.wake(group, member);
+        }
+        for group in groups {
+            self.coordinator.unsettled(group).for_each(|member| self.wake(group, member));
+        }
+    }
+
+    fn wake(&self, group: &GroupName, member: &MemberId) {
+        if let Some(news) = self.news.get(group).and_then(|of_group| of_group.get(member)) {
+            news.notify_waiters();
+        }
+    }
 }
 
 impl Shard {
@@ -119,12 +148,15 @@ impl Shard {
         read.await
     }
 
-    /// What wakes when something changes for a member of this group. Take it before looking.
+    /// What wakes when there may be news for a member of a group. Take it before looking.
     ///
     /// # Errors
     /// `COORDINATOR_LOADING`.
-    pub(crate) fn news_of(&self, group: &GroupName) -> Result<Arc<Notify>, Refusal> {
-        self.with_ready(|ready| Arc::clone(ready.news.entry(group.clone()).or_default()))
+    pub(crate) fn news_for(&self, group: &GroupName, member: &MemberId) -> Result<Arc<Notify>, Refusal> {
+        self.with_ready(|ready| {
+            let of_group = ready.news.entry(group.clone()).or_default();
+            Arc::clone(of_group.entry(member.clone()).or_default())
+        })
     }
 
     fn with_ready<T>(&self, use_ready: impl FnOnce(&mut Ready) -> T) -> Result<T, Refusal> {
@@ -177,12 +209,7 @@ impl Shard {
         };
         let pending = self.replica.append(self.clock, batch, request).map_err(not_durable)?;
         ready.end = pending.base_offset().saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        let of_members = records.iter().filter(|record| !matches!(record, Record::Committed { .. }));
-        for group in of_members.map(Record::group).collect::<BTreeSet<_>>() {
-            if let Some(news) = ready.news.get(group) {
-                news.notify_waiters();
-            }
-        }
+        ready.tell_news(records);
         Ok(Durable::Append(pending))
     }
 
@@ -252,7 +279,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let durable = {
             let mut state = self.state.lock();
-            let mut ready = Ready { coordinator, epoch, end, news: HashMap::new() };
+            let mut ready = Ready { coordinator, epoch, end, news: BTreeMap::new() };
             let mut records = Vec::new();
             begin(&mut ready.coordinator, self.now(), &mut records);
             let durable = self.write(&mut ready, &records)?;
@@ -279,12 +306,17 @@ impl Shard {
 
     /// Drops a coordinator whose log has stopped, and what nobody waits for any more.
     pub(super) fn tidy(&self) {
-        let _unless_ready = self.with_ready(|ready| ready.news.retain(|_, news| Arc::strong_count(news) > 1));
+        let _unless_ready = self.with_ready(|ready| {
+            ready.news.retain(|_, of_group| {
+                of_group.retain(|_, news| Arc::strong_count(news) > 1);
+                !of_group.is_empty()
+            });
+        });
     }
 
     fn drop_state(&self, state: &mut State) {
         if let State::Ready(ready) = &*state {
-            ready.news.values().for_each(|news| news.notify_waiters());
+            ready.news.values().flat_map(BTreeMap::values).for_each(|news| news.notify_waiters());
         }
         *state = State::Unloaded { not_before_ms: 0, failure: None };
         self.dropped.send_modify(|count| *count += 1);

@@ -63,16 +63,16 @@ pub(super) async fn answer(
     heartbeat: &Heartbeat,
     wait_ms: u32,
 ) -> Result<HeartbeatAnswer, Refusal> {
-    let news = shard.news_of(&heartbeat.group)?;
+    let news = shard.news_for(&heartbeat.group, &heartbeat.member)?;
     let mut notified = pin!(news.notified());
     // Listening before looking: nothing slips between.
     notified.as_mut().enable();
     let first = shard.decide(|coordinator, now, out| coordinator.heartbeat(now, heartbeat, out));
     let mut answer = first.await?;
-    let stays = matches!(heartbeat.kind, HeartbeatKind::Stay { .. });
-    let hold_ms = if stays { wait_ms.min(answer.hold_ms_max) } else { 0 };
-    let deadline = Instant::now() + Duration::from_millis(hold_ms.into());
-    while answer.assignment.is_none() && Instant::now() < deadline {
+    let HeartbeatKind::Stay { epoch: named, .. } = heartbeat.kind else { return Ok(answer) };
+    let deadline = Instant::now() + Duration::from_millis(wait_ms.min(answer.hold_ms_max).into());
+    // Who names its present epoch has heard of all that it is told, also where it has not yet let go of something.
+    while answer.epoch == named && Instant::now() < deadline {
         tokio::select! {
             () = &mut notified => {}
             () = tokio::time::sleep_until(deadline) => break,
