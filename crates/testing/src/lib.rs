@@ -18,6 +18,7 @@
 //!
 //! Never: a dependency of anything but tests.
 
+mod groups;
 mod power;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -26,6 +27,7 @@ use corduroy_broker::{RunningBroker, StartError, config::BrokerConfig};
 use corduroy_client::{Client, ClientError, ConsumeError, Message, NewTopic, OffsetSpec};
 use corduroy_log::SimDisk;
 
+pub use groups::{Behind, Lag, NotCaughtUp};
 pub use power::PowerSwitch;
 
 /// Why the broker could not be used.
