@@ -9,7 +9,7 @@ use corduroy_types::{ErrorCode, Offset, PartitionIndex, TopicName};
 use super::{ConsumeError, budget::Held};
 
 /// A partition of a topic, as fetched batches name it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     pub(crate) topic: TopicName,
     pub(crate) partition: PartitionIndex,

@@ -170,7 +170,7 @@ impl Reader {
                 Poll::Ready(Some(chunk)) => self.accept(chunk),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    self.budget.set_starving(true);
+                    self.budget.set_starving(!self.is_patient);
                     return Poll::Pending;
                 }
             }

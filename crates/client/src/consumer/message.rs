@@ -6,7 +6,7 @@ use bytes::Bytes;
 use corduroy_batch::{Batch, RecordRef};
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
-use super::batch::Fetched;
+use super::batch::{Fetched, Source};
 use crate::group::Track;
 
 /// A place in the batch's records. Their size is below 4 GiB, because the decompression cap is.
@@ -89,6 +89,23 @@ impl Message {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.track.as_ref().is_some_and(|track| track.is_held())
+    }
+
+    /// Whether it is worth while to begin with it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.track.as_ref().is_some_and(|track| track.is_wanted())
+    }
+
+    /// It will not be done: see [`Track::give_back`].
+    pub(crate) fn give_back(&self) {
+        if let Some(track) = &self.track {
+            track.give_back();
+        }
+    }
+
+    /// Its topic and its partition.
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.fetched.source
     }
 
     /// Its topic.

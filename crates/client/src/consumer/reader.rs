@@ -27,6 +27,8 @@ pub(crate) struct Reader {
     plans: mpsc::UnboundedSender<Plan>,
     pub(super) chunks: mpsc::UnboundedReceiver<Chunk>,
     pub(super) budget: Arc<Budget>,
+    /// Whether to wait for room in the budget rather than to pass it.
+    pub(super) is_patient: bool,
     generation: u64,
     /// Chunks of this generation that have not been looked at.
     pub(super) backlog: VecDeque<Chunk>,
@@ -54,6 +56,7 @@ impl Reader {
             plans,
             chunks,
             budget,
+            is_patient: false,
             generation: 0,
             backlog: VecDeque::new(),
             batches: VecDeque::new(),
@@ -61,6 +64,14 @@ impl Reader {
             messages: VecDeque::new(),
             message_error: None,
             current: None,
+        }
+    }
+
+    /// Whether to wait for room in the budget when nothing is at hand. Who is patient must have messages to let go of.
+    pub(crate) fn set_patient(&mut self, is_patient: bool) {
+        self.is_patient = is_patient;
+        if is_patient {
+            self.budget.set_starving(false);
         }
     }
 

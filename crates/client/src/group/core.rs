@@ -209,7 +209,10 @@ impl State {
             if self.clearing.as_ref().is_some_and(|clearing| clearing.part == *part) {
                 self.clearing = None;
             }
-            places.extend(self.slots.get_mut(part).and_then(|slot| slot.place.take()));
+            if let Some(slot) = self.slots.get_mut(part) {
+                slot.track.stop();
+                places.extend(slot.place.take());
+            }
         }
         self.last = None;
         self.reader.remove(&places);

@@ -31,11 +31,12 @@ pub use error::{CloseError, CommitError, GroupConsumeError, PositionLost};
 pub use hook::{HookError, Rebalance, RebalanceHook};
 pub use offsets::{Offsets, TopicPartition};
 
-pub(crate) use track::Track;
+pub(crate) use core::Options;
+pub(crate) use track::{Signals, Track};
 
 use self::{core::Core, offsets::Part, steward::Wish};
 use crate::{
-    AssignedPartition, ClientError, Message, OffsetSpec, PartitionStatus,
+    AssignedPartition, Client, ClientError, Message, OffsetSpec, PartitionStatus,
     consumer::{Partition, resolve},
 };
 
@@ -62,6 +63,24 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
+    /// What [`run`](Self::run) needs to know.
+    pub(crate) fn options(&self) -> &Options {
+        &self.core.options
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client { shared: Arc::clone(&self.core.client) }
+    }
+
+    pub(crate) fn signals(&self) -> Arc<Signals> {
+        Arc::clone(&self.core.signals)
+    }
+
+    /// Whether to wait for room in `buffer_bytes`, as long as there are messages to be let go of.
+    pub(crate) fn set_patient(&self, is_patient: bool) {
+        self.core.state.lock().reader.set_patient(is_patient);
+    }
+
     fn new(core: Arc<Core>, wishes: mpsc::UnboundedSender<Wish>) -> Self {
         Self { core, wishes: Some(wishes), held_back: None }
     }

@@ -262,7 +262,7 @@ impl Core {
         let began = Instant::now();
         let timeout = self.options.rebalance_timeout;
         let of = |state: &super::core::State| -> u64 {
-            parts.iter().filter_map(|part| state.slots.get(part)).map(|slot| slot.track.open_count()).sum()
+            parts.iter().filter_map(|part| state.slots.get(part)).map(|slot| slot.track.awaited_count()).sum()
         };
         // In time for the hook and the commit before the coordinator puts the member out.
         let _ = tokio::time::timeout_at(began + timeout / 2, self.until(|state| of(state) == 0)).await;
@@ -322,7 +322,7 @@ impl Core {
             parts
         };
         self.signals.tell();
-        let _ = tokio::time::timeout_at(until, self.until(|_| self.signals.open_count() == 0)).await;
+        let _ = tokio::time::timeout_at(until, self.until(|_| self.signals.awaited_count() == 0)).await;
         let until = until.max(Instant::now() + LAST_WORDS);
         let _ = tokio::time::timeout_at(until, self.tell_going(&parts)).await;
         let count = self.signals.open_count();

@@ -15,6 +15,8 @@ use super::window::{Place, Tick, Window};
 pub(crate) struct Signals {
     /// Messages that were handed out and are not done, of all partitions.
     open_count: AtomicU64,
+    /// Those of them that will not be done.
+    given_back: AtomicU64,
     open_max: u64,
     /// The user, who waits for a message.
     pub(crate) user: AtomicWaker,
@@ -22,16 +24,20 @@ pub(crate) struct Signals {
     pub(crate) changed: Notify,
     /// A message waits for a commit.
     pub(crate) clear: Notify,
+    /// Messages that were handed out are not wanted any more.
+    pub(crate) going: Notify,
 }
 
 impl Signals {
     pub(crate) fn new(open_max: u64) -> Self {
         Self {
             open_count: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
             open_max,
             user: AtomicWaker::new(),
             changed: Notify::new(),
             clear: Notify::new(),
+            going: Notify::new(),
         }
     }
 
@@ -42,6 +48,11 @@ impl Signals {
 
     pub(crate) fn open_count(&self) -> u64 {
         self.open_count.load(Ordering::Acquire)
+    }
+
+    /// Of how many messages it is to be waited for that they are done.
+    pub(crate) fn awaited_count(&self) -> u64 {
+        self.open_count().saturating_sub(self.given_back.load(Ordering::Acquire))
     }
 
     fn more(&self) {
@@ -65,14 +76,24 @@ impl Signals {
 #[derive(Debug)]
 pub(crate) struct Track {
     window: Mutex<Window>,
+    /// Messages that were handed out and will not be done. Changes only under the window's lock.
+    given_back: AtomicU64,
     is_held: AtomicBool,
+    /// It is to be let go of.
+    is_going: AtomicBool,
     signals: Arc<Signals>,
 }
 
 impl Track {
     pub(crate) fn new(position: Offset, epoch: Option<LeaderEpoch>, signals: Arc<Signals>) -> Arc<Self> {
         let window = Mutex::new(Window::new(position, epoch));
-        Arc::new(Self { window, is_held: AtomicBool::new(true), signals })
+        Arc::new(Self {
+            window,
+            given_back: AtomicU64::new(0),
+            is_held: AtomicBool::new(true),
+            is_going: AtomicBool::new(false),
+            signals,
+        })
     }
 
     /// A message is handed out, to be told of when it is done.
@@ -97,7 +118,7 @@ impl Track {
     pub(crate) fn done(&self, offset: Offset) {
         let mut window = self.window.lock();
         if window.done(offset) {
-            let is_last = window.open_count() == 0;
+            let is_last = window.open_count() <= self.given_back.load(Ordering::Acquire);
             drop(window);
             self.signals.fewer(1);
             if is_last {
@@ -120,8 +141,25 @@ impl Track {
         self.window.lock().place()
     }
 
-    pub(crate) fn open_count(&self) -> u64 {
-        self.window.lock().open_count()
+    /// A message that was handed out will not be done: nobody is to wait for it, though the position stays below it. To
+    /// be said once for each.
+    pub(crate) fn give_back(&self) {
+        let window = self.window.lock();
+        if !self.is_held() {
+            return;
+        }
+        let given_back = self.given_back.fetch_add(1, Ordering::AcqRel) + 1;
+        self.signals.given_back.fetch_add(1, Ordering::AcqRel);
+        let is_last = window.open_count() <= given_back;
+        drop(window);
+        if is_last {
+            self.signals.changed.notify_waiters();
+        }
+    }
+
+    /// Of how many of its messages it is to be waited for that they are done.
+    pub(crate) fn awaited_count(&self) -> u64 {
+        self.window.lock().open_count().saturating_sub(self.given_back.load(Ordering::Acquire))
     }
 
     pub(crate) fn oldest(&self) -> Option<(Offset, Tick)> {
@@ -132,15 +170,29 @@ impl Track {
         self.is_held.load(Ordering::Acquire)
     }
 
+    /// Whether it is worth while to begin with one of its messages.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_held() && !self.is_going.load(Ordering::Acquire)
+    }
+
+    /// No more of its messages are to be begun with; what was begun still counts.
+    pub(crate) fn stop(&self) {
+        self.is_going.store(true, Ordering::Release);
+        self.signals.going.notify_one();
+    }
+
     /// What its messages say counts no more.
     pub(crate) fn retire(&self) {
-        self.is_held.store(false, Ordering::Release);
         let mut window = self.window.lock();
+        self.is_held.store(false, Ordering::Release);
+        let given_back = self.given_back.swap(0, Ordering::AcqRel);
+        self.signals.given_back.fetch_sub(given_back, Ordering::AcqRel);
         let Place { offset, epoch } = window.place();
         let count = window.open_count();
         *window = Window::new(offset, epoch);
         drop(window);
         self.signals.fewer(count);
         self.signals.tell();
+        self.signals.going.notify_one();
     }
 }
