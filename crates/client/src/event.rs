@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use corduroy_types::Offset;
 
-use crate::{CommitError, PositionLost, TopicPartition};
+use crate::{CommitError, FailedRecord, PositionLost, RecordMeta, TopicPartition};
 
 /// Which of a client's two connections an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +87,35 @@ pub enum Event {
         /// Why, and which partitions.
         error: CommitError,
     },
+    /// A handler of a [run](crate::GroupConsumer::run) failed, and is called again for the record.
+    HandlerFailed {
+        /// The record, and what the handler failed with.
+        record: FailedRecord,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A handler failed for the last time, and the record counts as done because of
+    /// [`OnFailure::Skip`](crate::OnFailure::Skip).
+    RecordSkipped {
+        /// The record, and what the handler failed with.
+        record: FailedRecord,
+    },
+    /// A handler failed for the last time, and the record is in the topic for dead letters now.
+    RecordDeadLettered {
+        /// The record, and what the handler failed with.
+        record: FailedRecord,
+        /// Where the dead letter is.
+        dead_letter: RecordMeta,
+    },
+    /// A dead letter could not be written, and is tried again. The record is not done until then.
+    DeadLetterDelayed {
+        /// The record, and what the handler failed with.
+        record: FailedRecord,
+        /// Why the dead letter could not be written.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
 }
 
 impl Event {
@@ -115,6 +144,18 @@ impl Event {
                 tracing::warn!(%group, %partition, %offset, for_ms, "a message is not done");
             }
             Self::CommitFailed { group, error } => tracing::warn!(%group, %error, "offsets not committed"),
+            Self::HandlerFailed { record, retry_in } => {
+                tracing::warn!(retry_in_ms = retry_in.as_millis(), "the handler failed at {record}");
+            }
+            Self::RecordSkipped { record } => tracing::error!("skipped {record}"),
+            Self::RecordDeadLettered { record, dead_letter } => {
+                let RecordMeta { topic, partition, offset, .. } = dead_letter;
+                tracing::error!(%topic, %partition, %offset, "written to the dead letters: {record}");
+            }
+            Self::DeadLetterDelayed { record, error, retry_in } => {
+                let retry_in_ms = retry_in.as_millis();
+                tracing::error!(error, retry_in_ms, "the dead letter cannot be written of {record}");
+            }
         }
     }
 }

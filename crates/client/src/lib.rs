@@ -7,6 +7,7 @@
 //! | read records | [`Client::consumer`], [`Consumer`] |
 //! | read records in a group | [`ConsumerBuilder::group`], [`GroupConsumer`] |
 //! | create, describe, change and delete topics, find offsets, look after consumer groups, see the cluster | [`Client::admin`], [`Admin`] |
+//! | handle the records of a group with workers | [`GroupConsumer::run`], [`Workers`] |
 //! | hear of lost connections, and of what happens in groups | [`ClientBuilder::on_event`], [`Event`] |
 //!
 //! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
@@ -28,6 +29,7 @@ mod event;
 mod group;
 mod producer;
 mod record;
+mod run;
 mod topics;
 mod urls;
 
@@ -61,9 +63,17 @@ pub use producer::{
     SendErrorKind, Undelivered,
 };
 pub use record::{Record, RecordRef};
+pub use run::{
+    FailedRecord, HandlerError, HandlerPanic, OnFailure, Retry, RunError, RunSummary, Workers, dead_letter,
+};
 pub use urls::BrokerUrls;
 
 /// The examples of the page on outcomes, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/outcomes.md")]
 struct Outcomes;
+
+/// The examples of the page on groups, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/groups.md")]
+struct Groups;
