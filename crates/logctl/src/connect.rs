@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal};
+use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal, TopicPartition};
 use corduroy_types::{ErrorCode, ExitClass, Outcome};
 use tokio::runtime::Runtime;
 
@@ -232,7 +232,8 @@ pub(crate) fn tidied(mut error: CliError) -> CliError {
     error
 }
 
-/// What is said of the connection while records flow: one line when it is lost, one when it works again.
+/// What is said of the connection while records flow: one line when it is lost, one when it works again; and which
+/// partitions come and go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionNotes {
     quiet: bool,
@@ -263,8 +264,17 @@ fn connection_line(event: &Event) -> Option<String> {
             let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             Some(format!("reconnected after {}.{}s", after_ms / 1000, after_ms % 1000 / 100))
         }
+        Event::Assigned { group, partitions } => Some(format!("{group}: reading {}", named(partitions))),
+        Event::Revoked { group, partitions } => Some(format!("{group}: let go of {}", named(partitions))),
+        Event::Lost { group, partitions } => {
+            Some(format!("{group}: lost {}; joining again", named(partitions)))
+        }
         _ => None,
     }
+}
+
+fn named(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Takes `did you mean "X"? ` off the front of a hint.

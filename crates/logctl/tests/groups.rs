@@ -4,9 +4,12 @@
 
 mod common;
 
-use common::{Home, Ran};
+use std::io::{BufRead as _, BufReader};
+
+use common::{Home, Ran, signal};
 use corduroy_client::{Offset, OffsetToCommit, PartitionIndex};
 use corduroy_testing::Broker;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A broker with topic `orders` of two partitions, ten records in the first and none in the second.
@@ -330,4 +333,65 @@ async fn a_group_with_members_is_left_alone_until_they_are_gone() {
     );
     home.ok(&[&reset[..], &["--execute"]].concat());
     assert_eq!(committed(&home, "billing")[0], (0, Some(10)));
+}
+
+#[tokio::test]
+async fn a_member_commits_what_it_printed() {
+    let (_broker, home) = broker().await;
+    let some = home.ok(&["consume", "orders", "-g", "billing", "-n", "3"]);
+    assert_eq!(some.stdout, "0\n1\n2\n");
+    assert!(some.stderr.contains("3 records, next offsets 0:3\n"), "{}", some.stderr);
+    assert_eq!(committed(&home, "billing")[0], (0, Some(3)));
+    let look = home.ok(&["consume", "orders", "-g", "billing", "--no-commit", "-n", "2", "-f", "%o %v\\n"]);
+    assert_eq!(look.stdout, "3 3\n4 4\n");
+    assert_eq!(committed(&home, "billing")[0], (0, Some(3)));
+    let rest = home.ok(&["consume", "-e", "ord.*", "-g", "billing", "--to", "end", "--grep", "[78]"]);
+    assert_eq!(rest.stdout, "7\n8\n");
+    assert_eq!(committed(&home, "billing"), [(0, Some(10)), (1, Some(0))]);
+    assert_eq!(home.ok(&["consume", "orders", "-g", "billing", "--to", "end"]).stdout, "");
+    let left = json_of(&home.ok(&["group", "describe", "billing", "-o", "json"]));
+    assert_eq!(left[0]["member_count"], 0);
+}
+
+#[tokio::test]
+async fn an_interrupted_member_commits_and_leaves() {
+    let (_broker, home) = broker().await;
+    let mut child = home.spawn(&["consume", "orders", "-g", "billing"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for expected in 0..10 {
+        assert_eq!(lines.next().unwrap().unwrap(), expected.to_string());
+    }
+    signal(&child, Signal::INT);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 130, "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("10 records, 20 B, next offsets 0:10\n"), "{}", ran.stderr);
+    assert_eq!(committed(&home, "billing")[0], (0, Some(10)));
+    let left = json_of(&home.ok(&["group", "describe", "billing", "-o", "json"]));
+    assert_eq!(left[0]["member_count"], 0);
+}
+
+#[tokio::test]
+async fn a_member_says_what_it_cannot_do() {
+    let (broker, home) = broker().await;
+    for (flags, expected) in [
+        (&["-p", "0"][..], "-p does not go with -g"),
+        (&["--from", "end"], "--from does not go with -g"),
+        (&["--to", "5"], "only --to end"),
+    ] {
+        let ran = home.fails(2, &[&["consume", "orders", "-g", "billing"], flags].concat());
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+    home.fails(2, &["consume", "orders", "--no-commit"]);
+    let ran = home.fails(3, &["consume", "ordres", "-g", "billing"]);
+    assert!(ran.stderr.contains("did you mean \"orders\"?"), "{}", ran.stderr);
+    commit(&broker, "billing", &[(0, 2)]).await;
+    home.ok(&["topic", "delete-records", "orders", "-p", "0", "--before", "5", "--yes"]);
+    let ran = home.fails(1, &["consume", "orders", "-g", "billing", "--to", "end"]);
+    assert!(ran.stderr.contains("error[E1709]: ") && ran.stderr.contains("3 records"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("logctl group reset billing --topics orders:0 --to start --execute"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(committed(&home, "billing")[0], (0, Some(2)));
 }

@@ -14,7 +14,7 @@ Examples:
   logctl consume orders
   logctl consume orders --to end -f '%p@%o %k=%v\\n'
   logctl consume orders --from @-15m --grep alice
-  logctl consume orders --from -10 --to end
+  logctl consume orders -g billing
   logctl consume audit -n 1 -f '%V{big32}%v' > one.bin",
     after_long_help = crate::format::HELP
 )]
@@ -25,12 +25,23 @@ pub(crate) struct ConsumeArgs {
     /// Also every topic whose whole name matches now
     #[arg(short = 'e', long = "pattern", value_name = "REGEX")]
     pub(crate) pattern: Option<regex::Regex>,
+    /// Read as a member of this group, from where it is, and commit what was printed
+    ///
+    /// The members of a group share the partitions out. Reading begins at the committed offset, and at the start where
+    /// nothing was committed. Committed are records that were written to stdout; at the end, and with Ctrl-C, what was
+    /// printed is committed and the member leaves the group. With --to end it stops when the partitions that it has
+    /// been given are read up to where they ended at the beginning.
+    #[arg(short, long, value_name = "GROUP", add = crate::complete::groups())]
+    pub(crate) group: Option<String>,
+    /// With -g: commit nothing, so that the group stays where it is
+    #[arg(long, requires = "group", hide_short_help = true)]
+    pub(crate) no_commit: bool,
     /// Only these partitions
     #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) partitions: Vec<u32>,
-    /// Begin here: start, end, OFFSET, -N (N before the end), @DATE, @TIME or @-15m
-    #[arg(long, value_name = "PLACE", default_value = "start", allow_hyphen_values = true)]
-    pub(crate) from: Place,
+    /// Begin here: start, end, OFFSET, -N (N before the end), @DATE, @TIME or @-15m [default: start]
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    pub(crate) from: Option<Place>,
     /// Stop before this place instead of following the topic
     ///
     /// The same forms as --from; end is the end as it is when the command begins.
@@ -48,4 +59,11 @@ pub(crate) struct ConsumeArgs {
     /// Progress on stderr: bar, plain, json or none [default: none on a terminal that shows the records, else as produce]
     #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true, hide_short_help = true)]
     pub(crate) progress: Option<ProgressForm>,
+}
+
+impl ConsumeArgs {
+    /// Where to begin.
+    pub(crate) fn from(&self) -> Place {
+        self.from.unwrap_or(Place::Start)
+    }
 }

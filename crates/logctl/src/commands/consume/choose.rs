@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Fetched ahead of what is printed: enough to keep the connection busy.
-const BUFFER_BYTES: u64 = 16 * MIB;
+pub(super) const BUFFER_BYTES: u64 = 16 * MIB;
 
 /// Where to begin and where to stop, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) fn range(args: &ConsumeArgs) -> Result<Range, CliError> {
         return Err(CliError::usage("--to lies in the future, and where it will be is not known yet")
             .with_hint("leave --to out to follow the topic, or stop at --to end"));
     }
-    let reversed = match (args.from.at(now), to) {
+    let reversed = match (args.from().at(now), to) {
         (Place::Offset(from), Some(Place::Offset(to))) => from > to,
         (Place::Time(from), Some(Place::Time(to))) => from > to,
         (Place::BeforeEnd(from), Some(Place::BeforeEnd(to))) => from < to,
@@ -43,7 +43,7 @@ pub(super) fn range(args: &ConsumeArgs) -> Result<Range, CliError> {
         return Err(CliError::usage("--to lies before --from, so nothing lies between them")
             .with_hint("--from is the first place to read, --to the first one not to"));
     }
-    Ok(Range { from: args.from.at(now).into(), to: to.map(OffsetSpec::from) })
+    Ok(Range { from: args.from().at(now).into(), to: to.map(OffsetSpec::from) })
 }
 
 /// The topics that were named, and those that match the pattern now; each once.
@@ -75,7 +75,7 @@ pub(super) async fn topics(args: &ConsumeArgs, session: &Session) -> Result<Vec<
 /// # Errors
 /// `OFFSET_OUT_OF_RANGE`, as when no end was given.
 pub(super) fn check_ends(args: &ConsumeArgs, consumer: &Consumer, session: &Session) -> Result<(), CliError> {
-    let Place::Offset(from) = args.from else { return Ok(()) };
+    let Place::Offset(from) = args.from() else { return Ok(()) };
     for assigned in consumer.assignment() {
         let Some(until) = assigned.until.filter(|until| from > *until) else { continue };
         let place = format!("{}/{}", assigned.topic, assigned.partition);

@@ -1,6 +1,7 @@
 //! `logctl consume`
 
 mod choose;
+mod member;
 mod printer;
 
 use std::time::Duration;
@@ -33,6 +34,9 @@ const WRITE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
 pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let format = RecordFormat::parse(args.format.as_deref().unwrap_or(default_format(ui.settings.output)))?;
     check_output(ui.settings.output)?;
+    if let Some(group) = &args.group {
+        return member::run(args, group, format, ui).await;
+    }
     let range = choose::range(args)?;
     let mut interrupt = Interrupt::listen(WRITE_AFTER_SIGNAL)?;
     let events = connect::ConnectionNotes::new(ui.settings);
@@ -54,21 +58,28 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
     flow.progress.clear();
     printer.write_out(ui)?;
     ui.flush()?;
+    told(ended, &printer, ui)
+}
+
+/// The last line, and how the command ends.
+fn told(ended: Result<(), Stop>, printer: &Printer, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     match ended {
-        Ok(()) => ui.note(format!("{}, next offsets {}", records(&printer), printer.next_offsets())),
+        Ok(()) => {
+            ui.note(format!("{}, next offsets {}", records(printer), printer.next_offsets()));
+            Ok(Exit::Ok)
+        }
         Err(Stop::Signal(exit, _)) => {
             let size = human_bytes(printer.bytes());
-            ui.note(format!("{}, {size}, next offsets {}", records(&printer), printer.next_offsets()));
-            let message = format!("interrupted after {}, {size}", records(&printer));
+            ui.note(format!("{}, {size}, next offsets {}", records(printer), printer.next_offsets()));
+            let message = format!("interrupted after {}, {size}", records(printer));
             let error = CliError::new(ErrorCode::Interrupted, message)
                 .with_detail("records", printer.records())
                 .with_detail("bytes", printer.bytes())
                 .with_detail("next_offsets", json!(printer.next()));
-            return Err(Stop::Signal(exit, Some(Box::new(error))));
+            Err(Stop::Signal(exit, Some(Box::new(error))))
         }
-        Err(other) => return Err(other),
+        Err(other) => Err(other),
     }
-    Ok(Exit::Ok)
 }
 
 fn records(printer: &Printer) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corduroy_client::{Consumer, RecordBatch, StoredRecord};
+use corduroy_client::{Consumer, Message, RecordBatch, StoredRecord};
 use corduroy_types::ErrorCode;
 use regex::bytes::Regex;
 
@@ -10,7 +10,7 @@ use crate::{
     cli::ConsumeArgs,
     connect,
     error::{CliError, Stop},
-    format::{HeaderView, RecordFormat, RecordView},
+    format::{HeaderView, PrintError, RecordFormat, RecordView},
     ui::Ui,
 };
 
@@ -34,11 +34,16 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(format: RecordFormat, args: &ConsumeArgs, consumer: &Consumer) -> Self {
-        let mut next: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
+        let mut printer = Self::of_nothing(format, args);
         for assigned in consumer.assignment() {
-            let partitions = next.entry(assigned.topic.to_string()).or_default();
+            let partitions = printer.next.entry(assigned.topic.to_string()).or_default();
             partitions.insert(assigned.partition.0, assigned.position.get());
         }
+        printer
+    }
+
+    /// One that learns from what it prints which partitions there are.
+    pub(super) fn of_nothing(format: RecordFormat, args: &ConsumeArgs) -> Self {
         Self {
             format,
             grep: args.grep.clone(),
@@ -46,7 +51,7 @@ impl Printer {
             buffer: Vec::with_capacity(2 * WRITE_BYTES),
             records: 0,
             written_bytes: 0,
-            next,
+            next: BTreeMap::new(),
         }
     }
 
@@ -127,14 +132,7 @@ impl Printer {
                 value: record.value,
                 headers: HeaderView::Batch(record.headers),
             };
-            self.format.print(&view, &mut self.buffer).map_err(|error| {
-                let place = format!("{}/{}@{}", view.topic, view.partition, view.offset);
-                CliError::new(
-                    ErrorCode::InvalidInput,
-                    format!("the record at {place} cannot be printed: {error}"),
-                )
-                .with_hint("give the number a wider form, like big64")
-            })?;
+            self.format.print(&view, &mut self.buffer).map_err(|error| unprintable(&view, &error))?;
             self.records += 1;
             self.left -= 1;
             if self.left == 0 {
@@ -142,6 +140,45 @@ impl Printer {
             }
         }
         Ok(batch.next_offset().get())
+    }
+
+    /// Prints a message of a group.
+    ///
+    /// # Errors
+    /// A length that does not fit its form.
+    pub(super) fn add_message(&mut self, message: &Message) -> Result<(), CliError> {
+        let next = message.offset().get() + 1;
+        match self.next.get_mut(message.topic().as_str()) {
+            Some(partitions) => partitions.insert(message.partition().0, next),
+            None => {
+                let partitions = BTreeMap::from([(message.partition().0, next)]);
+                self.next.insert(message.topic().to_string(), partitions);
+                None
+            }
+        };
+        let found = |bytes: Option<&[u8]>| {
+            bytes.is_some_and(|bytes| self.grep.as_ref().is_some_and(|grep| grep.is_match(bytes)))
+        };
+        if self.grep.is_some() && !found(message.value()) && !found(message.key()) {
+            return Ok(());
+        }
+        let headers: Vec<(&str, Option<&[u8]>)> = message.headers().collect();
+        let compression = message.batch().header().compression().to_string();
+        let view = RecordView {
+            topic: message.topic().as_str(),
+            partition: message.partition().0,
+            offset: message.offset().get(),
+            timestamp: message.timestamp(),
+            leader_epoch: message.leader_epoch().map_or(-1, |epoch| epoch.as_i32()),
+            compression: &compression,
+            key: message.key(),
+            value: message.value(),
+            headers: HeaderView::Slice(&headers),
+        };
+        self.format.print(&view, &mut self.buffer).map_err(|error| unprintable(&view, &error))?;
+        self.records += 1;
+        self.left -= 1;
+        Ok(())
     }
 
     /// Writes what is in the buffer.
@@ -184,6 +221,12 @@ impl Printer {
         }
         places.join(" ")
     }
+}
+
+fn unprintable(view: &RecordView<'_>, error: &PrintError) -> CliError {
+    let place = format!("{}/{}@{}", view.topic, view.partition, view.offset);
+    CliError::new(ErrorCode::InvalidInput, format!("the record at {place} cannot be printed: {error}"))
+        .with_hint("give the number a wider form, like big64")
 }
 
 fn matches(grep: &Regex, record: &StoredRecord<'_>) -> bool {

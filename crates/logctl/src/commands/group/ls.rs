@@ -94,6 +94,8 @@ fn next_command(rows: &[GroupRow], filtered: bool) -> String {
             format!("details: logctl group lag {name}")
         }
         None if filtered => String::from("no such group; see all with logctl group ls"),
-        None => String::from("no groups; one begins with its first member"),
+        None => {
+            String::from("no groups; one begins with its first member, like logctl consume TOPIC -g GROUP")
+        }
     }
 }
