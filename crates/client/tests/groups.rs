@@ -1,4 +1,4 @@
-//! Consumers of groups against the real broker.
+//! Members of a group that come and go, against the real broker.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -7,44 +7,46 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
-use std::time::Duration;
+mod group_support;
 
-use corduroy_client::{Client, Commit, GroupConsumer, Message, Producer, Record};
-use corduroy_testing::Broker;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
-const LONG: Duration = Duration::from_secs(30);
+use corduroy_client::{
+    CloseError, Commit, ErrorCode, Event, GroupConsumer, HookError, OffsetSpec, Rebalance, RebalanceHook,
+    TopicPartition,
+};
+use group_support::{
+    LONG, SESSION, TOPIC, broker, broker_that_returns, builder, client, committed, describe, member, next,
+    place, produce, until, until_committed, until_stable, value,
+};
+use tokio::sync::mpsc;
 
-async fn broker(partitions: u32) -> Broker {
-    let broker = Broker::start().await.unwrap();
-    broker.topic("orders", partitions).await.unwrap();
-    broker
-}
-
-async fn produce(client: &Client, partition: u32, values: std::ops::Range<u32>) {
-    let producer: Producer = client.producer().build().await.unwrap();
-    for value in values {
-        let record = Record::to("orders").partition(partition).value(value.to_string());
-        producer.send(record).await.unwrap();
-    }
-}
-
-async fn member(client: &Client) -> GroupConsumer {
-    let consumer = client.consumer().group("billing").topics(["orders"]);
-    consumer.commit(Commit::Processed { every: Duration::from_millis(50) }).build().await.unwrap()
-}
-
-async fn next(consumer: &mut GroupConsumer) -> Message {
-    tokio::time::timeout(LONG, consumer.next()).await.unwrap().unwrap().unwrap()
-}
-
-fn value(message: &Message) -> u32 {
-    std::str::from_utf8(message.value().unwrap()).unwrap().parse().unwrap()
+/// Reads and finishes messages until each partition was read to its end.
+async fn read_all(consumers: &mut [&mut GroupConsumer], ends: &BTreeMap<u32, u32>) -> Vec<(u32, u64)> {
+    let mut seen = Vec::new();
+    let mut left: u32 = ends.values().sum();
+    let all = async {
+        while left > 0 {
+            for consumer in consumers.iter_mut() {
+                for message in consumer.next_batch(100, Duration::from_millis(5)).await.unwrap() {
+                    seen.push(place(&message));
+                    message.done();
+                    left = left.saturating_sub(1);
+                }
+            }
+        }
+    };
+    tokio::time::timeout(LONG, all).await.unwrap();
+    seen
 }
 
 #[tokio::test]
 async fn who_comes_next_goes_on_where_the_last_one_closed() {
     let broker = broker(1).await;
-    produce(broker.client(), 0, 0..10).await;
+    produce(&broker, 0, 0..10).await;
     let mut consumer = member(broker.client()).await;
     for expected in 0..5 {
         let message = next(&mut consumer).await;
@@ -53,9 +55,327 @@ async fn who_comes_next_goes_on_where_the_last_one_closed() {
         message.done();
     }
     let unfinished = next(&mut consumer).await;
-    drop(unfinished);
     let error = consumer.close(Duration::ZERO).await.unwrap_err();
-    assert!(error.to_string().contains("1 messages were not done"), "{error}");
+    let CloseError::NotDone { count: 1, committed: told } = error else { panic!("{error}") };
+    assert_eq!(told.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>(), [5]);
+    assert!(!unfinished.is_held());
+    // Too late.
+    unfinished.done();
+    assert_eq!(committed(&broker).await[&0], 5);
+    until_stable(&broker, 0).await;
     let mut consumer = member(broker.client()).await;
     assert_eq!(value(&next(&mut consumer).await), 5);
+}
+
+#[tokio::test]
+async fn two_share_and_when_one_closes_the_other_has_all() {
+    let broker = broker(4).await;
+    let mut first = member(broker.client()).await;
+    let mut second = member(broker.client()).await;
+    until_stable(&broker, 2).await;
+    until("halves", || async { first.assignment().len() == 2 && second.assignment().len() == 2 }).await;
+    for partition in 0..4 {
+        produce(&broker, partition, 0..5).await;
+    }
+    let ends = (0..4).map(|partition| (partition, 5)).collect();
+    let mut seen = read_all(&mut [&mut first, &mut second], &ends).await;
+    seen.sort_unstable();
+    let all: Vec<_> = (0..4).flat_map(|partition| (0..5).map(move |offset| (partition, offset))).collect();
+    assert_eq!(seen, all, "each exactly once");
+    let theirs: BTreeSet<_> = second.assignment().iter().map(|p| p.partition.0).collect();
+    let closed = second.close(LONG).await.unwrap();
+    assert_eq!(closed.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>(), [5, 5]);
+    until("all partitions", || async { first.assignment().len() == 4 }).await;
+    for partition in &theirs {
+        produce(&broker, *partition, 5..6).await;
+    }
+    for _ in &theirs {
+        let message = next(&mut first).await;
+        assert!(theirs.contains(&message.partition().0));
+        assert_eq!(message.offset().get(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_members_partitions_go_to_another_when_its_session_ends() {
+    let broker = broker(2).await;
+    produce(&broker, 0, 0..20).await;
+    produce(&broker, 1, 0..20).await;
+    let url = broker.url().to_owned();
+    // In a runtime of its own, which is torn down.
+    let killed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (told_to, told) = tokio::sync::oneshot::channel();
+    killed.spawn(async move {
+        let client = corduroy_client::Client::builder(url).connect().await.unwrap();
+        let mut consumer = member(&client).await;
+        let mut seen = BTreeSet::new();
+        while seen.len() < 10 {
+            let message = next(&mut consumer).await;
+            seen.insert(place(&message));
+            message.done();
+        }
+        let committed = consumer.commit().await.unwrap();
+        // These are never done.
+        while seen.len() < 15 {
+            seen.insert(place(&next(&mut consumer).await));
+        }
+        told_to.send((seen, committed)).unwrap();
+        std::future::pending::<()>().await;
+    });
+    let (seen, done) = told.await.unwrap();
+    killed.shutdown_background();
+    let done: BTreeMap<_, _> = done.iter().map(|(p, offset)| (p.partition.0, offset.get())).collect();
+    assert_eq!(done.values().sum::<u64>(), 10);
+    let mut heir = member(broker.client()).await;
+    let rest: BTreeMap<_, _> = done.iter().map(|(p, at)| (*p, 20 - u32::try_from(*at).unwrap())).collect();
+    let mut again = read_all(&mut [&mut heir], &rest).await;
+    again.sort_unstable();
+    let expected: Vec<_> = done.iter().flat_map(|(p, at)| (*at..20).map(|offset| (*p, offset))).collect();
+    assert_eq!(again, expected, "nothing is skipped, and only what was not committed comes again");
+    assert!(seen.len() == 15);
+}
+
+/// Tells a test what a hook is told.
+struct Tells(mpsc::UnboundedSender<(&'static str, BTreeSet<u32>)>);
+
+fn indexes(partitions: &[TopicPartition]) -> BTreeSet<u32> {
+    partitions.iter().map(|partition| partition.partition.0).collect()
+}
+
+impl RebalanceHook for Tells {
+    async fn assigned(
+        &self,
+        _: &Rebalance<'_>,
+        new: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, OffsetSpec)>, HookError> {
+        self.0.send(("assigned", indexes(new)))?;
+        Ok(Vec::new())
+    }
+
+    async fn revoking(&self, cx: &Rebalance<'_>, going: &[TopicPartition]) -> Result<(), HookError> {
+        cx.commit().await?;
+        self.0.send(("revoking", indexes(going)))?;
+        Ok(())
+    }
+
+    async fn lost(&self, gone: &[TopicPartition]) {
+        let _ = self.0.send(("lost", indexes(gone)));
+    }
+}
+
+#[tokio::test]
+async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages() {
+    let broker = broker(2).await;
+    produce(&broker, 0, 0..3).await;
+    produce(&broker, 1, 0..3).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (client, mut events) = client(&broker);
+    let mut first = builder(&client).rebalance(Tells(tell)).build().await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(next(&mut first).await);
+    }
+    assert_eq!(told.recv().await.unwrap(), ("assigned", [0, 1].into()));
+    let mut second = member(broker.client()).await;
+    // One is to go, and does not as long as its messages are not done.
+    until("the revocation", || async { first.assignment().len() == 1 }).await;
+    let stays = first.assignment()[0].partition.0;
+    let goes = 1 - stays;
+    produce(&broker, stays, 3..6).await;
+    for offset in 3..6 {
+        let message = next(&mut first).await;
+        assert_eq!(place(&message), (stays, offset), "the other partition goes on");
+        message.done();
+    }
+    assert!(second.assignment().is_empty());
+    assert!(told.try_recv().is_err());
+    for message in &held {
+        assert!(message.is_held());
+        message.done();
+    }
+    assert_eq!(told.recv().await.unwrap(), ("revoking", [goes].into()));
+    let revoked = events
+        .until(|event| match event {
+            Event::Revoked { partitions, .. } => Some(indexes(partitions)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(revoked, [goes].into());
+    produce(&broker, goes, 3..4).await;
+    let message = next(&mut second).await;
+    assert_eq!(place(&message), (goes, 3), "everything before was committed");
+    assert!(held.iter().all(|message| message.is_held() == (message.partition().0 == stays)));
+    message.done();
+    // Put out of the group: what it has is lost, and it joins again.
+    broker.client().admin().remove_member("billing", first.member_id()).await.unwrap();
+    assert_eq!(told.recv().await.unwrap(), ("lost", [stays].into()));
+    assert!(held.iter().all(|message| !message.is_held()));
+    let next_told = tokio::time::timeout(LONG, told.recv()).await.unwrap().unwrap();
+    assert_eq!(next_told.0, "assigned");
+    second.close(LONG).await.unwrap();
+    until("everything", || async { first.assignment().len() == 2 }).await;
+    first.close(LONG).await.unwrap();
+    let rest: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert_eq!(rest.last(), Some(&("revoking", [0, 1].into())));
+}
+
+#[tokio::test]
+async fn a_program_that_never_finishes_holds_a_partition_for_half_the_rebalance_time() {
+    let broker = broker(2).await;
+    produce(&broker, 0, 0..1).await;
+    produce(&broker, 1, 0..1).await;
+    let timeout = Duration::from_secs(1);
+    let mut first = builder(broker.client()).rebalance_timeout(timeout).build().await.unwrap();
+    let _held = [next(&mut first).await, next(&mut first).await];
+    let mut second = member(broker.client()).await;
+    // It comes again, because it was not done.
+    assert_eq!(next(&mut second).await.offset().get(), 0);
+    assert_eq!(describe(&broker).await.members.len(), 2, "the first was not put out for it");
+    assert_eq!(first.assignment().len(), 1);
+}
+
+#[tokio::test]
+async fn heartbeats_go_on_while_a_message_takes_longer_than_the_session() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..2).await;
+    let (client, mut events) = client(&broker);
+    let mut consumer = member(&client).await;
+    let message = next(&mut consumer).await;
+    let since = Instant::now();
+    let id = consumer.member_id().to_owned();
+    until("two sessions", || async {
+        let described = describe(&broker).await;
+        assert!(described.members.iter().any(|member| member.id == id), "put out");
+        since.elapsed() > SESSION * 2
+    })
+    .await;
+    message.done();
+    until_committed(&broker, 0, 1).await;
+    assert_eq!(next(&mut consumer).await.offset().get(), 1);
+    assert!(!events.now().iter().any(|event| matches!(event, Event::Lost { .. })));
+}
+
+#[tokio::test]
+async fn a_restart_of_the_broker_within_the_session_moves_nothing() {
+    let mut broker = broker_that_returns(2).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (client, _events) = client(&broker);
+    let patient = builder(&client).session_timeout(LONG).rebalance(Tells(tell));
+    let mut consumer = patient.build().await.unwrap();
+    until("everything", || async { consumer.assignment().len() == 2 }).await;
+    assert_eq!(told.recv().await.unwrap().0, "assigned");
+    produce(&broker, 0, 0..5).await;
+    let kept = next(&mut consumer).await;
+    until_stable(&broker, 1).await;
+    let before = describe(&broker).await;
+    broker.restart().await.unwrap();
+    produce(&broker, 1, 0..5).await;
+    kept.done();
+    let mut seen = vec![place(&kept)];
+    while seen.len() < 10 {
+        let message = next(&mut consumer).await;
+        seen.push(place(&message));
+        message.done();
+    }
+    seen.sort_unstable();
+    let all: Vec<_> = (0..2).flat_map(|partition| (0..5).map(move |offset| (partition, offset))).collect();
+    assert_eq!(seen, all, "each exactly once");
+    assert!(kept.is_held());
+    let committed = consumer.commit().await.unwrap();
+    assert_eq!(committed.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>(), [5, 5]);
+    let after = describe(&broker).await;
+    assert_eq!(after.group_epoch, before.group_epoch);
+    assert_eq!(after.members[0].id, before.members[0].id);
+    assert_eq!(after.members[0].member_epoch, before.members[0].member_epoch);
+    assert!(told.try_recv().is_err(), "no hook was called");
+}
+
+#[tokio::test]
+async fn a_static_member_comes_back_to_its_partitions_and_nobody_notices() {
+    let broker = broker(4).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let patient = || builder(broker.client()).session_timeout(LONG);
+    let other = patient().rebalance(Tells(tell)).build().await.unwrap();
+    let named = patient().instance("billing-1").build().await.unwrap();
+    until_stable(&broker, 2).await;
+    until("halves", || async { other.assignment().len() == 2 && named.assignment().len() == 2 }).await;
+    let before: BTreeSet<_> = named.assignment().iter().map(|p| p.partition).collect();
+    let epoch = describe(&broker).await.group_epoch;
+    let drained: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert!(!drained.is_empty());
+    named.close(LONG).await.unwrap();
+    let named = patient().instance("billing-1").build().await.unwrap();
+    until("its partitions", || async { named.assignment().len() == 2 }).await;
+    let after: BTreeSet<_> = named.assignment().iter().map(|p| p.partition).collect();
+    assert_eq!(after, before);
+    until_stable(&broker, 2).await;
+    assert_eq!(describe(&broker).await.group_epoch, epoch);
+    assert!(told.try_recv().is_err(), "the other was told of nothing");
+    assert_eq!(other.assignment().len(), 2);
+}
+
+#[tokio::test]
+async fn dropping_leaves_the_group_with_only_finished_work_committed() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..5).await;
+    let patient = builder(broker.client()).session_timeout(LONG).commit(Commit::Processed { every: LONG });
+    let mut consumer = patient.build().await.unwrap();
+    next(&mut consumer).await.done();
+    let held = next(&mut consumer).await;
+    drop(consumer);
+    until_stable(&broker, 0).await;
+    assert_eq!(committed(&broker).await[&0], 1);
+    assert!(!held.is_held());
+}
+
+#[tokio::test]
+async fn close_ends_in_time_when_the_broker_is_gone() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..2).await;
+    let mut consumer = member(broker.client()).await;
+    next(&mut consumer).await.done();
+    let held = next(&mut consumer).await;
+    broker.stop().await;
+    let closed = tokio::time::timeout(LONG, consumer.close(Duration::from_millis(10))).await.unwrap();
+    assert!(closed.is_err());
+    held.done();
+}
+
+#[tokio::test]
+async fn topics_that_come_later_are_read_too() {
+    let broker = broker(1).await;
+    let consumer = broker.client().consumer().group("all").pattern("or.*").topics(["later"]);
+    let mut consumer = consumer.build().await.unwrap();
+    until("the first", || async { consumer.assignment().len() == 1 }).await;
+    broker.topic("later", 1).await.unwrap();
+    broker.topic("orphans", 1).await.unwrap();
+    broker.topic("other", 1).await.unwrap();
+    until("the others", || async { consumer.assignment().len() == 3 }).await;
+    produce(&broker, 0, 0..1).await;
+    assert_eq!(next(&mut consumer).await.topic().as_str(), TOPIC);
+    broker.client().admin().delete_topics(["orphans"]).await.unwrap();
+    until("one fewer", || async { consumer.assignment().len() == 2 }).await;
+    produce(&broker, 0, 1..2).await;
+    assert_eq!(value(&next(&mut consumer).await), 1, "no error comes of the deleted topic");
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_before_anybody_is_asked() {
+    let broker = broker(1).await;
+    let consumer = || broker.client().consumer();
+    for (builder, says) in [
+        (consumer().group("").topics([TOPIC]), "no name"),
+        (consumer().group("g"), "topics or a pattern"),
+        (consumer().group("g\n").topics([TOPIC]), "control"),
+        (consumer().group("g").topics([TOPIC]).session_timeout(Duration::from_millis(10)), "session_timeout"),
+        (consumer().group("g").topics([TOPIC]).instance("x".repeat(300)), "300 bytes"),
+        (consumer().group("g").topics([TOPIC]).in_flight_max(0), "in_flight_max"),
+    ] {
+        let error = builder.build().await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidRequest);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    // And the broker's own rules come through.
+    let error = consumer().group("g").pattern("(").build().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest, "{error}");
 }
