@@ -315,6 +315,27 @@ async fn a_static_member_comes_back_to_its_partitions_and_nobody_notices() {
 }
 
 #[tokio::test]
+async fn of_two_that_share_an_instance_the_older_one_stops() {
+    let broker = broker(2).await;
+    let named = || builder(broker.client()).instance("billing-1");
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let mut first = named().rebalance(Tells(tell)).build().await.unwrap();
+    until("everything", || async { first.assignment().len() == 2 }).await;
+    let second = named().build().await.unwrap();
+    let error = tokio::time::timeout(LONG, first.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::FencedInstance);
+    assert!(error.is_final());
+    assert!(first.next().await.is_none());
+    assert!(first.is_ended());
+    assert_eq!(told.recv().await.unwrap().0, "assigned");
+    assert_eq!(told.recv().await.unwrap(), ("lost", [0, 1].into()));
+    until("everything", || async { second.assignment().len() == 2 }).await;
+    assert_eq!(first.commit().await.unwrap().len(), 0, "nothing is left to commit");
+    first.close(LONG).await.unwrap();
+    assert_eq!(describe(&broker).await.members[0].id, second.member_id());
+}
+
+#[tokio::test]
 async fn dropping_leaves_the_group_with_only_finished_work_committed() {
     let broker = broker(1).await;
     produce(&broker, 0, 0..5).await;

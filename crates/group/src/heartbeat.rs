@@ -176,6 +176,9 @@ impl Coordinator {
         out: &mut Vec<Record>,
     ) -> Result<HeartbeatAnswer, GroupError> {
         let spec = self.checked_spec(now, group, member, join)?;
+        if let fenced @ GroupError::FencedInstance { .. } = self.not_in(group, member) {
+            return Err(fenced);
+        }
         // A member that joins again has no partition, and goes on counting: what it sent before is still told apart.
         let before = self.groups.get(group).and_then(|known| known.members.get(member));
         let epoch = before.map_or(MemberEpoch(0), Member::epoch).next();
@@ -184,7 +187,12 @@ impl Coordinator {
             (before != member).then(|| before.clone())
         });
         match taken_over {
-            Some(before) => self.take_over(group, &before, member, out),
+            Some(before) => {
+                self.take_over(group, &before, member, out);
+                if let (Some(known), Some(instance)) = (self.groups.get_mut(group), &join.instance) {
+                    known.note_replaced(before, instance.clone());
+                }
+            }
             // Who joins has nothing: what it may have held before, it has dropped.
             None => {
                 self.forget_member(group, member, out);
@@ -289,11 +297,20 @@ impl Coordinator {
     /// What a member has, if it is in the group.
     fn known_member(&self, group: &GroupName, member: &MemberId) -> Result<&Current, GroupError> {
         let known = self.groups.get(group).and_then(|known| known.members.get(member));
-        let unknown = || GroupError::UnknownMember { group: group.clone(), member: member.clone() };
         known
             .filter(|known| known.spec.is_some())
             .and_then(|known| known.current.as_ref())
-            .ok_or_else(unknown)
+            .ok_or_else(|| self.not_in(group, member))
+    }
+
+    /// Why a member is not in the group.
+    pub(crate) fn not_in(&self, group: &GroupName, member: &MemberId) -> GroupError {
+        let replaced = self.groups.get(group).and_then(|known| known.replaced_as(member));
+        let (group, member) = (group.clone(), member.clone());
+        match replaced.cloned() {
+            Some(instance) => GroupError::FencedInstance { group, instance },
+            None => GroupError::UnknownMember { group, member },
+        }
     }
 
     /// Whether a member is in the group and was at this epoch: an older one means that answers were lost.

@@ -1,6 +1,6 @@
 //! One group, as its records tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use corduroy_types::MonotonicMs;
 
@@ -19,7 +19,13 @@ pub(crate) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     /// Who is which instance: derived from the members.
     instances: BTreeMap<InstanceId, MemberId>,
+    /// Members whose place as an instance another one has taken, the newest last; not stored. It keeps two processes
+    /// that share an instance id from putting each other out for ever.
+    replaced: VecDeque<(MemberId, InstanceId)>,
 }
+
+/// How many replaced members a group remembers.
+const REPLACED_MAX: usize = 64;
 
 /// A member. Compaction may bring its records back in any order, so each part may be missing for a while.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +56,19 @@ impl Member {
 }
 
 impl Group {
+    /// Notes that another member has taken a member's place as an instance.
+    pub(crate) fn note_replaced(&mut self, member: MemberId, instance: InstanceId) {
+        if self.replaced.len() >= REPLACED_MAX {
+            self.replaced.pop_front();
+        }
+        self.replaced.push_back((member, instance));
+    }
+
+    /// The instance that a member was until another took its place.
+    pub(crate) fn replaced_as(&self, member: &MemberId) -> Option<&InstanceId> {
+        self.replaced.iter().find(|(replaced, _)| replaced == member).map(|(_, instance)| instance)
+    }
+
     /// Takes in a record. Never fails: each says what holds, whatever held before.
     pub(crate) fn apply(&mut self, record: &Record) {
         match record {

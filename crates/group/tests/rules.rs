@@ -145,9 +145,14 @@ fn a_static_member_that_restarts_moves_nothing_and_fences_its_predecessor() {
     assert_eq!(groups.describe(&group()).unwrap().epoch, epoch, "no rebalance");
     assert!(matches!(
         beat(&mut groups, 20_001, "a1", stay(old.epoch), None),
-        Err(GroupError::UnknownMember { .. })
+        Err(GroupError::FencedInstance { .. })
     ));
     assert!(commit_at(&mut groups, 20_001, Some(("a1", old.epoch)), kept[0], 1).is_err());
+    // Nor does it come back by joining: the two would put each other out for ever.
+    assert!(matches!(
+        beat(&mut groups, 20_002, "a1", join_as(Some("host-a")), None),
+        Err(GroupError::FencedInstance { .. })
+    ));
 }
 
 #[test]

@@ -157,7 +157,8 @@ impl Pulse {
                     }
                 }
                 Action::Ended => {
-                    let has_left = refusal.as_ref().is_none_or(|refusal| judge(refusal.code) == Failure::Out);
+                    let is_out = |code| judge(code) == Failure::Out || code == ErrorCode::FencedInstance;
+                    let has_left = refusal.as_ref().is_none_or(|refusal| is_out(refusal.code));
                     self.over(refusal, has_left);
                     return true;
                 }
