@@ -139,17 +139,20 @@ impl<P: Ord + Clone> Member<P> {
             }
             Phase::In => {}
         }
-        self.epoch = answer.epoch;
+        let is_new = std::mem::replace(&mut self.epoch, answer.epoch) != answer.epoch;
         self.interval_ms = answer.interval_ms.clamp(INTERVAL_LEAST_MS, self.longest_wait_ms);
         if said {
             self.unsaid = false;
         }
         if let Some(assignment) = answer.assignment {
             self.take(assignment, &mut actions);
+            // Said at this epoch it also tells that the member does not have what it was given and then denied in
+            // answers that it never got.
+            self.unsaid = true;
         }
         // An answer that came early and brought nothing is no reason to hurry.
         let next_at = sent_at.saturating_add(self.interval_ms);
-        let news = self.unsaid && self.going.is_empty();
+        let news = self.going.is_empty() && (is_new || !actions.is_empty());
         self.due_at = if news { now } else { next_at.max(now) };
         actions
     }
@@ -228,7 +231,6 @@ impl<P: Ord + Clone> Member<P> {
         }
         if !new.is_empty() {
             self.owned.extend(new.iter().cloned());
-            self.unsaid = true;
             actions.push(Action::Assign(new));
         }
     }
