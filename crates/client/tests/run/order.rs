@@ -8,7 +8,7 @@ use std::{
 };
 
 use corduroy_client::{Message, Record, Workers};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::support::*;
 
@@ -171,4 +171,41 @@ async fn no_more_records_are_taken_than_may_be_there() {
     };
     let (summary, ()) = tokio::join!(run, watched);
     assert_eq!(summary.unwrap().handled, 50);
+}
+
+#[tokio::test]
+async fn what_is_being_handled_counts_to_the_buffer_of_the_consumer() {
+    const RECORDS: usize = 100;
+    let broker = broker_with("t", 1).await;
+    let producer = broker.client().producer().build().await.unwrap();
+    for at in 0..RECORDS {
+        let record = Record::to("t").key(at.to_string()).value(vec![0; 200 << 10]);
+        drop(producer.enqueue(record).await.unwrap());
+    }
+    producer.flush().await.unwrap();
+    let seen = Seen::new();
+    let go_on = Arc::new(Semaphore::new(0));
+    let handler = {
+        let (seen, go_on) = (seen.clone(), Arc::clone(&go_on));
+        move |message: Message| {
+            let (seen, go_on) = (seen.clone(), Arc::clone(&go_on));
+            async move {
+                seen.push(message.offset().get());
+                drop(go_on.acquire().await);
+                Ok::<_, Infallible>(())
+            }
+        }
+    };
+    let consumer = builder(broker.client()).buffer_bytes(1 << 20).build().await.unwrap();
+    let run = consumer.run_until(broker.caught_up("g"), Workers::by_key(RECORDS), handler);
+    let watched = async {
+        seen.count(5).await;
+        // Another consumer reads everything meanwhile, so there was time for more.
+        assert_eq!(broker.records("t").await.unwrap().len(), RECORDS);
+        let begun = seen.all().len();
+        assert!(begun < RECORDS / 2, "{begun} records of 200 KiB are held at once");
+        go_on.add_permits(1);
+    };
+    let (summary, ()) = tokio::join!(run, watched);
+    assert_eq!(summary.unwrap().handled, RECORDS as u64);
 }
