@@ -69,7 +69,7 @@ impl Broker {
     /// # Errors
     /// As there.
     pub async fn caught_up_within(&self, group: &str, within: Duration) -> Result<(), NotCaughtUp> {
-        let until = Instant::now() + within;
+        let began = Instant::now();
         loop {
             let reason = match self.client().admin().describe_group(group).await {
                 Ok(described) => match behind(&described) {
@@ -81,7 +81,7 @@ impl Broker {
                 }
                 Err(error) => return Err(not_caught_up(group, within, Behind::NotDescribed(error))),
             };
-            if Instant::now() >= until {
+            if began.elapsed() >= within {
                 return Err(not_caught_up(group, within, reason));
             }
             sleep(BETWEEN_LOOKS).await;

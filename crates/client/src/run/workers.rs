@@ -9,6 +9,7 @@ use crate::ClientError;
 
 const WORKERS_MAX: usize = 100_000;
 const RECORDS_MAX: usize = 1_000_000;
+const STOP_WITHIN_MAX: Duration = Duration::from_hours(24);
 
 /// How records are handled: by how many workers, and what happens when a handler fails.
 ///
@@ -85,7 +86,7 @@ impl Workers {
         self
     }
 
-    /// How long handlers that are running may take when the run stops: 30 s by default. Those that take longer are
+    /// How long handlers that are running may take when the run stops: 30 s by default, at most a day. Those that take longer are
     /// cancelled at their next `await`, and their records come again.
     pub fn stop_within(mut self, within: Duration) -> Self {
         self.stop_within = within;
@@ -108,6 +109,12 @@ impl Workers {
                 self.count
             ));
         }
+        if self.stop_within > STOP_WITHIN_MAX {
+            return invalid(format!(
+                "stop_within is {} s, must be at most a day",
+                self.stop_within.as_secs()
+            ));
+        }
         self.retry.check()
     }
 }
@@ -125,6 +132,7 @@ mod tests {
             (Workers::by_key(WORKERS_MAX + 1), "100001 workers"),
             (Workers::by_key(16).records_max(15), "records_max is 15"),
             (Workers::by_key(16).records_max(2_000_000), "records_max is 2000000"),
+            (Workers::by_key(1).stop_within(Duration::from_hours(25)), "stop_within is 90000 s"),
             (Workers::by_key(1).retry(Retry::exponential(0)), "0 attempts"),
         ];
         for (workers, words) in wrong {
