@@ -76,6 +76,7 @@ fn the_tour_prints_what_readme_says() {
         // Both streams into one, as a terminal shows them; bash for the process substitution.
         let output = Command::new("bash")
             .args(["-c", &format!("exec 2>&1\n{}", here(&command))])
+            .current_dir(&home)
             .env_clear()
             .envs([("HOME", home.as_os_str()), ("PATH", path.as_ref())])
             .output()

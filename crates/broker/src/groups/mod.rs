@@ -100,9 +100,16 @@ impl Groups {
                 self.look.notify_one();
             }
         }
-        self.find(group).ok_or_else(|| {
-            Refusal::new(ErrorCode::CoordinatorLoading, "the topic of the groups is not open yet")
-        })
+        let not_open =
+            || Refusal::new(ErrorCode::CoordinatorLoading, "the topic of the groups is not open yet");
+        let shard = self.find(group).ok_or_else(not_open)?;
+        // There is nothing in it yet, so that takes no time.
+        let mut stopping = self.engine.stopping();
+        tokio::select! {
+            () = shard.first_loaded() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        Ok(shard)
     }
 
     /// Takes over the partitions of `__groups` that are open here.

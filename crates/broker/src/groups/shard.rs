@@ -34,6 +34,8 @@ pub(crate) struct Shard {
     state: Mutex<State>,
     /// Counts how often the state was dropped: who waits for a decision to be durable then waits in vain.
     dropped: watch::Sender<u64>,
+    /// Whether it was loaded or failed to be at least once.
+    tried: watch::Sender<bool>,
     look: Arc<Notify>,
     metrics: Arc<Metrics>,
 }
@@ -101,7 +103,16 @@ impl Shard {
         (look, metrics): (Arc<Notify>, Arc<Metrics>),
     ) -> Self {
         let state = Mutex::new(State::Unloaded { not_before_ms: 0, failure: None });
-        Self { replica, config, clock, state, dropped: watch::Sender::new(0), look, metrics }
+        Self {
+            replica,
+            config,
+            clock,
+            state,
+            dropped: watch::Sender::new(0),
+            tried: watch::Sender::new(false),
+            look,
+            metrics,
+        }
     }
 
     /// Decides, and waits until the decision and all before it are durable.
@@ -157,6 +168,13 @@ impl Shard {
             let of_group = ready.news.entry(group.clone()).or_default();
             Arc::clone(of_group.entry(member.clone()).or_default())
         })
+    }
+
+    /// Waits until it was loaded for the first time, or that has failed.
+    pub(super) async fn first_loaded(&self) {
+        // An error would mean that `self` is gone.
+        let mut tried = self.tried.subscribe();
+        let _tried = tried.wait_for(|tried| *tried).await;
     }
 
     fn with_ready<T>(&self, use_ready: impl FnOnce(&mut Ready) -> T) -> Result<T, Refusal> {
@@ -286,6 +304,7 @@ impl Shard {
             *state = State::Ready(Box::new(ready));
             durable
         };
+        self.tried.send_replace(true);
         self.wait_durable(durable).await
     }
 
@@ -301,6 +320,7 @@ impl Shard {
         let not_before_ms = self.clock.monotonic_ms().saturating_add(wait_ms);
         *state = State::Unloaded { not_before_ms, failure: Some(failure) };
         self.dropped.send_modify(|count| *count += 1);
+        self.tried.send_replace(true);
         is_news
     }
 

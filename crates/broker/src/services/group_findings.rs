@@ -32,8 +32,9 @@ fn finding(group: &GroupName, trouble: &Trouble, more: usize) -> v1::Finding {
                  {position}, log start {log_start})",
                 log_start.distance_from(*position)
             ),
-            "decide what to do about the missing records, then reset the group to an offset that can be read"
-                .to_owned(),
+            format!(
+                "see logctl group describe {group}; then logctl group reset {group} --topics {topic} --to start"
+            ),
         ),
         TroubleKind::Overtaken { within } => (
             format!(

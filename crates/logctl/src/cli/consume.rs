@@ -1,5 +1,7 @@
 //! `logctl consume`
 
+use std::time::Duration;
+
 use clap::Args;
 use regex::bytes::Regex;
 
@@ -36,6 +38,9 @@ pub(crate) struct ConsumeArgs {
     /// With -g: commit nothing, so that the group stays where it is
     #[arg(long, requires = "group", hide_short_help = true)]
     pub(crate) no_commit: bool,
+    /// With -g: after how long without a word the member counts as gone [default: what the broker says, 45s]
+    #[arg(long, requires = "group", value_name = "DURATION", value_parser = super::globals::parse_duration, hide_short_help = true)]
+    pub(crate) session_timeout: Option<Duration>,
     /// Only these partitions
     #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) partitions: Vec<u32>,

@@ -125,6 +125,9 @@ async fn join(args: &ConsumeArgs, group: &str, session: &Session) -> Result<Grou
     if let Some(pattern) = &args.pattern {
         builder = builder.pattern(pattern.as_str());
     }
+    if let Some(timeout) = args.session_timeout {
+        builder = builder.session_timeout(timeout);
+    }
     builder.build().await.map_err(|error| session.group_error(group, &error))
 }
 
