@@ -90,8 +90,8 @@ pub(crate) async fn run(args: &LagArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     }
 }
 
-/// Looks again and again until nothing is left to read. A broker that cannot answer for a moment is asked again; a
-/// group that does not exist is an error at once, since a typing error would be waited for in vain.
+/// Looks again and again until nothing is left to read. A broker that cannot answer for a moment is asked again, and so
+/// is one that does not know the group, since its first member may just be starting.
 async fn until_caught_up(
     session: &Session,
     name: &str,
@@ -104,7 +104,9 @@ async fn until_caught_up(
             match session.client.admin().describe_group(name).await {
                 Ok(group) if is_caught_up(&group) => return Ok(group),
                 Ok(group) => (last, trouble) = (Some(group), None),
-                Err(error) if error.is_retriable() => trouble = Some(session.group_error(name, &error)),
+                Err(error) if error.is_retriable() || error.code() == ErrorCode::GroupNotFound => {
+                    trouble = Some(session.group_error(name, &error));
+                }
                 Err(error) => return Err(session.group_error(name, &error)),
             }
             tokio::time::sleep(LOOK_EVERY).await;
