@@ -10,6 +10,7 @@ mod keeper;
 mod lag;
 mod loading;
 mod shard;
+mod streams;
 mod survey;
 
 use std::{sync::Arc, time::Duration};
@@ -25,9 +26,10 @@ use tokio::sync::Notify;
 pub(crate) use self::{
     lag::Lag,
     shard::Shard,
+    streams::Speaker,
     survey::{Survey, SurveyedGroup, SurveyedTopic, Trouble, TroubleKind},
 };
-use self::{lag::Looks, survey::Surveyor};
+use self::{lag::Looks, streams::Streams, survey::Surveyor};
 use crate::{config::GroupsConfig, engine::Engine};
 
 /// All groups that this broker coordinates.
@@ -44,6 +46,7 @@ pub(crate) struct Groups {
     looks: Mutex<Looks>,
     survey: ArcSwap<Survey>,
     surveyor: tokio::sync::Mutex<Surveyor>,
+    streams: Streams,
 }
 
 impl Groups {
@@ -59,6 +62,7 @@ impl Groups {
             looks: Mutex::default(),
             survey: ArcSwap::default(),
             surveyor: tokio::sync::Mutex::default(),
+            streams: Streams::default(),
         });
         groups.adopt();
         tokio::spawn(keeper::run(Arc::downgrade(&groups)));
@@ -110,6 +114,11 @@ impl Groups {
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         Ok(shard)
+    }
+
+    /// The streams that speak for members.
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Takes over the partitions of `__groups` that are open here.

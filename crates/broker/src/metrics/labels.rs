@@ -66,6 +66,8 @@ label_words! {
         CommitOffsets = "commit_offsets",
         /// `Groups.FetchOffsets`.
         FetchOffsets = "fetch_offsets",
+        /// `Groups.Subscribe`; one request for the whole stream.
+        Subscribe = "subscribe",
         /// `Groups.ListGroups`.
         ListGroups = "list_groups",
         /// `Groups.DescribeGroups`.

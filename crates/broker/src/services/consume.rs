@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use corduroy_api::{Refusal, v1};
-use corduroy_types::{ErrorCode, Offset};
+use corduroy_types::ErrorCode;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -11,32 +11,20 @@ use super::{
     Shared,
     fetch::{self, Changes},
     lookup, offsets,
+    push::{self, Read, Source},
 };
 use crate::{
-    engine::{Engine, ReadHint, Replica},
+    engine::Engine,
     limits::{Connection, Permit},
 };
 
 const PARTITIONS_MAX: usize = 10_000;
-const MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
-const MESSAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Messages read ahead of the client. With one being sent, one is ready and one is being read.
 pub(super) const READ_AHEAD: usize = 1;
 
 pub(super) type Answer = Result<v1::ConsumeResponse, Status>;
 /// An answer on its way, with the permit for its memory.
 type Permitted = (Answer, Option<Permit>);
-
-/// One partition of the stream and how far it has been pushed.
-struct Source {
-    topic: String,
-    partition: u32,
-    replica: Arc<Replica>,
-    next: Offset,
-    until: Option<Offset>,
-    hint: Option<ReadHint>,
-    finished: bool,
-}
 
 /// A stream that is about to begin.
 pub(super) struct Session {
@@ -69,10 +57,6 @@ impl Session {
             let text = format!("partitions: {} given, must be 1 to {PARTITIONS_MAX}", partitions.len());
             return Err(Refusal::new(ErrorCode::InvalidRequest, text));
         }
-        if max_message_bytes > MESSAGE_BYTES_MAX {
-            let text = format!("max_message_bytes: {max_message_bytes} is above {MESSAGE_BYTES_MAX}");
-            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
-        }
         let mut session = Self {
             shared: Arc::clone(shared),
             caller,
@@ -80,7 +64,7 @@ impl Session {
             sources: Vec::new(),
             opening: Vec::new(),
             plain: fetch::record_form(form)? == v1::RecordForm::Plain,
-            max_message_bytes: if max_message_bytes == 0 { MESSAGE_BYTES_DEFAULT } else { max_message_bytes },
+            max_message_bytes: push::message_bytes(max_message_bytes)?,
         };
         for partition in partitions {
             let (topic, index) = (partition.topic.clone(), partition.partition);
@@ -110,7 +94,7 @@ impl Session {
             },
             false,
         ));
-        self.sources.push(Source { topic, partition, replica, next, until, hint: None, finished: false });
+        self.sources.push(Source::new(replica, next, until));
         Ok(())
     }
 
@@ -127,10 +111,13 @@ impl Session {
         loop {
             let changes = Changes::watching(self.sources.iter().map(|source| &source.replica));
             let mut pushed = false;
-            for index in 0..self.sources.len() {
-                pushed |= self.push_one(index, answers).await?;
+            for mut source in std::mem::take(&mut self.sources) {
+                let outcome = self.push_one(&mut source, answers).await?;
+                pushed |= outcome != Outcome::Nothing;
+                if outcome != Outcome::Finished {
+                    self.sources.push(source);
+                }
             }
-            self.sources.retain(|source| !source.finished);
             if self.sources.is_empty() {
                 return Ok(());
             }
@@ -148,62 +135,51 @@ impl Session {
         }
     }
 
-    /// Pushes one message of one partition, if it has any. Returns whether it did.
+    /// Pushes one message of one partition, if it has any.
     async fn push_one(
-        &mut self,
-        index: usize,
+        &self,
+        source: &mut Source,
         answers: &mpsc::Sender<Permitted>,
-    ) -> Result<bool, ClientGone> {
+    ) -> Result<Outcome, ClientGone> {
         // The place is taken before the read, so that reading never runs ahead of what the client takes.
         let place = answers.reserve().await.map_err(|_| ClientGone)?;
-        let Some(source) = self.sources.get_mut(index) else { return Ok(false) };
-        let from = source.next;
-        if source.until.is_some_and(|until| from >= until) {
-            source.finished = true;
+        if source.until.is_some_and(|until| source.next >= until) {
             let cursors = source.replica.cursors();
             let end = v1::FetchedPartition {
                 topic: source.topic.clone(),
                 partition: source.partition,
                 log_start: cursors.log_start.get(),
                 high_watermark: cursors.high_watermark.get(),
-                next_offset: from.get(),
+                next_offset: source.next.get(),
                 ..Default::default()
             };
             place.send((Ok(message(end, true)), None));
-            return Ok(true);
+            return Ok(Outcome::Finished);
         }
         let max_bytes = self.max_message_bytes;
         let permit = self.shared.limits.answer_permit(self.caller.as_ref(), max_bytes.into()).await;
-        let read = self.engine.read(&source.replica, from, max_bytes, false, source.hint.take());
-        let answer = match read.await {
-            Ok(fetched) if fetched.bytes.is_empty() => {
-                source.hint = fetched.hint;
-                source.next = fetched.next_offset;
-                // Where nothing is stored up to there, that may be the end that was asked for.
-                return Ok(source.next > from);
-            }
-            Ok(mut fetched) => {
-                source.hint = fetched.hint.take();
-                let (topic, partition) = (source.topic.as_str(), source.partition);
-                let range = from..source.until.unwrap_or(Offset::MAX).min(fetched.high_watermark);
-                fetch::fetched_partition(&self.engine, topic, partition, range, fetched, self.plain).await
-            }
-            Err(refusal) => Err(refusal),
+        let (answer, outcome) = match source.read(&self.engine, max_bytes, self.plain).await {
+            Ok(Read::Nothing { moved: false }) => return Ok(Outcome::Nothing),
+            Ok(Read::Nothing { moved: true }) => return Ok(Outcome::Pushed),
+            Ok(Read::Records(records)) => (*records, Outcome::Pushed),
+            Err(refusal) => (fetch::failed(&source.topic, source.partition, refusal), Outcome::Finished),
         };
-        let answer = match answer {
-            Ok(answer) => {
-                source.next = Offset::new(answer.next_offset).unwrap_or(from);
-                answer
-            }
-            Err(refusal) => {
-                source.finished = true;
-                fetch::failed(&source.topic, source.partition, refusal)
-            }
-        };
-        let (answer, permit) = fetch::with_permit(message(answer, source.finished), permit);
+        let answer = message(answer, outcome == Outcome::Finished);
+        let (answer, permit) = fetch::with_permit(answer, permit);
         place.send((Ok(answer), permit));
-        Ok(true)
+        Ok(outcome)
     }
+}
+
+/// What became of one partition in its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It has nothing at present.
+    Nothing,
+    /// It has gone on.
+    Pushed,
+    /// Nothing more comes of it.
+    Finished,
 }
 
 fn message(partition: v1::FetchedPartition, done: bool) -> v1::ConsumeResponse {

@@ -14,6 +14,7 @@ mod lookup;
 mod offsets;
 mod plain;
 mod produce;
+mod push;
 
 use std::sync::{Arc, OnceLock};
 

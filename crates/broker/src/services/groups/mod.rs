@@ -3,16 +3,21 @@
 mod describe;
 mod members;
 mod offsets;
+mod subscribe;
 mod wire;
 
 use std::{future::Future, sync::Arc};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_group::{GroupError, GroupName};
-use tonic::{Request, Response, Status};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
-use crate::{limits::Connection, metrics::Api};
+use crate::{
+    limits::{AnswerPermits, Connection, Permitted},
+    metrics::Api,
+};
 
 /// Serves `corduroy.v1.Groups`.
 pub(crate) struct GroupsService {
@@ -44,6 +49,8 @@ fn group_not_found(group: &GroupName) -> Refusal {
 
 #[tonic::async_trait]
 impl v1::groups_server::Groups for GroupsService {
+    type SubscribeStream = Permitted<subscribe::Answer>;
+
     async fn heartbeat(
         &self,
         request: Request<v1::HeartbeatRequest>,
@@ -64,6 +71,19 @@ impl v1::groups_server::Groups for GroupsService {
         request: Request<v1::FetchOffsetsRequest>,
     ) -> Result<Response<v1::FetchOffsetsResponse>, Status> {
         self.answer(Api::FetchOffsets, offsets::fetch(&self.shared, request.into_inner())).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<v1::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let caller = Connection::of(&request);
+        let (answers, stream) = mpsc::channel(subscribe::READ_AHEAD);
+        tokio::spawn(subscribe::serve(Arc::clone(&self.shared), caller, request.into_inner(), answers));
+        let permits = AnswerPermits::default();
+        let mut answer = Response::new(Permitted::new(stream, permits.clone()));
+        answer.extensions_mut().insert(permits);
+        Ok(answer)
     }
 
     async fn list_groups(

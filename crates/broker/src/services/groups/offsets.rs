@@ -64,14 +64,14 @@ pub(super) async fn commit(
     Ok(v1::CommitOffsetsResponse { offsets: results })
 }
 
-fn check_count(count: usize) -> Result<(), Refusal> {
+pub(super) fn check_count(count: usize) -> Result<(), Refusal> {
     match count {
         0..=OFFSETS_MAX => Ok(()),
         _ => Err(wire::invalid(format!("offsets: {count} given, at most {OFFSETS_MAX} at a time"))),
     }
 }
 
-fn to_commit(engine: &Engine, offset: v1::OffsetToCommit) -> Result<CommitOffset, Refusal> {
+pub(super) fn to_commit(engine: &Engine, offset: v1::OffsetToCommit) -> Result<CommitOffset, Refusal> {
     let v1::OffsetToCommit { topic, topic_id, partition, offset, leader_epoch, metadata } = offset;
     let epoch = leader_epoch.map(|epoch| {
         LeaderEpoch::new(epoch).ok_or_else(|| wire::invalid(format!("leader_epoch: {epoch} is out of range")))

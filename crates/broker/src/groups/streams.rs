@@ -1,0 +1,78 @@
+//! Which stream speaks for which member.
+
+use std::{collections::HashMap, sync::Arc};
+
+use corduroy_group::{GroupName, MemberId};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+type Key = (GroupName, MemberId);
+
+/// The streams whose members are coordinated here. A program whose connection broke may be back before that was
+/// noticed: the later stream speaks for the member then, and the one before it falls silent.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(Arc<Mutex<HashMap<Key, CancellationToken>>>);
+
+/// A stream's right to speak for its member, until another one takes it.
+#[derive(Debug)]
+pub(crate) struct Speaker {
+    streams: Arc<Mutex<HashMap<Key, CancellationToken>>>,
+    key: Key,
+    displaced: CancellationToken,
+}
+
+impl Streams {
+    /// From now on the caller speaks for this member.
+    pub(crate) fn speak(&self, group: GroupName, member: MemberId) -> Speaker {
+        let key = (group, member);
+        let displaced = CancellationToken::new();
+        let mut streams = self.0.lock();
+        if let Some(before) = streams.insert(key.clone(), displaced.clone()) {
+            before.cancel();
+        }
+        drop(streams);
+        Speaker { streams: Arc::clone(&self.0), key, displaced }
+    }
+}
+
+impl Speaker {
+    /// Whether it still speaks for the member. To be asked under the coordinator's lock by whoever would change
+    /// something: the one that takes over joins only after it has.
+    pub(crate) fn is_present(&self) -> bool {
+        !self.displaced.is_cancelled()
+    }
+
+    /// Ends when another stream speaks for the member.
+    pub(crate) async fn displaced(&self) {
+        self.displaced.cancelled().await;
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock();
+        // Under the lock: it is displaced only by what stands there now.
+        if self.is_present() {
+            streams.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_stream_speaks_and_what_goes_before_it_leaves_it_there() {
+        let streams = Streams::default();
+        let speak = || streams.speak(GroupName::new("billing").unwrap(), MemberId::new("a").unwrap());
+        let first = speak();
+        let second = speak();
+        assert_eq!((first.is_present(), second.is_present()), (false, true));
+        drop(first);
+        let third = speak();
+        assert_eq!((second.is_present(), third.is_present()), (false, true));
+        drop((second, third));
+        assert!(streams.0.lock().is_empty());
+    }
+}

@@ -1,0 +1,227 @@
+//! A stream's member, as the coordinator sees it: every question is asked again until it is answered.
+
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+
+use corduroy_api::{Refusal, v1};
+use corduroy_group::{
+    Commit, CommitOffset, Committed, Coordinator, GroupError, GroupName, Heartbeat, HeartbeatAnswer,
+    HeartbeatKind, Join, MemberEpoch, MemberId, Now, Record, TopicPartition,
+};
+use corduroy_types::ErrorCode;
+
+use super::super::{super::Shared, members, wire};
+use crate::{
+    engine::Engine,
+    groups::{Shard, Speaker},
+    limits::Connection,
+    services::push,
+};
+
+/// While the coordinator is being loaded it is asked this often.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How long a heartbeat may be held back for news; the coordinator sets a smaller limit.
+const HOLD_MS: u32 = 30_000;
+
+/// What a stream was opened with, and for whom.
+pub(super) struct Membership {
+    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) caller: Option<Arc<Connection>>,
+    pub(super) group: GroupName,
+    pub(super) member: MemberId,
+    join: Join,
+    pub(super) start: v1::OffsetSpec,
+    pub(super) on_position_lost: v1::OnPositionLost,
+    pub(super) max_message_bytes: u32,
+    shard: Arc<Shard>,
+    speaker: Speaker,
+}
+
+impl Membership {
+    /// Checks what a stream begins with. The member has yet to join.
+    ///
+    /// # Errors
+    /// The request is not one, or the broker is starting or stopping.
+    pub(super) async fn new(
+        shared: &Arc<Shared>,
+        caller: Option<Arc<Connection>>,
+        request: v1::SubscribeJoin,
+    ) -> Result<Self, Refusal> {
+        let (engine, groups) = shared.groups()?;
+        let v1::SubscribeJoin { group, member, member_spec, start, on_position_lost, max_message_bytes } =
+            request;
+        let group = wire::group_name(&group)?;
+        let drawn = member.is_empty().then(|| uuid::Uuid::new_v4().to_string());
+        let member = wire::member_id(drawn.as_ref().unwrap_or(&member))?;
+        let address = caller.as_ref().map(|caller| caller.peer().to_string()).unwrap_or_default();
+        let join = wire::join(member_spec.unwrap_or_default(), &address)?;
+        let start = start.unwrap_or(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::Start(true)) });
+        if start.spec.is_none() {
+            return Err(wire::invalid("start: set one of OffsetSpec, or leave it out"));
+        }
+        let on_position_lost = v1::OnPositionLost::try_from(on_position_lost).map_err(|_| {
+            wire::invalid(format!("on_position_lost: {on_position_lost} is not an OnPositionLost"))
+        })?;
+        let max_message_bytes = push::message_bytes(max_message_bytes)?;
+        let shard = asked(|| groups.find_or_create(&group)).await?;
+        let speaker = groups.streams().speak(group.clone(), member.clone());
+        Ok(Self {
+            shared: Arc::clone(shared),
+            engine,
+            caller,
+            group,
+            member,
+            join,
+            start,
+            on_position_lost,
+            max_message_bytes,
+            shard,
+            speaker,
+        })
+    }
+
+    /// Whether this stream still speaks for the member.
+    pub(super) fn is_present(&self) -> bool {
+        self.speaker.is_present()
+    }
+
+    /// Ends when another stream speaks for the member.
+    pub(super) async fn displaced(&self) {
+        self.speaker.displaced().await;
+    }
+
+    /// Joins; `again` after the member was put out of the group.
+    ///
+    /// # Errors
+    /// The coordinator's; `FENCED_INSTANCE` when it was put out because another process has its instance id.
+    pub(super) async fn join(&self, again: bool) -> Result<HeartbeatAnswer, Refusal> {
+        let heartbeat = self.heartbeat(HeartbeatKind::Join(self.join.clone()), None);
+        self.decide(|coordinator, now, out| {
+            self.check_speaker(coordinator)?;
+            if again {
+                self.check_instance(coordinator)?;
+            }
+            coordinator.heartbeat(now, &heartbeat, out)
+        })
+        .await
+    }
+
+    /// Stays in the group with what it has, until there is news or for a while.
+    ///
+    /// # Errors
+    /// The coordinator's.
+    pub(super) async fn stay(
+        &self,
+        epoch: MemberEpoch,
+        owned: BTreeSet<TopicPartition>,
+    ) -> Result<HeartbeatAnswer, Refusal> {
+        let heartbeat = self.heartbeat(HeartbeatKind::Stay { epoch, subscription: None }, Some(owned));
+        asked(|| members::answer(&self.shard, &heartbeat, HOLD_MS)).await
+    }
+
+    /// Leaves, unless another stream speaks for the member. A static one is expected back.
+    ///
+    /// # Errors
+    /// It is not in the group.
+    pub(super) async fn leave(&self) -> Result<(), Refusal> {
+        let kind = match self.join.instance {
+            Some(_) => HeartbeatKind::LeaveForRestart,
+            None => HeartbeatKind::Leave,
+        };
+        let heartbeat = self.heartbeat(kind, None);
+        let left = self.decide(|coordinator, now, out| {
+            self.check_speaker(coordinator)?;
+            coordinator.heartbeat(now, &heartbeat, out)
+        });
+        left.await.map(drop)
+    }
+
+    /// Commits as the member; says for each, in order, whether it was.
+    ///
+    /// # Errors
+    /// The coordinator's, for all of them together.
+    pub(super) async fn commit(
+        &self,
+        epoch: MemberEpoch,
+        offsets: Vec<CommitOffset>,
+    ) -> Result<Vec<Result<(), GroupError>>, Refusal> {
+        let member = Some((self.member.clone(), epoch));
+        let commit = Commit { group: self.group.clone(), member, offsets };
+        self.decide(|coordinator, now, out| {
+            self.check_speaker(coordinator)?;
+            coordinator.commit(now, &commit, out)
+        })
+        .await
+    }
+
+    /// What the group has committed in some partitions.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub(super) async fn committed(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition> + Clone,
+    ) -> Result<Vec<(TopicPartition, Option<Committed>)>, Refusal> {
+        let committed = self.decide(|coordinator, _, _| {
+            let committed = |at| (at, coordinator.committed_at(&self.group, at).cloned());
+            Ok(partitions.clone().map(committed).collect())
+        });
+        committed.await
+    }
+
+    fn heartbeat(&self, kind: HeartbeatKind, owned: Option<BTreeSet<TopicPartition>>) -> Heartbeat {
+        Heartbeat { group: self.group.clone(), member: self.member.clone(), kind, owned }
+    }
+
+    async fn decide<T>(
+        &self,
+        mut decide: impl FnMut(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
+    ) -> Result<T, Refusal> {
+        loop {
+            let decided = self.shard.decide(|coordinator, now, out| decide(coordinator, now, out)).await;
+            match decided {
+                Err(refusal) if refusal.code == ErrorCode::CoordinatorLoading => {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// To be asked under the coordinator's lock by whatever would change the member.
+    fn check_speaker(&self, coordinator: &Coordinator) -> Result<(), GroupError> {
+        if self.is_present() {
+            return Ok(());
+        }
+        let (group, member) = (self.group.clone(), self.member.clone());
+        let members = coordinator.describe(&group).map(|group| group.members).unwrap_or_default();
+        let present = members.iter().find(|known| known.member == member).map(|known| known.epoch);
+        let present = present.unwrap_or_default();
+        Err(GroupError::FencedMember { group, member, got: MemberEpoch(0), present })
+    }
+
+    /// Who was put out because another process has its instance id must not take it back: the two would go on so.
+    fn check_instance(&self, coordinator: &Coordinator) -> Result<(), GroupError> {
+        let Some(instance) = &self.join.instance else { return Ok(()) };
+        let members = coordinator.describe(&self.group).map(|group| group.members).unwrap_or_default();
+        let is_taken = members
+            .iter()
+            .any(|known| known.spec.instance.as_ref() == Some(instance) && known.member != self.member);
+        if is_taken {
+            return Err(GroupError::FencedInstance { group: self.group.clone(), instance: instance.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Asks until there is a coordinator.
+async fn asked<T, F: Future<Output = Result<T, Refusal>>>(mut ask: impl FnMut() -> F) -> Result<T, Refusal> {
+    loop {
+        match ask().await {
+            Err(refusal) if refusal.code == ErrorCode::CoordinatorLoading => {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            answered => return answered,
+        }
+    }
+}
