@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use corduroy_api::v1::{
-    self, fetch_client::FetchClient, offset_spec::Spec, produce_client::ProduceClient,
-    produce_request::Payload, produce_response,
+    self, fetch_client::FetchClient, groups_client::GroupsClient, offset_spec::Spec,
+    produce_client::ProduceClient, produce_request::Payload, produce_response, subscribe_request::Request,
+    subscribe_response::Response,
 };
 use corduroy_testing::Broker;
 use support::stub;
@@ -225,4 +226,113 @@ async fn a_fetch_waits_for_records_and_tells_ranges() {
     assert_eq!((fetched.next_offset, fetched.high_watermark), (1, 1));
     let status = client.fetch(v1::FetchRequest::default()).await.unwrap_err();
     assert_eq!(corduroy_api::Refusal::from_status(&status).code, corduroy_types::ErrorCode::InvalidRequest);
+}
+
+/// A member of the group `billing`.
+struct Member {
+    requests: tokio::sync::mpsc::Sender<v1::SubscribeRequest>,
+    answers: tonic::Streaming<v1::SubscribeResponse>,
+}
+
+impl Member {
+    async fn join(channel: Channel) -> Self {
+        let subscription = v1::Subscription { topics: vec!["orders".to_owned()], ..Default::default() };
+        let member_spec = v1::JoinGroup { subscription: Some(subscription), ..Default::default() };
+        let join = v1::SubscribeJoin {
+            group: "billing".to_owned(),
+            member_spec: Some(member_spec),
+            ..Default::default()
+        };
+        let (requests, stream) = tokio::sync::mpsc::channel(16);
+        requests.send(v1::SubscribeRequest { request: Some(Request::Join(join)) }).await.unwrap();
+        let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+        let answers = GroupsClient::new(channel).subscribe(stream).await.unwrap().into_inner();
+        Self { requests, answers }
+    }
+
+    async fn next(&mut self) -> Response {
+        self.answers.message().await.unwrap().unwrap().response.unwrap()
+    }
+
+    async fn send(&self, request: Request) {
+        self.requests.send(v1::SubscribeRequest { request: Some(request) }).await.unwrap();
+    }
+
+    async fn acknowledge(&self, partition: u32, offset: u64) {
+        let offset =
+            v1::OffsetToCommit { topic: "orders".to_owned(), partition, offset, ..Default::default() };
+        self.send(Request::Acknowledge(v1::Acknowledgement { offsets: vec![offset] })).await;
+    }
+
+    /// Handles what comes until so many records did, letting go of what is revoked; returns their values.
+    async fn handle(&mut self, count: usize) -> Vec<Bytes> {
+        let mut values = Vec::new();
+        while values.len() < count {
+            match self.next().await {
+                Response::Records(records) => {
+                    assert_eq!(records.error, None);
+                    self.acknowledge(records.partition, records.next_offset).await;
+                    values.extend(records.records.into_iter().map(|record| record.value.unwrap()));
+                }
+                Response::Revoked(revoked) => {
+                    self.send(Request::Release(v1::Release { topics: revoked.topics })).await;
+                }
+                Response::Committed(committed) => {
+                    assert!(committed.offsets.iter().all(|one| one.error.is_none()), "{committed:?}");
+                }
+                Response::Joined(_) | Response::Assigned(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        values
+    }
+
+    async fn leave(self) {
+        let Self { requests, mut answers } = self;
+        drop(requests);
+        while answers.message().await.unwrap().is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn members_of_a_group_need_nothing_but_the_stub() {
+    let broker = Broker::start().await.unwrap();
+    let channel = stub::connect(broker.url()).await;
+    stub::create_topic(channel.clone(), "orders", 2, &[]).await;
+    let each = |name: &str| {
+        let to = |partition| {
+            request(1, "orders", Some(partition), vec![record(None, &format!("{name}-{partition}"))])
+        };
+        vec![to(0), to(1)]
+    };
+    produce(channel.clone(), each("first")).await;
+    let mut a = Member::join(channel.clone()).await;
+    assert_eq!(a.handle(2).await.len(), 2);
+
+    // A second member, on a connection of its own, gets one of the two partitions.
+    let mut b = Member::join(stub::connect(broker.url()).await).await;
+    let told = async {
+        loop {
+            match a.next().await {
+                Response::Revoked(revoked) => {
+                    a.send(Request::Release(v1::Release { topics: revoked.topics })).await;
+                    return;
+                }
+                Response::Committed(_) | Response::Assigned(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    told.await;
+    produce(channel.clone(), each("second")).await;
+    let (of_a, of_b) = (a.handle(1).await, b.handle(1).await);
+    let both: BTreeSet<_> = of_a.into_iter().chain(of_b).collect();
+    assert_eq!(both, ["second-0", "second-1"].map(Bytes::from).into());
+
+    // `a` leaves: `b` goes on in both, from what was committed.
+    a.leave().await;
+    produce(channel.clone(), each("third")).await;
+    let rest: BTreeSet<_> = b.handle(2).await.into_iter().collect();
+    assert_eq!(rest, ["third-0", "third-1"].map(Bytes::from).into(), "nothing again, nothing skipped");
+    b.leave().await;
 }
