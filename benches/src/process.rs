@@ -17,6 +17,22 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     Ok(std::env::current_exe()?.with_file_name(name))
 }
 
+/// Processor time that this very process has used, where the system tells.
+pub fn own_cpu_time() -> Option<Duration> {
+    cpu_time("self")
+}
+
+fn cpu_time(process: &str) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold anything, and ends with the last parenthesis; time in user mode and in the kernel are the
+    // 12th and 13th field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
+    let a_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+}
+
 /// A running broker on free loopback ports.
 #[derive(Debug)]
 pub struct Brokerd {
@@ -60,6 +76,11 @@ impl Brokerd {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
+    /// Processor time that it has used, of all its threads, where the system tells.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        cpu_time(&self.process.id().to_string())
     }
 
     /// Open files, sockets included, where the system tells.
