@@ -1,7 +1,10 @@
 //! Real processes on loopback: started on free ports, killed when dropped.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod crew;
 pub mod exactly;
+pub mod feed;
+pub mod group;
 pub mod ledger;
 pub mod proxy;
 pub mod stub;
