@@ -54,6 +54,28 @@ use crate::{
 ///
 /// Dropped without [`close`](Self::close), it leaves the group in the background, with nothing but finished work
 /// committed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = corduroy_testing::Broker::start().await?;
+/// # broker.topic("orders", 3).await?;
+/// # let client = broker.client();
+/// # let producer = client.producer().build().await?;
+/// # producer.send(corduroy_client::Record::to("orders").value("1 book")).await?;
+/// use std::time::Duration;
+///
+/// let mut consumer = client.consumer().group("billing").topics(["orders"]).build().await?;
+/// while let Some(message) = consumer.next().await {
+///     let message = message?;
+///     println!("{}@{} {:?}", message.partition(), message.offset(), message.value());
+///     message.done();
+/// #   break;
+/// }
+/// consumer.close(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct GroupConsumer {
     core: Arc<Core>,
