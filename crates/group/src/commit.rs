@@ -1,6 +1,9 @@
 //! Committed offsets: who may commit, what is kept, and for how long.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
@@ -52,13 +55,13 @@ impl Coordinator {
         out: &mut Vec<Record>,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         self.check_committer(commit)?;
-        if self.groups.get(&commit.group).is_none_or(|group| group.state.is_none()) {
+        let checked: Vec<_> = commit.offsets.iter().map(|one| self.check_commit(commit, one)).collect();
+        let is_new = self.groups.get(&commit.group).is_none_or(|group| group.state.is_none());
+        if is_new && checked.iter().any(Result::is_ok) {
             let value = Some(GroupState { empty_since: Some(now.wall), ..GroupState::default() });
             self.put(Record::Group { group: commit.group.clone(), value }, out);
         }
-        let mut results = Vec::with_capacity(commit.offsets.len());
-        for one in &commit.offsets {
-            let checked = self.check_commit(commit, one);
+        for (one, checked) in commit.offsets.iter().zip(&checked) {
             if checked.is_ok() {
                 let committed = Committed {
                     offset: one.offset,
@@ -69,9 +72,8 @@ impl Coordinator {
                 let (group, partition) = (commit.group.clone(), one.partition);
                 self.put(Record::Committed { group, partition, value: Some(committed) }, out);
             }
-            results.push(checked);
         }
-        Ok(results)
+        Ok(checked)
     }
 
     fn check_committer(&self, commit: &Commit) -> Result<(), GroupError> {
@@ -129,7 +131,7 @@ impl Coordinator {
     pub fn forget_offsets(
         &mut self,
         group: &GroupName,
-        partitions: Option<&[TopicPartition]>,
+        partitions: Option<&BTreeSet<TopicPartition>>,
         out: &mut Vec<Record>,
     ) -> Result<(), GroupError> {
         let known = self.empty_group(group)?;

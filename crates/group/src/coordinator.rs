@@ -9,7 +9,8 @@ use std::{
 use corduroy_types::{MonotonicMs, TimestampMs};
 
 use crate::{
-    Assignor, Current, GroupError, GroupName, GroupState, MemberId, Record, TopicPartition, Topics,
+    Assignor, Current, GroupEpoch, GroupError, GroupName, GroupState, MemberId, Pattern, Record,
+    Subscription, TopicPartition, Topics,
     assign::{self, Candidate},
     reconcile::{self, Report},
     state::{Group, Member},
@@ -180,6 +181,18 @@ impl Coordinator {
         removed
     }
 
+    /// A coordinator that knows one group only, to try something out on.
+    #[must_use]
+    pub fn only(&self, name: &GroupName) -> Self {
+        let groups = self.groups.get_key_value(name).map(|(name, group)| (name.clone(), group.clone()));
+        Self {
+            config: self.config,
+            topics: Arc::clone(&self.topics),
+            groups: groups.into_iter().collect(),
+            rebalances: Vec::new(),
+        }
+    }
+
     /// The rebalances since the last call, for whoever counts them.
     pub fn take_rebalances(&mut self) -> Vec<(GroupName, RebalanceCause)> {
         std::mem::take(&mut self.rebalances)
@@ -222,8 +235,25 @@ impl Coordinator {
         cause: RebalanceCause,
         out: &mut Vec<Record>,
     ) {
+        let known = self.groups.get(group).and_then(|known| known.members.get(member));
+        let (epoch, instance) = known.map_or((0, None), |known| {
+            (known.epoch().0, known.spec.as_ref().and_then(|spec| spec.instance.clone()))
+        });
         self.forget_member(group, member, out);
+        self.keep_epoch(group, epoch, out);
         self.rebalance(now, group, cause, out);
+        if let (Some(instance), Some(known)) = (instance, self.groups.get_mut(group)) {
+            known.note_gone(member.clone(), instance);
+        }
+    }
+
+    /// Raises the group's epoch to that of a member who goes, so that it begins above it if it comes back.
+    fn keep_epoch(&mut self, group: &GroupName, epoch: u32, out: &mut Vec<Record>) {
+        let state = self.groups.get(group).and_then(|known| known.state.clone()).unwrap_or_default();
+        if state.epoch.0 < epoch {
+            let value = Some(GroupState { epoch: GroupEpoch(epoch), ..state });
+            self.put(Record::Group { group: group.clone(), value }, out);
+        }
     }
 
     pub(crate) fn forget_member(&mut self, group: &GroupName, member: &MemberId, out: &mut Vec<Record>) {
@@ -274,12 +304,17 @@ impl Coordinator {
 
     fn targets(&self, group: &Group, assignor: Assignor) -> BTreeMap<MemberId, BTreeSet<TopicPartition>> {
         let none = BTreeSet::new();
+        // Members of a group mostly want the same: that is looked up once.
+        let mut resolved: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         let candidates = group.members.iter().filter_map(|(member, known)| {
             let spec = known.spec.as_ref()?;
+            let Subscription { topics, pattern } = &spec.subscription;
+            let wanted = (topics, pattern.as_ref().map(Pattern::as_str));
+            let topics = resolved.entry(wanted).or_insert_with(|| self.topics.resolve(&spec.subscription));
             Some(Candidate {
                 member,
                 place: spec.instance.as_ref().map_or(member.as_str(), |instance| instance.as_str()),
-                topics: self.topics.resolve(&spec.subscription),
+                topics: topics.clone(),
                 previous: known.target.as_ref().unwrap_or(&none),
             })
         });

@@ -179,9 +179,12 @@ impl Coordinator {
         if let fenced @ GroupError::FencedInstance { .. } = self.not_in(group, member) {
             return Err(fenced);
         }
-        // A member that joins again has no partition, and goes on counting: what it sent before is still told apart.
-        let before = self.groups.get(group).and_then(|known| known.members.get(member));
-        let epoch = before.map_or(MemberEpoch(0), Member::epoch).next();
+        // A member that joins again has no partition, and goes on counting, also where it was put out meanwhile: what it
+        // sent before is still told apart.
+        let known = self.groups.get(group);
+        let before = known.and_then(|known| known.members.get(member)).map_or(MemberEpoch(0), Member::epoch);
+        let of_gone = known.and_then(|known| known.state.as_ref()).map_or(0, |state| state.epoch.0);
+        let epoch = before.max(MemberEpoch(of_gone)).next();
         let taken_over = self.groups.get(group).and_then(|known| {
             let before = known.by_instance(join.instance.as_ref()?)?;
             (before != member).then(|| before.clone())
@@ -190,7 +193,7 @@ impl Coordinator {
             Some(before) => {
                 self.take_over(group, &before, member, out);
                 if let (Some(known), Some(instance)) = (self.groups.get_mut(group), &join.instance) {
-                    known.note_replaced(before, instance.clone());
+                    known.note_gone(before, instance.clone());
                 }
             }
             // Who joins has nothing: what it may have held before, it has dropped.
@@ -206,6 +209,9 @@ impl Coordinator {
         }
         self.rebalance(now, group, RebalanceCause::Joined, out);
         self.reconcile(now, group, member, None, out);
+        if let Some(known) = self.groups.get_mut(group) {
+            known.note_back(member);
+        }
         if let Some(known) = self.member_mut(group, member) {
             known.touch(now.monotonic);
         }

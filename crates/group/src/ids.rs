@@ -124,8 +124,10 @@ macro_rules! epochs {
 }
 
 epochs! {
-    /// Counts how often it was decided anew who should have what. 0 is before the first time.
+    /// Rises whenever it is decided anew who should have what, and is at least the epoch of every member that has
+    /// gone. 0 is before the first time.
     GroupEpoch;
-    /// Counts how often a member's own share changed. 0 is before it joined.
+    /// Rises with each change of a member's own share, and begins above what any member that has gone had. 0 is before
+    /// it joined.
     MemberEpoch;
 }

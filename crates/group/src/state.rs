@@ -19,13 +19,13 @@ pub(crate) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     /// Who is which instance: derived from the members.
     instances: BTreeMap<InstanceId, MemberId>,
-    /// Members whose place as an instance another one has taken, the newest last; not stored. It keeps two processes
-    /// that share an instance id from putting each other out for ever.
-    replaced: VecDeque<(MemberId, InstanceId)>,
+    /// Members that are out and were an instance, the newest last; not stored. It keeps the older of two processes that
+    /// share an instance id from putting the newer one out.
+    gone: VecDeque<(MemberId, InstanceId)>,
 }
 
-/// How many replaced members a group remembers.
-const REPLACED_MAX: usize = 64;
+/// How many members that were instances a group remembers.
+const GONE_MAX: usize = 64;
 
 /// A member. Compaction may bring its records back in any order, so each part may be missing for a while.
 #[derive(Clone, Debug, Default)]
@@ -56,17 +56,23 @@ impl Member {
 }
 
 impl Group {
-    /// Notes that another member has taken a member's place as an instance.
-    pub(crate) fn note_replaced(&mut self, member: MemberId, instance: InstanceId) {
-        if self.replaced.len() >= REPLACED_MAX {
-            self.replaced.pop_front();
+    /// Notes that a member is out that was this instance: another may take its place, or has.
+    pub(crate) fn note_gone(&mut self, member: MemberId, instance: InstanceId) {
+        if self.gone.len() >= GONE_MAX {
+            self.gone.pop_front();
         }
-        self.replaced.push_back((member, instance));
+        self.gone.push_back((member, instance));
     }
 
-    /// The instance that a member was until another took its place.
+    /// Forgets that a member was out.
+    pub(crate) fn note_back(&mut self, member: &MemberId) {
+        self.gone.retain(|(gone, _)| gone != member);
+    }
+
+    /// The instance that a member was, where another is it now.
     pub(crate) fn replaced_as(&self, member: &MemberId) -> Option<&InstanceId> {
-        self.replaced.iter().find(|(replaced, _)| replaced == member).map(|(_, instance)| instance)
+        let (_, instance) = self.gone.iter().rfind(|(gone, _)| gone == member)?;
+        self.instances.get(instance).is_some_and(|now| now != member).then_some(instance)
     }
 
     /// Takes in a record. Never fails: each says what holds, whatever held before.

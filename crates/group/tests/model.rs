@@ -31,6 +31,8 @@ struct Client {
     told: BTreeSet<TopicPartition>,
     /// It has to say what it owns.
     report: bool,
+    /// How often it has begun anew under its id.
+    life: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +111,8 @@ struct World {
     now_ms: u64,
     drawn: u32,
     delayed: Vec<Heartbeat>,
+    /// Commits on their way, each with the life of the member that made it.
+    late_commits: Vec<(Commit, MemberId, u32)>,
 }
 
 fn group() -> GroupName {
@@ -144,6 +148,7 @@ impl World {
             now_ms: 0,
             drawn: 0,
             delayed: Vec::new(),
+            late_commits: Vec::new(),
         }
     }
 
@@ -160,6 +165,15 @@ impl World {
     fn join(&mut self, instance: Option<u8>, pattern: bool) -> Client {
         self.drawn += 1;
         let member = MemberId::new(&format!("member-{}", self.drawn)).unwrap();
+        self.join_as(member, instance, pattern).unwrap()
+    }
+
+    fn join_as(
+        &mut self,
+        member: MemberId,
+        instance: Option<u8>,
+        pattern: bool,
+    ) -> Result<Client, GroupError> {
         let subscription = if pattern {
             Subscription { pattern: Some(Pattern::new("orders\\..*").unwrap()), ..Subscription::default() }
         } else {
@@ -181,9 +195,10 @@ impl World {
             kind: HeartbeatKind::Join(join),
             owned: None,
         };
-        let answer = self.coordinator.heartbeat(self.now(), &heartbeat, &mut self.records).unwrap();
+        let answer = self.coordinator.heartbeat(self.now(), &heartbeat, &mut self.records)?;
         let told = answer.assignment.expect("who joins is told what it has");
-        Client { member, instance, epoch: answer.epoch, owned: told.clone(), told, report: true }
+        let owned = told.clone();
+        Ok(Client { member, instance, epoch: answer.epoch, owned, told, report: true, life: 0 })
     }
 
     fn next_heartbeat(client: &Client) -> Heartbeat {
@@ -221,19 +236,37 @@ impl World {
         }
     }
 
-    fn commit(&mut self, index: usize, partition: TopicPartition) {
-        let client = self.clients[index].clone();
-        let exists = self.topics.has(partition);
-        let commit = Commit {
+    fn commit_of(client: &Client, partition: TopicPartition, offset: u64) -> Commit {
+        Commit {
             group: group(),
             member: Some((client.member.clone(), client.epoch)),
             offsets: vec![CommitOffset {
                 partition,
-                offset: Offset::new(self.now_ms).unwrap(),
+                offset: Offset::new(offset).unwrap(),
                 leader_epoch: None,
                 metadata: "".into(),
             }],
-        };
+        }
+    }
+
+    /// A commit that arrives late counts only if its member has never been out since.
+    fn late_commit(&mut self, commit: &Commit, member: &MemberId, life: u32) {
+        let partition = commit.offsets[0].partition;
+        let result = self.coordinator.commit(self.now(), commit, &mut self.records);
+        if result.is_ok_and(|each| each[0].is_ok()) {
+            let sender = self.clients.iter().find(|client| client.member == *member);
+            let lives = sender.is_none_or(|sender| sender.life == life);
+            assert!(
+                lives,
+                "{sender:?} was out and back, and what it sent before was committed in {partition}"
+            );
+        }
+    }
+
+    fn commit(&mut self, index: usize, partition: TopicPartition) {
+        let client = self.clients[index].clone();
+        let exists = self.topics.has(partition);
+        let commit = Self::commit_of(&client, partition, self.now_ms);
         let is_member = self.is_member(&client);
         let result = self.coordinator.commit(self.now(), &commit, &mut self.records);
         let accepted = result.as_ref().is_ok_and(|each| each[0].is_ok());
@@ -267,12 +300,19 @@ impl World {
             Op::Delay { client } => {
                 if let Some(index) = pick(*client) {
                     self.delayed.push(Self::next_heartbeat(&self.clients[index]));
+                    let client = &self.clients[index];
+                    let commits = client.owned.iter().map(|partition| Self::commit_of(client, *partition, 0));
+                    let commits = commits.map(|commit| (commit, client.member.clone(), client.life));
+                    self.late_commits.extend(commits.collect::<Vec<_>>());
                 }
             }
             Op::Arrive => {
                 if !self.delayed.is_empty() {
                     let late = self.delayed.remove(0);
                     let _nobody_waits = self.coordinator.heartbeat(self.now(), &late, &mut self.records);
+                }
+                for (commit, member, life) in std::mem::take(&mut self.late_commits) {
+                    self.late_commit(&commit, &member, life);
                 }
             }
             Op::LetGo { client } => {
@@ -318,8 +358,15 @@ impl World {
             }
             Op::Rejoin { client } => {
                 if let Some(index) = pick(*client) {
-                    let instance = self.clients[index].instance;
-                    self.clients[index] = self.join(instance, false);
+                    // As the client does: under the same id, having dropped everything.
+                    let Client { member, instance, life, .. } = self.clients[index].clone();
+                    match self.join_as(member, instance, false) {
+                        Ok(joined) => self.clients[index] = Client { life: life + 1, ..joined },
+                        Err(error) => {
+                            assert!(matches!(error, GroupError::FencedInstance { .. }), "{error}");
+                            self.clients.remove(index);
+                        }
+                    }
                 }
             }
             Op::Kick { client } => {

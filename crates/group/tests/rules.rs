@@ -271,3 +271,40 @@ fn what_a_member_gets_wrong_is_named() {
     assert!(GroupName::new("").is_err() && GroupName::new("a\nb").is_err());
     assert!(GroupName::new(&"x".repeat(250)).is_err());
 }
+
+#[test]
+fn a_commit_from_before_it_was_put_out_is_refused_after_it_came_back() {
+    let mut groups = coordinator(1);
+    let a = beat(&mut groups, 0, "a", join_as(None), None).unwrap();
+    assert_eq!(groups.tick(now(60_000), &mut Vec::new()).len(), 1);
+    let b = beat(&mut groups, 60_000, "b", join_as(None), None).unwrap();
+    commit_at(&mut groups, 60_001, Some(("b", b.epoch)), 0, 100).unwrap();
+    beat(&mut groups, 60_002, "b", HeartbeatKind::Leave, None).unwrap();
+    let again = beat(&mut groups, 60_003, "a", join_as(None), None).unwrap();
+    assert_eq!(indexes(&again), [0]);
+    let late = commit_at(&mut groups, 60_004, Some(("a", a.epoch)), 0, 50);
+    assert!(matches!(late, Err(GroupError::NotAssigned { .. })), "{late:?}");
+    commit_at(&mut groups, 60_005, Some(("a", again.epoch)), 0, 101).unwrap();
+}
+
+#[test]
+fn an_instance_whose_session_ended_does_not_put_out_the_process_that_took_its_place() {
+    let mut groups = coordinator(1);
+    let old = beat(&mut groups, 0, "old", join_as(Some("one")), None).unwrap();
+    assert_eq!(groups.tick(now(60_000), &mut Vec::new()).len(), 1);
+    let new = beat(&mut groups, 60_001, "new", join_as(Some("one")), None).unwrap();
+    let fenced = |result| matches!(result, Err(GroupError::FencedInstance { .. }));
+    assert!(fenced(beat(&mut groups, 60_002, "old", stay(old.epoch), None)));
+    assert!(fenced(beat(&mut groups, 60_003, "old", join_as(Some("one")), None)));
+    beat(&mut groups, 60_004, "new", stay(new.epoch), None).expect("the newer one goes on");
+    // With nobody in its place, it may come back.
+    beat(&mut groups, 60_005, "new", HeartbeatKind::Leave, None).unwrap();
+    beat(&mut groups, 60_006, "old", join_as(Some("one")), None).expect("the place is free");
+}
+
+#[test]
+fn commits_that_are_all_refused_found_no_group() {
+    let mut groups = coordinator(1);
+    assert!(commit_at(&mut groups, 0, None, 7, 1).is_err());
+    assert!(groups.groups().next().is_none());
+}

@@ -89,12 +89,11 @@ impl Groups {
 
     /// Tells the coordinators which topics there are.
     fn take_topics(&self) {
-        let topics = self.topics();
         for shard in self.shards().iter() {
-            // What is not loaded now takes the topics in when it is.
-            let _unless_ready = shard.decide_unasked(|coordinator, now, out| {
-                coordinator.set_topics(now, Arc::clone(&topics), out)
-            });
+            // What is not loaded now takes the topics in when it is. Those of this moment: one that was loaded just now
+            // may know newer ones than a moment ago.
+            let _unless_ready =
+                shard.decide_unasked(|coordinator, now, out| coordinator.set_topics(now, self.topics(), out));
         }
     }
 }

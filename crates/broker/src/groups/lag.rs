@@ -35,7 +35,8 @@ impl Lag {
 /// other bytes. What two surveys did not ask for is forgotten.
 #[derive(Default)]
 pub(super) struct Looks {
-    counts: Aging<(TopicPartition, Offset, StretchWithGaps), u64>,
+    /// Of a stretch: from which offset on, and how many records.
+    counts: Aging<(TopicPartition, StretchWithGaps), (Offset, u64)>,
     firsts: Aging<(TopicPartition, Offset), Option<TimestampMs>>,
 }
 
@@ -111,18 +112,25 @@ async fn records_between(
         if first >= last {
             continue;
         }
-        let key = (at, first, stretch);
-        let known = looks.lock().counts.get(&key);
+        let known = looks.lock().counts.get(&(at, stretch));
         let counted = match known {
-            Some(known) => Some(known),
-            None => count(engine, replica, first, last).await.ok(),
+            Some((known_first, known)) if last == stretch.end => {
+                // Only what lies between the two is counted.
+                let (low, high) = (known_first.min(first), known_first.max(first));
+                let between = count(engine, replica, low, high).await.ok();
+                between.map(|between| match known_first < first {
+                    true => known.saturating_sub(between),
+                    false => known + between,
+                })
+            }
+            _ => count(engine, replica, first, last).await.ok(),
         };
         if let Some(counted) = counted {
             let offsets = last.distance_from(first);
             records = records.saturating_sub(offsets.saturating_sub(counted));
             // Only of a stretch that lies below the end altogether the count is final.
             if last == stretch.end {
-                looks.lock().counts.young.insert(key, counted);
+                looks.lock().counts.young.insert((at, stretch), (first, counted));
             }
         }
     }

@@ -138,15 +138,16 @@ impl Shard {
         decided.ok()?.0.ok()
     }
 
-    /// Says what would be decided, and changes nothing.
+    /// Says what would be decided about one group, and changes nothing.
     ///
     /// # Errors
     /// As [`Self::decide`].
     pub(crate) fn check<T>(
         &self,
+        group: &GroupName,
         decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
     ) -> Result<T, Refusal> {
-        let mut trial = self.with_ready(|ready| ready.coordinator.clone())?;
+        let mut trial = self.with_ready(|ready| ready.coordinator.only(group))?;
         decide(&mut trial, self.now(), &mut Vec::new()).map_err(refuse)
     }
 

@@ -115,9 +115,8 @@ impl Surveyor {
     async fn survey(&mut self, groups: &Groups) -> Survey {
         self.round += 1;
         groups.looks.lock().age();
-        let mut surveyed = Vec::new();
+        let (mut surveyed, mut complete) = (Vec::new(), true);
         for shard in groups.shards().iter() {
-            // What is not loaded is not known.
             let known = shard.read(|coordinator| {
                 let known = coordinator.groups().map(|(group, activity, member_count)| {
                     let offset = |(at, committed): (TopicPartition, &Committed)| (at, committed.offset);
@@ -126,16 +125,23 @@ impl Surveyor {
                 });
                 known.collect::<Vec<_>>()
             });
-            for known in known.await.unwrap_or_default() {
+            let Ok(known) = known.await else {
+                complete = false;
+                continue;
+            };
+            for known in known {
                 surveyed.push(self.look_at(groups, known).await);
             }
         }
-        self.past.retain(|_, past| past.round == self.round);
-        groups
-            .engine
-            .metrics()
-            .groups
-            .retain(|group| surveyed.iter().any(|known| known.group.as_str() == group));
+        // What is not loaded is not known, and not gone.
+        if complete {
+            self.past.retain(|_, past| past.round == self.round);
+            groups
+                .engine
+                .metrics()
+                .groups
+                .retain(|group| surveyed.iter().any(|known| known.group.as_str() == group));
+        }
         Survey { groups: surveyed }
     }
 

@@ -46,6 +46,21 @@ impl Described {
     }
 }
 
+/// Groups in one request.
+const NAMES_MAX: usize = 1_000;
+
+/// Refuses requests whose answers would be as large as their sender likes.
+fn check_names(names: &[String]) -> Result<(), Refusal> {
+    if names.len() > NAMES_MAX {
+        return Err(wire::invalid(format!("groups: {} given, at most {NAMES_MAX} at a time", names.len())));
+    }
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(twice) => Err(wire::invalid(format!("groups: {twice:?} is given twice"))),
+        None => Ok(()),
+    }
+}
+
 /// Answers `ListGroups`.
 pub(super) async fn list(
     shared: &Arc<Shared>,
@@ -105,7 +120,8 @@ pub(super) async fn describe(
     request: v1::DescribeGroupsRequest,
 ) -> Result<v1::DescribeGroupsResponse, Refusal> {
     let (engine, groups) = shared.groups()?;
-    let mut all = Vec::with_capacity(request.groups.len().min(1024));
+    check_names(&request.groups)?;
+    let mut all = Vec::with_capacity(request.groups.len());
     for name in request.groups {
         let described = describe_one(&engine, &groups, &name).await;
         all.push(described.unwrap_or_else(|refusal| v1::DescribedGroup {
@@ -181,7 +197,8 @@ pub(super) async fn delete(
     request: v1::DeleteGroupsRequest,
 ) -> Result<v1::DeleteGroupsResponse, Refusal> {
     let (_, groups) = shared.groups()?;
-    let mut deleted = Vec::with_capacity(request.groups.len().min(1024));
+    check_names(&request.groups)?;
+    let mut deleted = Vec::with_capacity(request.groups.len());
     for name in request.groups {
         let one = delete_one(&groups, &name, request.validate_only).await;
         let (offset_count, error) = match one {
@@ -201,7 +218,7 @@ async fn delete_one(groups: &Groups, name: &str, validate_only: bool) -> Result<
         coordinator.delete_group(&name, out)?;
         Ok(count(offsets))
     };
-    if validate_only { shard.check(delete) } else { shard.decide(delete).await }
+    if validate_only { shard.check(&name, delete) } else { shard.decide(delete).await }
 }
 
 fn count(items: usize) -> u32 {

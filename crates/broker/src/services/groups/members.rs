@@ -32,7 +32,10 @@ pub(super) async fn heartbeat(
         owned: owned.map(|owned| wire::owned(&engine, owned.topics)).transpose()?,
     };
     let shard = match &heartbeat.kind {
-        HeartbeatKind::Join(_) => groups.find_or_create(&heartbeat.group).await?,
+        HeartbeatKind::Join(_) => {
+            engine.check_writable()?;
+            groups.find_or_create(&heartbeat.group).await?
+        }
         _ => groups.find(&heartbeat.group).ok_or_else(|| unknown_member(&heartbeat))?,
     };
     let answer = tokio::select! {
@@ -126,7 +129,7 @@ pub(super) async fn remove(
         coordinator.kick(now, &group, &found.member, out)?;
         Ok(found.clone())
     };
-    let removed = if validate_only { shard.check(remove)? } else { shard.decide(remove).await? };
+    let removed = if validate_only { shard.check(&group, remove)? } else { shard.decide(remove).await? };
     Ok(v1::RemoveMemberResponse {
         member: removed.member.to_string(),
         assigned: wire::topic_partitions(&engine, &removed.assigned),

@@ -10,7 +10,7 @@ use super::{
     super::{Shared, lookup},
     wire,
 };
-use crate::{engine::Engine, metrics::CommitResult};
+use crate::{engine::Engine, groups::Groups, metrics::CommitResult};
 
 /// Offsets in one request.
 const OFFSETS_MAX: usize = 10_000;
@@ -21,10 +21,29 @@ pub(super) async fn commit(
     request: v1::CommitOffsetsRequest,
 ) -> Result<v1::CommitOffsetsResponse, Refusal> {
     let (engine, groups) = shared.groups()?;
+    let (name, count, counts) = (request.group.clone(), request.offsets.len(), !request.validate_only);
+    let answer = commit_offsets(&engine, &groups, request).await;
+    let refused = answer
+        .as_ref()
+        .map_or(count, |answer| answer.offsets.iter().filter(|result| result.error.is_some()).count());
+    if counts && wire::group_name(&name).is_ok() {
+        let metrics = &engine.metrics().groups;
+        metrics.commits(&name, CommitResult::Ok, (count - refused) as u64);
+        metrics.commits(&name, CommitResult::Refused, refused as u64);
+    }
+    answer
+}
+
+async fn commit_offsets(
+    engine: &Arc<Engine>,
+    groups: &Groups,
+    request: v1::CommitOffsetsRequest,
+) -> Result<v1::CommitOffsetsResponse, Refusal> {
     let v1::CommitOffsetsRequest { group, member, offsets, validate_only } = request;
     check_count(offsets.len())?;
-    let name = group;
-    let group = wire::group_name(&name)?;
+    // What is left of a full disk is for making room; compaction does not go on there.
+    engine.check_writable()?;
+    let group = wire::group_name(&group)?;
     let member = member.map(|v1::MemberIdentity { member, member_epoch }| {
         Ok::<_, Refusal>((wire::member_id(&member)?, MemberEpoch(member_epoch)))
     });
@@ -34,7 +53,7 @@ pub(super) async fn commit(
     let mut valid = Vec::with_capacity(offsets.len());
     for one in offsets {
         let (topic, partition) = (one.topic.clone(), one.partition);
-        let error = match to_commit(&engine, one) {
+        let error = match to_commit(engine, one) {
             Ok(offset) => {
                 valid.push((results.len(), offset));
                 None
@@ -47,19 +66,13 @@ pub(super) async fn commit(
     let (places, offsets): (Vec<usize>, Vec<CommitOffset>) = valid.into_iter().unzip();
     let commit = Commit { group, member, offsets };
     let committed = match validate_only {
-        true => shard.check(|coordinator, now, out| coordinator.commit(now, &commit, out))?,
+        true => shard.check(&commit.group, |coordinator, now, out| coordinator.commit(now, &commit, out))?,
         false => shard.decide(|coordinator, now, out| coordinator.commit(now, &commit, out)).await?,
     };
     for (place, result) in places.into_iter().zip(committed) {
         if let (Some(at), Err(error)) = (results.get_mut(place), result) {
             at.error = Some(Refusal::new(error.code(), error.to_string()).into());
         }
-    }
-    if !validate_only {
-        let refused = results.iter().filter(|result| result.error.is_some()).count();
-        let (ok, refused) = ((results.len() - refused) as u64, refused as u64);
-        engine.metrics().groups.commits(&name, CommitResult::Ok, ok);
-        engine.metrics().groups.commits(&name, CommitResult::Refused, refused);
     }
     Ok(v1::CommitOffsetsResponse { offsets: results })
 }
@@ -168,13 +181,13 @@ pub(super) async fn forget(
     let (engine, groups) = shared.groups()?;
     let v1::ForgetOffsetsRequest { group, topics, validate_only } = request;
     let group = wire::group_name(&group)?;
-    let partitions: Vec<_> = wire::owned(&engine, topics)?.into_iter().collect();
+    let partitions = wire::owned(&engine, topics)?;
     let shard = groups.find(&group).ok_or_else(|| super::group_not_found(&group))?;
     let forget = |coordinator: &mut corduroy_group::Coordinator, _now, out: &mut Vec<_>| {
         let known = partitions.iter().filter(|at| coordinator.committed_at(&group, **at).is_some()).count();
         coordinator.forget_offsets(&group, Some(&partitions), out)?;
         Ok::<_, GroupError>(known)
     };
-    let count = if validate_only { shard.check(forget)? } else { shard.decide(forget).await? };
+    let count = if validate_only { shard.check(&group, forget)? } else { shard.decide(forget).await? };
     Ok(v1::ForgetOffsetsResponse { offset_count: u32::try_from(count).unwrap_or(u32::MAX) })
 }

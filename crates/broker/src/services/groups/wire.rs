@@ -94,20 +94,18 @@ pub(super) fn owned(
     engine: &Engine,
     topics: Vec<v1::TopicPartitions>,
 ) -> Result<BTreeSet<TopicPartition>, Refusal> {
+    let known = engine.topics();
     let mut owned = BTreeSet::new();
     for v1::TopicPartitions { topic, topic_id, partitions } in topics {
-        let id = match topic_id_from_wire(&topic_id)? {
-            Some(id) => id,
-            None => match engine.topics().get(&topic_name_from_wire(&topic)?) {
-                Some(topic) => topic.id(),
-                None => continue,
-            },
+        let topic = match topic_id_from_wire(&topic_id)? {
+            Some(id) => known.by_id(id),
+            None => known.get(&topic_name_from_wire(&topic)?),
         };
-        owned.extend(
-            partitions
-                .into_iter()
-                .map(|index| TopicPartition { topic_id: id, partition: PartitionIndex(index) }),
-        );
+        // No more than there are, whatever is claimed.
+        let Some((id, count)) = topic.map(|topic| (topic.id(), topic.partition_count())) else { continue };
+        let there = partitions.into_iter().filter(|index| *index < count);
+        let at = |index| TopicPartition { topic_id: id, partition: PartitionIndex(index) };
+        owned.extend(there.map(at));
     }
     Ok(owned)
 }
