@@ -150,7 +150,8 @@ async fn on_a_full_disk_what_makes_room_still_works() {
     let mut n = 20;
     loop {
         n += 1;
-        let refusal = produce_one(&broker, &mut ledger, value(n)).await.expect("the disk is full");
+        // What the broker tidied away between the two calls may have left a little room.
+        let Some(refusal) = produce_one(&broker, &mut ledger, value(n)).await else { continue };
         assert!(refusal.retriable, "{refusal:?}");
         if refusal.code() == v1::ErrorCode::DiskFull {
             assert_eq!(refusal.outcome(), v1::Outcome::NotWritten);
