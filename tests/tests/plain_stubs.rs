@@ -336,3 +336,46 @@ async fn members_of_a_group_need_nothing_but_the_stub() {
     assert_eq!(rest, ["third-0", "third-1"].map(Bytes::from).into(), "nothing again, nothing skipped");
     b.leave().await;
 }
+
+#[tokio::test]
+async fn a_member_with_the_stub_shares_a_topic_with_one_of_the_rust_client() {
+    let broker = Broker::start().await.unwrap();
+    let channel = stub::connect(broker.url()).await;
+    stub::create_topic(channel.clone(), "orders", 2, &[]).await;
+    let each = |name: &str| {
+        let to = |partition| {
+            request(1, "orders", Some(partition), vec![record(None, &format!("{name}-{partition}"))])
+        };
+        vec![to(0), to(1)]
+    };
+    produce(channel.clone(), each("first")).await;
+    let client = broker.client();
+    let mut rust = client.consumer().group("billing").topics(["orders"]).build().await.unwrap();
+    for _ in 0..2 {
+        rust.next().await.unwrap().unwrap().done();
+    }
+    // The Rust member hands one partition over, with what it has done there.
+    let mut plain = Member::join(stub::connect(broker.url()).await).await;
+    let assigned = loop {
+        if let Response::Assigned(assigned) = plain.next().await
+            && let [one] = assigned.partitions.as_slice()
+        {
+            break one.clone();
+        }
+    };
+    assert_eq!(assigned.offset, Some(1), "from where the other one had come");
+    produce(channel.clone(), each("second")).await;
+    let theirs = plain.handle(1).await.remove(0);
+    let message = rust.next().await.unwrap().unwrap();
+    let both: BTreeSet<_> = [theirs, message.value_bytes().unwrap()].into();
+    message.done();
+    assert_eq!(both, ["second-0", "second-1"].map(Bytes::from).into());
+
+    // And the other way round.
+    rust.close(std::time::Duration::from_secs(30)).await.unwrap();
+    produce(channel.clone(), each("third")).await;
+    let rest: BTreeSet<_> = plain.handle(2).await.into_iter().collect();
+    assert_eq!(rest, ["third-0", "third-1"].map(Bytes::from).into(), "nothing again, nothing skipped");
+    plain.leave().await;
+    broker.caught_up("billing").await.unwrap();
+}
