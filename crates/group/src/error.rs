@@ -59,7 +59,7 @@ pub enum GroupError {
         partition: TopicPartition,
     },
     /// What was asked for needs a group without members.
-    #[error("group {group} has {members} members; stop them first")]
+    #[error("group {group} has {members} {}; stop {} first", if *members == 1 { "member" } else { "members" }, if *members == 1 { "it" } else { "them" })]
     NotEmpty {
         /// The group.
         group: GroupName,
