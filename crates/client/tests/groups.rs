@@ -11,6 +11,7 @@ mod group_support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,7 +23,7 @@ use group_support::{
     LONG, SESSION, TOPIC, broker, broker_that_returns, builder, client, committed, describe, member, next,
     place, produce, until, until_committed, until_stable, value,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Reads and finishes messages until each partition was read to its end.
 async fn read_all(consumers: &mut [&mut GroupConsumer], ends: &BTreeMap<u32, u32>) -> Vec<(u32, u64)> {
@@ -217,6 +218,67 @@ async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages(
     first.close(LONG).await.unwrap();
     let rest: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
     assert_eq!(rest.last(), Some(&("revoking", [0, 1].into())));
+}
+
+/// Stops in what it is told until the test lets it go on.
+struct Stops(Tells, Arc<Semaphore>);
+
+impl Stops {
+    async fn go_on(&self) {
+        self.1.acquire().await.unwrap().forget();
+    }
+}
+
+impl RebalanceHook for Stops {
+    async fn assigned(
+        &self,
+        cx: &Rebalance<'_>,
+        new: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, OffsetSpec)>, HookError> {
+        let chosen = self.0.assigned(cx, new).await;
+        self.go_on().await;
+        chosen
+    }
+
+    async fn revoking(&self, cx: &Rebalance<'_>, going: &[TopicPartition]) -> Result<(), HookError> {
+        let told = self.0.revoking(cx, going).await;
+        self.go_on().await;
+        told
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_revoked_before_it_is_read_is_never_read() {
+    for commit in [Commit::Processed { every: Duration::from_millis(20) }, Commit::BeforeHandling] {
+        let broker = broker(2).await;
+        produce(&broker, 0, 0..3).await;
+        produce(&broker, 1, 0..3).await;
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(0));
+        let hook = Stops(Tells(tell), Arc::clone(&turns));
+        let mut first = builder(broker.client()).commit(commit).rebalance(hook).build().await.unwrap();
+        assert_eq!(told.recv().await.unwrap(), ("assigned", [0, 1].into()));
+        let mut second = member(broker.client()).await;
+        until("a revocation", || async {
+            describe(&broker).await.members.iter().any(|member| !member.revoking.is_empty())
+        })
+        .await;
+        turns.add_permits(1);
+        let (what, goes) = told.recv().await.unwrap();
+        assert_eq!((what, goes.len()), ("revoking", 1));
+        let read: BTreeSet<_> = first.assignment().iter().map(|p| p.partition.0).collect();
+        assert_eq!(read, &BTreeSet::from([0, 1]) - &goes);
+        let stays = *read.first().unwrap();
+        for offset in 0..3 {
+            let message = next(&mut first).await;
+            assert_eq!(place(&message), (stays, offset));
+        }
+        assert!(first.next_batch(10, Duration::ZERO).await.unwrap().is_empty());
+        turns.add_permits(100);
+        for offset in 0..3 {
+            assert_eq!(place(&next(&mut second).await), (*goes.first().unwrap(), offset));
+        }
+    }
 }
 
 #[tokio::test]

@@ -79,6 +79,8 @@ pub(crate) struct State {
     pub(crate) slots: BTreeMap<Part, Slot>,
     /// Partitions on their way to become slots.
     pub(crate) opening: BTreeSet<Part>,
+    /// Partitions to be let go of, slots or not yet.
+    pub(crate) going: BTreeSet<Part>,
     /// Partitions whose assignment was told to the hook, and whose end was not.
     pub(crate) hooked: BTreeSet<Part>,
     /// How many tasks are telling the hook of lost partitions.
@@ -119,6 +121,7 @@ impl Core {
             reader: Reader::start(Arc::clone(&client), buffer_bytes),
             slots: BTreeMap::new(),
             opening: BTreeSet::new(),
+            going: BTreeSet::new(),
             hooked: BTreeSet::new(),
             losing: 0,
             clearing: None,
@@ -170,21 +173,33 @@ pub(crate) struct Start {
 }
 
 impl State {
-    /// Begins to read partitions, unless they were taken back meanwhile.
+    /// Whether a partition is on its way to be read, and is not to be let go of already.
+    pub(crate) fn is_coming(&self, part: &Part) -> bool {
+        self.opening.contains(part) && !self.going.contains(part)
+    }
+
+    /// Begins to read partitions, unless they were taken back meanwhile. One that is to be let go of has a slot, for
+    /// what is committed of it, but none of its records is handed out.
     pub(crate) fn begin(&mut self, starts: Vec<Start>, signals: &Arc<Signals>) -> Vec<Part> {
         let mut begun = Vec::new();
-        let mut read = Vec::new();
+        let (mut read, mut read_parts) = (Vec::new(), Vec::new());
         for start in starts {
             if !self.opening.remove(&start.part) || self.closing {
                 continue;
             }
-            let Part { name, topic_id } = &start.part;
-            let source = Source { topic: name.topic.clone(), partition: name.partition };
-            let partition = Partition::new(Arc::new(source), topic_id.clone(), start.position, None);
-            read.push(if start.stopped { partition.stopped() } else { partition });
+            let track = Track::new(start.position, start.epoch, Arc::clone(signals));
+            if self.going.contains(&start.part) {
+                track.stop();
+            } else {
+                let Part { name, topic_id } = &start.part;
+                let source = Source { topic: name.topic.clone(), partition: name.partition };
+                let partition = Partition::new(Arc::new(source), topic_id.clone(), start.position, None);
+                read.push(if start.stopped { partition.stopped() } else { partition });
+                read_parts.push(start.part.clone());
+            }
             let slot = Slot {
                 place: None,
-                track: Track::new(start.position, start.epoch, Arc::clone(signals)),
+                track,
                 committed: start.committed,
                 cleared_to: start.position,
                 stuck: None,
@@ -193,7 +208,7 @@ impl State {
             begun.push(start.part);
         }
         let places = self.reader.add(read);
-        for (part, place) in begun.iter().zip(places) {
+        for (part, place) in read_parts.iter().zip(places) {
             if let Some(slot) = self.slots.get_mut(part) {
                 slot.place = Some(place);
             }
@@ -223,6 +238,7 @@ impl State {
         self.stop_reading(parts.clone());
         for part in parts {
             self.opening.remove(part);
+            self.going.remove(part);
             if let Some(slot) = self.slots.remove(part) {
                 slot.track.retire();
             }

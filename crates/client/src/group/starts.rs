@@ -130,8 +130,7 @@ impl Core {
         let _turn = self.hook_calls.lock().await;
         let parts: Vec<_> = {
             let mut state = self.state.lock();
-            let still: Vec<_> =
-                committed.keys().filter(|part| state.opening.contains(part)).cloned().collect();
+            let still: Vec<_> = committed.keys().filter(|part| state.is_coming(part)).cloned().collect();
             state.hooked.extend(still.iter().cloned());
             still
         };
@@ -202,9 +201,8 @@ impl Core {
         loop {
             let due: Vec<_> = {
                 let state = self.state.lock();
-                let is_due = |start: &&Start| {
-                    state.opening.contains(&start.part) && start.committed != Some(start.position)
-                };
+                let is_due =
+                    |start: &&Start| state.is_coming(&start.part) && start.committed != Some(start.position);
                 let place = |start: &Start| Place { offset: start.position, epoch: start.epoch };
                 starts.iter().filter(is_due).map(|start| (start.part.clone(), place(start))).collect()
             };

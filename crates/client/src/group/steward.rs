@@ -139,12 +139,16 @@ impl Steward {
                 });
             }
             Action::Revoke(parts) => {
-                core.state.lock().stop_reading(&parts);
+                {
+                    let mut state = core.state.lock();
+                    state.going.extend(parts.iter().cloned());
+                    state.stop_reading(&parts);
+                }
                 let (held, orders) = (self.held.clone(), self.orders.clone());
                 self.jobs.spawn(async move {
                     core.until(|state| parts.is_disjoint(&state.opening) || held.is_cancelled()).await;
-                    if !held.is_cancelled() {
-                        core.revoke(&parts, &held).await;
+                    // Once they are lost, what is said of them would be said of a later turn with them.
+                    if !held.is_cancelled() && core.revoke(&parts, &held).await {
                         let _ = orders.send(Order::Released(parts));
                     }
                 });
@@ -257,8 +261,9 @@ impl Steward {
 }
 
 impl Core {
-    /// Lets go of partitions: waits for their messages, tells the hook, commits.
-    async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) {
+    /// Lets go of partitions: waits for their messages, tells the hook, commits. Tells whether that was done, rather
+    /// than that they were lost meanwhile.
+    async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) -> bool {
         let began = Instant::now();
         let timeout = self.options.rebalance_timeout;
         let of = |state: &super::core::State| -> u64 {
@@ -267,19 +272,24 @@ impl Core {
         // In time for the hook and the commit before the coordinator puts the member out.
         let _ = tokio::time::timeout_at(began + timeout / 2, self.until(|state| of(state) == 0)).await;
         if held.is_cancelled() {
-            return;
+            return false;
         }
         let _ = tokio::time::timeout_at(began + timeout / 4 * 3, self.tell_going(parts)).await;
         self.commit_automatically(Which::These(parts.iter().cloned().collect()), began + timeout / 8 * 7)
             .await;
-        if held.is_cancelled() {
-            return;
+        {
+            // They are lost with the lock held.
+            let mut state = self.state.lock();
+            if held.is_cancelled() {
+                return false;
+            }
+            state.let_go(parts);
         }
         let names = names(parts);
-        self.state.lock().let_go(parts);
         self.signals.tell();
         let group = Arc::clone(&self.options.group);
         self.client.events.tell(Event::Revoked { group, partitions: names });
+        true
     }
 
     /// Tells the hook that partitions go, if it was told that they came.
