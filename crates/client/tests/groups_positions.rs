@@ -9,7 +9,7 @@
 
 mod group_support;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, task::Poll, time::Duration};
 
 use corduroy_client::{
     Commit, ErrorCode, Event, GroupConsumeError, GroupConsumer, HookError, NewTopic, Offset, OffsetSpec,
@@ -316,6 +316,30 @@ async fn seeking_counts_and_what_was_handed_out_before_no_more() {
         consumer.seek(TOPIC, 9, OffsetSpec::Start).await.unwrap_err().code(),
         ErrorCode::InvalidRequest
     );
+}
+
+#[tokio::test]
+async fn seeking_overrules_offsets_that_wait_to_be_committed() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..4).await;
+    let mut consumer = builder(broker.client()).commit(Commit::Manual).build().await.unwrap();
+    for _ in 0..3 {
+        next(&mut consumer).await;
+    }
+    let offsets: Offsets = [(at(0), offset(3))].into_iter().collect();
+    let mut commit = Box::pin(consumer.commit_offsets(&offsets));
+    // One poll: it stands in line, and nothing of it has run in this test's only thread.
+    assert!(poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_pending())).await);
+    consumer.seek(TOPIC, 0, OffsetSpec::Offset(offset(1))).await.unwrap();
+    let error = commit.await.unwrap_err();
+    assert_eq!((error.code(), error.partitions), (ErrorCode::PartitionNotAssigned, vec![at(0)]));
+    assert_eq!(committed(&broker).await[&0], 0);
+    assert_eq!(
+        consumer.commit().await.unwrap().get(&at(0)),
+        Some(offset(1)),
+        "nothing behind counts as done"
+    );
+    assert_eq!(next(&mut consumer).await.offset().get(), 1);
 }
 
 #[tokio::test]

@@ -86,22 +86,22 @@ impl Core {
                 };
                 let known = slot.track.place();
                 let epoch = known.epoch.filter(|_| known.offset <= offset);
-                items.push((part.clone(), Place { offset, epoch }));
+                items.push((Arc::clone(&slot.track), (part.clone(), Place { offset, epoch })));
             }
         }
         let core = Arc::clone(self);
         let run = async move {
             let _turn = core.commits.lock().await;
-            let failed = core.commit_once(&items).await;
-            {
-                let state = core.state.lock();
-                let done = items.iter().filter(|(part, _)| !failed.iter().any(|(_, failed)| failed == part));
-                for (part, place) in done {
-                    if let Some(slot) = state.slots.get(part) {
-                        slot.track.done_below(place.offset);
-                    }
+            // What was lost or sought in during the wait, and perhaps given again, is to go on from where it is now.
+            let (held, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|(track, _)| track.is_held());
+            let (tracks, items): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+            let mut failed = core.commit_once(&items).await;
+            for (track, (part, place)) in tracks.iter().zip(&items) {
+                if !failed.iter().any(|(_, failed)| failed == part) {
+                    track.done_below(place.offset);
                 }
             }
+            failed.extend(gone.into_iter().map(|(_, (part, _))| (superseded(&part), part)));
             let Some((refusal, _)) = failed.first().cloned() else { return Ok(()) };
             Err(CommitError::new(refusal, failed.into_iter().map(|(_, part)| part.name).collect()))
         };
@@ -225,6 +225,12 @@ impl Core {
         }
         results
     }
+}
+
+/// Why an offset is not committed that was waited with for too long.
+fn superseded(part: &Part) -> Refusal {
+    let message = format!("partition {} was lost or sought in before its offset was committed", part.name);
+    Refusal::new(ErrorCode::PartitionNotAssigned, message)
 }
 
 fn to_commit(part: &Part, place: Place) -> v1::OffsetToCommit {
