@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, Interval, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ pub(crate) struct Steward {
     news: mpsc::UnboundedReceiver<News>,
     orders: mpsc::UnboundedSender<Order>,
     jobs: JoinSet<()>,
+    /// The commit in the background.
+    committing: Option<AbortHandle>,
     /// Cancelled when the member has lost its partitions.
     held: CancellationToken,
     /// Who waits for the member to be out, with what is committed.
@@ -79,6 +81,7 @@ impl Steward {
             news,
             orders,
             jobs: JoinSet::new(),
+            committing: None,
             held: CancellationToken::new(),
             closing: None,
             closed,
@@ -184,10 +187,14 @@ impl Steward {
         });
     }
 
-    /// Commits what is done, in the background.
+    /// Commits what is done, in the background, unless that is under way: the next time will do.
     fn commit(&mut self) {
+        if self.committing.as_ref().is_some_and(|job| !job.is_finished()) {
+            return;
+        }
         let core = Arc::clone(&self.core);
-        self.jobs.spawn(async move { core.commit_automatically(Which::All, Instant::now()).await });
+        let job = async move { core.commit_automatically(Which::All, Instant::now()).await };
+        self.committing = Some(self.jobs.spawn(job));
     }
 
     /// Commits what a message waits for, in the background.
