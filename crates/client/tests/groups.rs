@@ -282,6 +282,21 @@ async fn a_partition_that_is_revoked_before_it_is_read_is_never_read() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_deleted_before_it_is_begun_holds_up_no_other() {
+    let broker = broker(1).await;
+    broker.topic("brief", 1).await.unwrap();
+    produce(&broker, 0, 0..1).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let turns = Arc::new(Semaphore::new(0));
+    let hook = Stops(Tells(tell), Arc::clone(&turns));
+    let mut consumer = builder(broker.client()).topics(["brief"]).rebalance(hook).build().await.unwrap();
+    assert_eq!(told.recv().await.unwrap().0, "assigned");
+    broker.client().admin().delete_topics(["brief"]).await.unwrap();
+    turns.add_permits(100);
+    assert_eq!(next(&mut consumer).await.topic().as_str(), TOPIC);
+}
+
+#[tokio::test]
 async fn a_program_that_never_finishes_holds_a_partition_for_half_the_rebalance_time() {
     let broker = broker(2).await;
     produce(&broker, 0, 0..1).await;

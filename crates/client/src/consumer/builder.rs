@@ -144,6 +144,14 @@ pub(crate) async fn resolve<'a>(
     shared: &Shared,
     places: impl Iterator<Item = (&'a str, PartitionIndex, OffsetSpec)> + Clone,
 ) -> Result<Vec<Offset>, ClientError> {
+    resolve_each(shared, places).await?.into_iter().collect()
+}
+
+/// The same, each with its own result.
+pub(crate) async fn resolve_each<'a>(
+    shared: &Shared,
+    places: impl Iterator<Item = (&'a str, PartitionIndex, OffsetSpec)> + Clone,
+) -> Result<Vec<Result<Offset, ClientError>>, ClientError> {
     let asked = places
         .clone()
         .filter(|(_, _, spec)| !matches!(spec, OffsetSpec::Offset(_)))
@@ -154,15 +162,14 @@ pub(crate) async fn resolve<'a>(
         })
         .collect();
     let mut found = shared.list_offsets(asked).await?.into_iter();
-    places
-        .map(|(_, _, spec)| match spec {
-            OffsetSpec::Offset(offset) => Ok(offset),
-            _ => match found.next() {
-                Some(listed) => listed.map(|listed| listed.offset),
-                None => Err(ClientError::unexpected("the broker listed fewer offsets than were asked for")),
-            },
-        })
-        .collect()
+    let offsets = places.map(|(_, _, spec)| match spec {
+        OffsetSpec::Offset(offset) => Ok(offset),
+        _ => match found.next() {
+            Some(listed) => listed.map(|listed| listed.offset),
+            None => Err(ClientError::unexpected("the broker listed fewer offsets than were asked for")),
+        },
+    });
+    Ok(offsets.collect())
 }
 
 fn invalid(message: String) -> ClientError {

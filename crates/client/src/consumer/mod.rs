@@ -28,7 +28,7 @@ pub use message::Message;
 pub use state::{AssignedPartition, PartitionStatus};
 
 pub(crate) use batch::Source;
-pub(crate) use builder::resolve;
+pub(crate) use builder::{resolve, resolve_each};
 pub(crate) use reader::Reader;
 pub(crate) use state::Partition;
 

@@ -153,12 +153,6 @@ impl Core {
             changed.await;
         }
     }
-
-    /// Tells the user of something that went wrong.
-    pub(crate) fn raise(&self, error: GroupConsumeError) {
-        self.state.lock().errors.push_back(error);
-        self.signals.tell();
-    }
 }
 
 /// Where a partition begins to be read.
@@ -175,7 +169,7 @@ pub(crate) struct Start {
 impl State {
     /// Whether a partition is on its way to be read, and is not to be let go of already.
     pub(crate) fn is_coming(&self, part: &Part) -> bool {
-        self.opening.contains(part) && !self.going.contains(part)
+        !self.closing && self.opening.contains(part) && !self.going.contains(part)
     }
 
     /// Begins to read partitions, unless they were taken back meanwhile. One that is to be let go of has a slot, for

@@ -107,8 +107,7 @@ impl Core {
 
     /// What to make of a partition that cannot be read.
     fn judge(&self, state: &mut State, error: ConsumeError) -> Verdict {
-        let gone = [ErrorCode::TopicNotFound, ErrorCode::PartitionNotFound, ErrorCode::TopicIdMismatch];
-        if gone.contains(&error.code()) {
+        if is_gone(error.code()) {
             tracing::debug!(%error, "the partition is gone; the group will take it back");
             return Verdict::Ignore;
         }
@@ -149,4 +148,9 @@ impl Core {
             OnPositionLost::End => end,
         }
     }
+}
+
+/// Whether there is no such partition any more.
+pub(crate) fn is_gone(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::TopicNotFound | ErrorCode::PartitionNotFound | ErrorCode::TopicIdMismatch)
 }

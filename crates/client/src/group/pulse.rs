@@ -234,11 +234,16 @@ async fn answer_of(call: &mut Option<Call>) -> Result<v1::HeartbeatResponse, Cli
 fn judge(code: ErrorCode) -> Failure {
     match code {
         ErrorCode::UnknownMember | ErrorCode::FencedMember => Failure::Out,
-        // A broker in trouble, or one that is not ours, may be better or another one the next time.
-        ErrorCode::Internal | ErrorCode::StorageFailed | ErrorCode::UnexpectedAnswer => Failure::Again,
-        code if code.is_retriable() => Failure::Again,
+        code if is_passing(code) => Failure::Again,
         _ => Failure::End,
     }
+}
+
+/// Whether the same may succeed later: a broker in trouble, or one that is not ours, may be better or another one the
+/// next time.
+pub(crate) fn is_passing(code: ErrorCode) -> bool {
+    code.is_retriable()
+        || matches!(code, ErrorCode::Internal | ErrorCode::StorageFailed | ErrorCode::UnexpectedAnswer)
 }
 
 fn read(answer: v1::HeartbeatResponse) -> Result<Answer<Part>, ClientError> {

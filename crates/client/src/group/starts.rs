@@ -6,18 +6,24 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_types::{LeaderEpoch, Offset};
+use corduroy_types::{ErrorCode, LeaderEpoch, Offset};
 use v1::groups_client::GroupsClient;
 
 use super::{
     Commit, GroupConsumeError,
     core::{Core, Start},
+    deliver::is_gone,
     offsets::{Part, names, to_wire},
+    pulse::is_passing,
     window::Place,
 };
 use crate::{
-    ClientError, Event, OffsetSpec, TopicPartition, backoff::Backoff, client::Repeat, consumer::resolve,
+    ClientError, ConsumeError, Event, OffsetSpec, TopicPartition, backoff::Backoff, client::Repeat,
+    consumer::resolve_each,
 };
+
+/// The most partitions in one request.
+const REQUEST_PARTITIONS_MAX: usize = 10_000;
 
 /// How far the group has come in a partition.
 #[derive(Debug, Clone, Copy)]
@@ -37,33 +43,10 @@ struct Chosen {
 }
 
 impl Core {
-    /// Finds where the group goes on in partitions, begins there where it never was, and reads them. Retries for
-    /// as long as it takes.
+    /// Finds where the group goes on in partitions, begins there where it never was, and reads them. Retries what
+    /// may pass for as long as it takes, and tells the user of what will not.
     pub(crate) async fn open(self: &Arc<Self>, parts: BTreeSet<Part>) {
-        let mut backoff = Backoff::default();
-        let committed = loop {
-            match self.fetch_committed(&parts).await {
-                Ok(committed) => break committed,
-                Err(error) => self.wait_after(&error, &mut backoff).await,
-            }
-        };
-        self.until(|state| state.losing == 0).await;
-        let chosen = match self.ask_hook(&committed).await {
-            Ok(chosen) => chosen,
-            Err(error) => {
-                self.state.lock().opening.retain(|part| !parts.contains(part));
-                return self.raise(error);
-            }
-        };
-        let Chosen { mut starts, events, errors } = loop {
-            match self.choose(&committed, &chosen).await {
-                Ok(chosen) => break chosen,
-                Err(error) => self.wait_after(&error, &mut backoff).await,
-            }
-        };
-        if self.options.commit != Commit::Never {
-            self.commit_starts(&mut starts).await;
-        }
+        let Chosen { starts, events, errors } = self.find_starts(&parts).await;
         let begun = {
             let mut state = self.state.lock();
             let begun = state.begin(starts, &self.signals);
@@ -82,43 +65,87 @@ impl Core {
         }
     }
 
-    async fn wait_after(&self, error: &ClientError, backoff: &mut Backoff) {
-        tracing::debug!(group = %self.options.group, %error, "where to begin cannot be found yet; trying again");
-        tokio::time::sleep(backoff.next()).await;
+    async fn find_starts(self: &Arc<Self>, parts: &BTreeSet<Part>) -> Chosen {
+        let mut backoff = Backoff::default();
+        let (committed, mut errors) = loop {
+            match self.fetch_committed(parts).await {
+                Ok(found) => break found,
+                Err(error) if is_passing(error.code()) => {
+                    if !self.wait_after(&error, &mut backoff, parts).await {
+                        return Chosen::default();
+                    }
+                }
+                Err(error) => return Chosen::nothing(parts, &error),
+            }
+        };
+        self.until(|state| state.losing == 0).await;
+        let specs = match self.ask_hook(&committed).await {
+            Ok(specs) => specs,
+            Err(error) => {
+                errors.push(error);
+                return Chosen { errors, ..Chosen::default() };
+            }
+        };
+        let mut chosen = loop {
+            match self.choose(&committed, &specs).await {
+                Ok(chosen) => break chosen,
+                Err(error) if is_passing(error.code()) => {
+                    if !self.wait_after(&error, &mut backoff, parts).await {
+                        break Chosen::default();
+                    }
+                }
+                Err(error) => break Chosen::nothing(committed.keys(), &error),
+            }
+        };
+        if self.options.commit != Commit::Never {
+            self.commit_starts(&mut chosen).await;
+        }
+        chosen.errors.extend(errors);
+        chosen
     }
 
-    /// What the group has committed; partitions that there are not are left out.
-    async fn fetch_committed(
+    /// Waits before the next attempt; tells whether any of the partitions is still wanted then.
+    async fn wait_after(&self, error: &ClientError, backoff: &mut Backoff, parts: &BTreeSet<Part>) -> bool {
+        tracing::debug!(group = %self.options.group, %error, "where to begin cannot be found yet; trying again");
+        tokio::time::sleep(backoff.next()).await;
+        let state = self.state.lock();
+        parts.iter().any(|part| state.is_coming(part))
+    }
+
+    /// What the group has committed; partitions that cannot be begun with are left out, with the errors to be told.
+    async fn fetch_committed<'a>(
         &self,
-        parts: &BTreeSet<Part>,
-    ) -> Result<BTreeMap<Part, Committed>, ClientError> {
-        let request =
-            v1::FetchOffsetsRequest { group: self.options.group.to_string(), topics: to_wire(parts) };
-        let answer = self
-            .client
-            .control(Repeat::Reads, |channel| {
-                let request = request.clone();
-                async move { GroupsClient::new(channel).fetch_offsets(request).await }
-            })
-            .await?;
-        let mut found = BTreeMap::new();
-        for offset in answer.offsets {
-            let is_it = |part: &&Part| {
-                part.name.topic.as_str() == offset.topic && part.name.partition.0 == offset.partition
-            };
-            let Some(part) = parts.iter().find(is_it) else { continue };
-            match offset.error {
-                None => drop(found.insert(part.clone(), read_committed(&offset)?)),
-                Some(error) => {
-                    let refusal = Refusal::from(error);
-                    if refusal.code.is_retriable() {
-                        return Err(refusal.into());
+        parts: &'a BTreeSet<Part>,
+    ) -> Result<(BTreeMap<Part, Committed>, Vec<GroupConsumeError>), ClientError> {
+        let by_name = |part: &'a Part| ((part.name.topic.as_str(), part.name.partition.0), part);
+        let parts: BTreeMap<_, _> = parts.iter().map(by_name).collect();
+        let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+        let all: Vec<_> = parts.values().copied().collect();
+        for some in all.chunks(REQUEST_PARTITIONS_MAX) {
+            let topics = to_wire(some.iter().copied());
+            let request = v1::FetchOffsetsRequest { group: self.options.group.to_string(), topics };
+            let answer = self
+                .client
+                .control(Repeat::Reads, |channel| {
+                    let request = request.clone();
+                    async move { GroupsClient::new(channel).fetch_offsets(request).await }
+                })
+                .await?;
+            for offset in answer.offsets {
+                let Some(part) = parts.get(&(offset.topic.as_str(), offset.partition)) else { continue };
+                match offset.error {
+                    None => drop(found.insert((*part).clone(), read_committed(&offset)?)),
+                    Some(error) => {
+                        let refusal = Refusal::from(error);
+                        if is_passing(refusal.code) {
+                            return Err(refusal.into());
+                        }
+                        errors.extend(cannot_begin(part, Offset::ZERO, refusal));
                     }
-                    tracing::debug!(partition = %part.name, error = %refusal, "assigned, but not there");
                 }
             }
         }
-        Ok(found)
+        Ok((found, errors))
     }
 
     /// Tells the hook of new partitions, and asks where to begin.
@@ -165,8 +192,17 @@ impl Core {
         }
         let places =
             open.iter().map(|(part, spec, _)| (part.name.topic.as_str(), part.name.partition, *spec));
-        let found = resolve(&self.client, places).await?;
-        for ((part, _, committed), position) in open.into_iter().zip(found) {
+        let found = resolve_each(&self.client, places).await?;
+        for ((part, _, committed), found) in open.into_iter().zip(found) {
+            let position = match found {
+                Ok(position) => position,
+                Err(error) if is_passing(error.code()) => return Err(error),
+                Err(error) => {
+                    let position = committed.unwrap_or(Offset::ZERO);
+                    result.errors.extend(cannot_begin(part, position, error.refusal().clone()));
+                    continue;
+                }
+            };
             let start = Start { part: part.clone(), position, epoch: None, committed, stopped: false };
             result.starts.push(start);
         }
@@ -196,7 +232,8 @@ impl Core {
 
     /// Commits where reading begins, so that there is a position before there is a record; retries for as long as
     /// the partitions are ours.
-    async fn commit_starts(self: &Arc<Self>, starts: &mut [Start]) {
+    async fn commit_starts(self: &Arc<Self>, chosen: &mut Chosen) {
+        let Chosen { starts, errors, .. } = chosen;
         let mut backoff = Backoff::default();
         loop {
             let due: Vec<_> = {
@@ -215,11 +252,10 @@ impl Core {
                 let Some(start) = starts.iter_mut().find(|start| start.part == *part) else { continue };
                 match result {
                     Ok(()) => start.committed = Some(place.offset),
-                    Err(refusal) if refusal.code.is_retriable() => again = true,
+                    Err(refusal) if is_passing(refusal.code) => again = true,
                     Err(refusal) => {
-                        // It is somebody else's by now, or gone.
-                        tracing::debug!(partition = %part.name, error = %refusal, "the start was not committed");
                         self.state.lock().opening.remove(part);
+                        errors.extend(cannot_begin(part, place.offset, refusal));
                     }
                 }
             }
@@ -228,6 +264,30 @@ impl Core {
             }
         }
     }
+}
+
+impl Chosen {
+    /// Partitions with which nothing can be begun, because of an error about all of them.
+    fn nothing<'a>(parts: impl IntoIterator<Item = &'a Part>, error: &ClientError) -> Self {
+        let errors =
+            parts.into_iter().filter_map(|part| cannot_begin(part, Offset::ZERO, error.refusal().clone()));
+        Self { errors: errors.collect(), ..Self::default() }
+    }
+}
+
+/// What the user is told of a partition that cannot be begun with: nothing where it is gone or somebody else's by now,
+/// for the coordinator sees to that.
+fn cannot_begin(part: &Part, position: Offset, refusal: Refusal) -> Option<GroupConsumeError> {
+    let is_left = matches!(
+        refusal.code,
+        ErrorCode::PartitionNotAssigned | ErrorCode::UnknownMember | ErrorCode::FencedMember
+    );
+    if is_left || is_gone(refusal.code) {
+        tracing::debug!(partition = %part.name, error = %refusal, "assigned, but not to be read");
+        return None;
+    }
+    let TopicPartition { topic, partition } = part.name.clone();
+    Some(ConsumeError::new(topic, partition, position, refusal).into())
 }
 
 fn read_committed(offset: &v1::GroupOffset) -> Result<Committed, ClientError> {
