@@ -19,9 +19,10 @@ use corduroy_client::{
     CloseError, Commit, ErrorCode, Event, GroupConsumer, HookError, OffsetSpec, Rebalance, RebalanceHook,
     TopicPartition,
 };
+use corduroy_testing::Broker;
 use group_support::{
-    LONG, SESSION, TOPIC, broker, broker_that_returns, builder, client, committed, describe, member, next,
-    place, produce, until, until_committed, until_stable, value,
+    GROUP, LONG, SESSION, TOPIC, broker, broker_that_returns, builder, client, committed, describe, member,
+    next, place, produce, until, until_committed, until_stable, value,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -455,6 +456,19 @@ async fn topics_that_come_later_are_read_too() {
     until("one fewer", || async { consumer.assignment().len() == 2 }).await;
     produce(&broker, 0, 1..2).await;
     assert_eq!(value(&next(&mut consumer).await), 1, "no error comes of the deleted topic");
+}
+
+#[tokio::test]
+async fn a_member_says_its_time_outs_whatever_the_broker_would_use() {
+    let broker = Broker::start_with(|config| {
+        config.groups.session_timeout = Duration::from_secs(2);
+        config.groups.rebalance_timeout = Duration::from_secs(3);
+    });
+    let broker = broker.await.unwrap();
+    broker.topic(TOPIC, 1).await.unwrap();
+    let _consumer = broker.client().consumer().group(GROUP).topics([TOPIC]).build().await.unwrap();
+    let member = &describe(&broker).await.members[0];
+    assert_eq!((member.session_timeout_ms, member.rebalance_timeout_ms), (45_000, 60_000));
 }
 
 #[tokio::test]

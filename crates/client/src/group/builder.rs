@@ -26,7 +26,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(5);
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// The least that the broker is given to answer a heartbeat, beside the time it may hold the answer back.
 const PATIENCE_LEAST: Duration = Duration::from_millis(500);
-/// What a broker uses where it is not told, unless it was configured otherwise.
+/// The time-outs are always said, so that broker and client plan with the same.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
 const NAME_BYTES_MAX: usize = 249;
@@ -89,8 +89,8 @@ pub struct GroupConsumerBuilder {
     commit: Commit,
     on_position_lost: OnPositionLost,
     instance: String,
-    session_timeout: Option<Duration>,
-    rebalance_timeout: Option<Duration>,
+    session_timeout: Duration,
+    rebalance_timeout: Duration,
     assignor: Option<Assignor>,
     buffer_bytes: u64,
     in_flight_max: u32,
@@ -115,8 +115,8 @@ impl GroupConsumerBuilder {
             commit: Commit::Processed { every: COMMIT_EVERY },
             on_position_lost: OnPositionLost::Fail,
             instance: String::new(),
-            session_timeout: None,
-            rebalance_timeout: None,
+            session_timeout: SESSION_TIMEOUT,
+            rebalance_timeout: REBALANCE_TIMEOUT,
             assignor: None,
             buffer_bytes: BUFFER_BYTES,
             in_flight_max: IN_FLIGHT_MAX,
@@ -168,18 +168,18 @@ impl GroupConsumerBuilder {
         self
     }
 
-    /// After how long without a heartbeat the member counts as gone: 1 s to 1 h, by default what the broker says,
-    /// 45 s (Kafka: `session.timeout.ms`).
+    /// After how long without a heartbeat the member counts as gone: 1 s to 1 h, 45 s by default, whatever the
+    /// broker uses for members that say nothing (Kafka: `session.timeout.ms`).
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
-        self.session_timeout = Some(timeout);
+        self.session_timeout = timeout;
         self
     }
 
-    /// How long letting go of partitions may take, before the member is put out of the group: 1 s to 1 h, by default
-    /// what the broker says, 60 s (Kafka: `max.poll.interval.ms`). Messages that were handed out get half of it to be
-    /// done.
+    /// How long letting go of partitions may take, before the member is put out of the group: 1 s to 1 h, 60 s by
+    /// default, whatever the broker uses for members that say nothing (Kafka: `max.poll.interval.ms`). Messages that
+    /// were handed out get half of it to be done.
     pub fn rebalance_timeout(mut self, timeout: Duration) -> Self {
-        self.rebalance_timeout = Some(timeout);
+        self.rebalance_timeout = timeout;
         self
     }
 
@@ -237,10 +237,10 @@ impl GroupConsumerBuilder {
             on_position_lost: self.on_position_lost,
             is_static: !self.instance.is_empty(),
             stuck_after: self.stuck_after,
-            rebalance_timeout: self.rebalance_timeout.unwrap_or(REBALANCE_TIMEOUT),
+            rebalance_timeout: self.rebalance_timeout,
             hook: self.hook,
         };
-        let third = self.session_timeout.unwrap_or(SESSION_TIMEOUT) / 3;
+        let third = self.session_timeout / 3;
         let longest_wait = third.min(shared.request_timeout / 2);
         let core = Core::new(shared, options, self.buffer_bytes, self.in_flight_max.into());
         let (wishes_to, wishes) = mpsc::unbounded_channel();
@@ -329,9 +329,8 @@ fn check_name(what: &str, name: &str) -> Result<(), ClientError> {
     }
 }
 
-/// A time-out in milliseconds; 0 where the broker decides.
-fn timeout_ms(what: &str, timeout: Option<Duration>) -> Result<u32, ClientError> {
-    let Some(timeout) = timeout else { return Ok(0) };
+/// A time-out in milliseconds.
+fn timeout_ms(what: &str, timeout: Duration) -> Result<u32, ClientError> {
     match u32::try_from(timeout.as_millis()) {
         Ok(timeout_ms @ 1_000..=3_600_000) => Ok(timeout_ms),
         _ => Err(invalid(format!("{what} is {} ms, must be 1000 to 3600000 ms", timeout.as_millis()))),

@@ -38,7 +38,7 @@ pub(crate) struct ConsumeArgs {
     /// With -g: commit nothing, so that the group stays where it is
     #[arg(long, requires = "group", hide_short_help = true)]
     pub(crate) no_commit: bool,
-    /// With -g: after how long without a word the member counts as gone [default: what the broker says, 45s]
+    /// With -g: after how long without a word the member counts as gone [default: 45s]
     #[arg(long, requires = "group", value_name = "DURATION", value_parser = super::globals::parse_duration, hide_short_help = true)]
     pub(crate) session_timeout: Option<Duration>,
     /// Only these partitions
