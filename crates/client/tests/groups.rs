@@ -283,6 +283,20 @@ async fn a_partition_that_is_revoked_before_it_is_read_is_never_read() {
 }
 
 #[tokio::test]
+async fn who_closes_before_anything_is_read_tells_the_hook_nevertheless() {
+    let broker = broker(1).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let turns = Arc::new(Semaphore::new(0));
+    let hook = Stops(Tells(tell), Arc::clone(&turns));
+    let consumer = builder(broker.client()).rebalance(hook).build().await.unwrap();
+    assert_eq!(told.recv().await.unwrap(), ("assigned", [0].into()));
+    let closing = tokio::spawn(consumer.close(LONG));
+    turns.add_permits(100);
+    closing.await.unwrap().unwrap();
+    assert_eq!(told.recv().await.unwrap(), ("revoking", [0].into()));
+}
+
+#[tokio::test]
 async fn a_topic_that_is_deleted_before_it_is_begun_holds_up_no_other() {
     let broker = broker(1).await;
     broker.topic("brief", 1).await.unwrap();

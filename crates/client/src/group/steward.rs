@@ -334,7 +334,8 @@ impl Core {
     async fn close(self: &Arc<Self>, until: Instant) -> Result<Offsets, CloseError> {
         let parts: BTreeSet<_> = {
             let mut state = self.state.lock();
-            let parts: BTreeSet<_> = state.slots.keys().cloned().collect();
+            // The hook may have been told of some that have no slot yet.
+            let parts: BTreeSet<_> = state.slots.keys().chain(&state.hooked).cloned().collect();
             state.stop_reading(&parts);
             parts
         };
