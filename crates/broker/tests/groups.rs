@@ -220,7 +220,7 @@ async fn a_restarted_instance_takes_its_partitions_back_and_fences_the_process_b
     let (before, all) = node.join("first", "billing-1").await;
     let (after, same) = node.join("second", "billing-1").await;
     assert_eq!(all, same);
-    assert_eq!(node.commit(Some(("first", before)), 0, 1).await, Err(ErrorCode::FencedInstance));
+    assert_eq!(node.commit(Some(("first", before)), 0, 1).await, Err(ErrorCode::UnknownMember));
     assert_eq!(node.commit(Some(("second", after)), 0, 1).await, Ok(()));
     node.broker.crash();
 }

@@ -84,9 +84,9 @@ impl Coordinator {
             return if members == 0 { Ok(()) } else { Err(not_empty()) };
         };
         let state = known.and_then(|group| group.members.get(member)).filter(|known| known.spec.is_some());
-        let Some(state) = state else { return Err(self.not_in(&commit.group, member)) };
+        let (group, member) = (commit.group.clone(), member.clone());
+        let Some(state) = state else { return Err(GroupError::UnknownMember { group, member }) };
         if *got > state.epoch() {
-            let (group, member) = (commit.group.clone(), member.clone());
             return Err(GroupError::FencedMember { group, member, got: *got, present: state.epoch() });
         }
         Ok(())

@@ -236,15 +236,10 @@ impl Coordinator {
         out: &mut Vec<Record>,
     ) {
         let known = self.groups.get(group).and_then(|known| known.members.get(member));
-        let (epoch, instance) = known.map_or((0, None), |known| {
-            (known.epoch().0, known.spec.as_ref().and_then(|spec| spec.instance.clone()))
-        });
+        let epoch = known.map_or(0, |known| known.epoch().0);
         self.forget_member(group, member, out);
         self.keep_epoch(group, epoch, out);
         self.rebalance(now, group, cause, out);
-        if let (Some(instance), Some(known)) = (instance, self.groups.get_mut(group)) {
-            known.note_gone(member.clone(), instance);
-        }
     }
 
     /// Raises the group's epoch to that of a member who goes, so that it begins above it if it comes back.

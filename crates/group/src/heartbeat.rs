@@ -54,6 +54,9 @@ pub enum HeartbeatKind {
 pub struct Join {
     /// Of a static member: the same after each restart.
     pub instance: Option<InstanceId>,
+    /// It was in the group before, and was put out. As an instance, it does not take the place of the one that may have
+    /// come meanwhile.
+    pub again: bool,
     /// What the program calls itself.
     pub client_id: Arc<str>,
     /// Where it connected from.
@@ -176,9 +179,6 @@ impl Coordinator {
         out: &mut Vec<Record>,
     ) -> Result<HeartbeatAnswer, GroupError> {
         let spec = self.checked_spec(now, group, member, join)?;
-        if let fenced @ GroupError::FencedInstance { .. } = self.not_in(group, member) {
-            return Err(fenced);
-        }
         // A member that joins again has no partition, and goes on counting, also where it was put out meanwhile: what it
         // sent before is still told apart.
         let known = self.groups.get(group);
@@ -186,16 +186,16 @@ impl Coordinator {
         let of_gone = known.and_then(|known| known.state.as_ref()).map_or(0, |state| state.epoch.0);
         let epoch = before.max(MemberEpoch(of_gone)).next();
         let taken_over = self.groups.get(group).and_then(|known| {
-            let before = known.by_instance(join.instance.as_ref()?)?;
-            (before != member).then(|| before.clone())
+            let instance = join.instance.as_ref()?;
+            let before = known.by_instance(instance)?;
+            (before != member).then(|| (before.clone(), instance.clone()))
         });
         match taken_over {
-            Some(before) => {
-                self.take_over(group, &before, member, out);
-                if let (Some(known), Some(instance)) = (self.groups.get_mut(group), &join.instance) {
-                    known.note_gone(before, instance.clone());
-                }
+            // Else the two would go on putting each other out.
+            Some((_, instance)) if join.again => {
+                return Err(GroupError::FencedInstance { group: group.clone(), instance });
             }
+            Some((before, _)) => self.take_over(group, &before, member, out),
             // Who joins has nothing: what it may have held before, it has dropped.
             None => {
                 self.forget_member(group, member, out);
@@ -209,9 +209,6 @@ impl Coordinator {
         }
         self.rebalance(now, group, RebalanceCause::Joined, out);
         self.reconcile(now, group, member, None, out);
-        if let Some(known) = self.groups.get_mut(group) {
-            known.note_back(member);
-        }
         if let Some(known) = self.member_mut(group, member) {
             known.touch(now.monotonic);
         }
@@ -306,17 +303,7 @@ impl Coordinator {
         known
             .filter(|known| known.spec.is_some())
             .and_then(|known| known.current.as_ref())
-            .ok_or_else(|| self.not_in(group, member))
-    }
-
-    /// Why a member is not in the group.
-    pub(crate) fn not_in(&self, group: &GroupName, member: &MemberId) -> GroupError {
-        let replaced = self.groups.get(group).and_then(|known| known.replaced_as(member));
-        let (group, member) = (group.clone(), member.clone());
-        match replaced.cloned() {
-            Some(instance) => GroupError::FencedInstance { group, instance },
-            None => GroupError::UnknownMember { group, member },
-        }
+            .ok_or_else(|| GroupError::UnknownMember { group: group.clone(), member: member.clone() })
     }
 
     /// Whether a member is in the group and was at this epoch: an older one means that answers were lost.

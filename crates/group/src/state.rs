@@ -1,6 +1,6 @@
 //! One group, as its records tell.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use corduroy_types::MonotonicMs;
 
@@ -19,13 +19,7 @@ pub(crate) struct Group {
     owners: BTreeMap<TopicPartition, MemberId>,
     /// Who is which instance: derived from the members.
     instances: BTreeMap<InstanceId, MemberId>,
-    /// Members that are out and were an instance, the newest last; not stored. It keeps the older of two processes that
-    /// share an instance id from putting the newer one out.
-    gone: VecDeque<(MemberId, InstanceId)>,
 }
-
-/// How many members that were instances a group remembers.
-const GONE_MAX: usize = 64;
 
 /// A member. Compaction may bring its records back in any order, so each part may be missing for a while.
 #[derive(Clone, Debug, Default)]
@@ -56,25 +50,6 @@ impl Member {
 }
 
 impl Group {
-    /// Notes that a member is out that was this instance: another may take its place, or has.
-    pub(crate) fn note_gone(&mut self, member: MemberId, instance: InstanceId) {
-        if self.gone.len() >= GONE_MAX {
-            self.gone.pop_front();
-        }
-        self.gone.push_back((member, instance));
-    }
-
-    /// Forgets that a member was out.
-    pub(crate) fn note_back(&mut self, member: &MemberId) {
-        self.gone.retain(|(gone, _)| gone != member);
-    }
-
-    /// The instance that a member was, where another is it now.
-    pub(crate) fn replaced_as(&self, member: &MemberId) -> Option<&InstanceId> {
-        let (_, instance) = self.gone.iter().rfind(|(gone, _)| gone == member)?;
-        self.instances.get(instance).is_some_and(|now| now != member).then_some(instance)
-    }
-
     /// Takes in a record. Never fails: each says what holds, whatever held before.
     pub(crate) fn apply(&mut self, record: &Record) {
         match record {

@@ -165,7 +165,7 @@ impl World {
     fn join(&mut self, instance: Option<u8>, pattern: bool) -> Client {
         self.drawn += 1;
         let member = MemberId::new(&format!("member-{}", self.drawn)).unwrap();
-        self.join_as(member, instance, pattern).unwrap()
+        self.join_as(member, instance, pattern, false).unwrap()
     }
 
     fn join_as(
@@ -173,6 +173,7 @@ impl World {
         member: MemberId,
         instance: Option<u8>,
         pattern: bool,
+        again: bool,
     ) -> Result<Client, GroupError> {
         let subscription = if pattern {
             Subscription { pattern: Some(Pattern::new("orders\\..*").unwrap()), ..Subscription::default() }
@@ -182,6 +183,7 @@ impl World {
         };
         let join = Join {
             instance: instance.map(|n| InstanceId::new(&format!("instance-{n}")).unwrap()),
+            again,
             client_id: "test".into(),
             client_address: "127.0.0.1:1".into(),
             subscription,
@@ -360,7 +362,7 @@ impl World {
                 if let Some(index) = pick(*client) {
                     // As the client does: under the same id, having dropped everything.
                     let Client { member, instance, life, .. } = self.clients[index].clone();
-                    match self.join_as(member, instance, false) {
+                    match self.join_as(member, instance, false, true) {
                         Ok(joined) => self.clients[index] = Client { life: life + 1, ..joined },
                         Err(error) => {
                             assert!(matches!(error, GroupError::FencedInstance { .. }), "{error}");

@@ -22,11 +22,22 @@ fn group() -> GroupName {
     GroupName::new("billing").unwrap()
 }
 
+fn orders(partitions: u32) -> Arc<Topics> {
+    Arc::new(Topics::new([(TopicName::new("orders").unwrap(), TOPIC, partitions)]))
+}
+
 fn coordinator(partitions: u32) -> Coordinator {
-    let topics = Topics::new([(TopicName::new("orders").unwrap(), TOPIC, partitions)]);
     let mut coordinator = Coordinator::new(GroupConfig::default());
-    coordinator.loaded(now(0), Arc::new(topics), &mut Vec::new());
+    coordinator.loaded(now(0), orders(partitions), &mut Vec::new());
     coordinator
+}
+
+/// The coordinator that takes over from another, from what that one has written.
+fn moved(from: &Coordinator, partitions: u32) -> Coordinator {
+    let mut next = Coordinator::new(GroupConfig::default());
+    from.facts().iter().for_each(|record| next.replay(record));
+    next.loaded(now(60_001), orders(partitions), &mut Vec::new());
+    next
 }
 
 fn at(partition: u32) -> TopicPartition {
@@ -34,15 +45,24 @@ fn at(partition: u32) -> TopicPartition {
 }
 
 fn join_as(instance: Option<&str>) -> HeartbeatKind {
-    HeartbeatKind::Join(Join {
+    HeartbeatKind::Join(joining(instance, false))
+}
+
+fn join_again_as(instance: &str) -> HeartbeatKind {
+    HeartbeatKind::Join(joining(Some(instance), true))
+}
+
+fn joining(instance: Option<&str>, again: bool) -> Join {
+    Join {
         instance: instance.map(|name| InstanceId::new(name).unwrap()),
+        again,
         client_id: "test".into(),
         client_address: "127.0.0.1:1".into(),
         subscription: Subscription { topics: [TopicName::new("orders").unwrap()].into(), pattern: None },
         assignor: None,
         session_timeout_ms: None,
         rebalance_timeout_ms: None,
-    })
+    }
 }
 
 fn stay(epoch: MemberEpoch) -> HeartbeatKind {
@@ -143,16 +163,12 @@ fn a_static_member_that_restarts_moves_nothing_and_fences_its_predecessor() {
     let new = beat(&mut groups, 20_000, "a2", join_as(Some("host-a")), None).unwrap();
     assert_eq!(indexes(&new), kept);
     assert_eq!(groups.describe(&group()).unwrap().epoch, epoch, "no rebalance");
-    assert!(matches!(
-        beat(&mut groups, 20_001, "a1", stay(old.epoch), None),
-        Err(GroupError::FencedInstance { .. })
-    ));
+    let unknown = beat(&mut groups, 20_001, "a1", stay(old.epoch), None);
+    assert!(matches!(unknown, Err(GroupError::UnknownMember { .. })), "{unknown:?}");
     assert!(commit_at(&mut groups, 20_001, Some(("a1", old.epoch)), kept[0], 1).is_err());
-    // Nor does it come back by joining: the two would put each other out for ever.
-    assert!(matches!(
-        beat(&mut groups, 20_002, "a1", join_as(Some("host-a")), None),
-        Err(GroupError::FencedInstance { .. })
-    ));
+    // Nor does it come back by joining again: the two would put each other out for ever.
+    let fenced = beat(&mut groups, 20_002, "a1", join_again_as("host-a"), None);
+    assert!(matches!(fenced, Err(GroupError::FencedInstance { .. })), "{fenced:?}");
 }
 
 #[test]
@@ -163,11 +179,7 @@ fn a_silent_member_is_put_out_and_a_new_coordinator_gives_everyone_a_whole_sessi
     assert!(groups.tick(now(44_999), &mut records).is_empty());
     let mut next = Coordinator::new(GroupConfig::default());
     groups.facts().iter().for_each(|record| next.replay(record));
-    next.loaded(
-        now(44_999),
-        Arc::new(Topics::new([(TopicName::new("orders").unwrap(), TOPIC, 2)])),
-        &mut records,
-    );
+    next.loaded(now(44_999), orders(2), &mut records);
     assert!(records.is_empty(), "a change of coordinator changes nothing");
     assert!(next.tick(now(89_998), &mut records).is_empty());
     let removed = next.tick(now(89_999), &mut records);
@@ -253,6 +265,7 @@ fn what_a_member_gets_wrong_is_named() {
     let mut groups = coordinator(1);
     let none = HeartbeatKind::Join(Join {
         instance: None,
+        again: false,
         client_id: "".into(),
         client_address: "".into(),
         subscription: Subscription::default(),
@@ -290,16 +303,17 @@ fn a_commit_from_before_it_was_put_out_is_refused_after_it_came_back() {
 #[test]
 fn an_instance_whose_session_ended_does_not_put_out_the_process_that_took_its_place() {
     let mut groups = coordinator(1);
-    let old = beat(&mut groups, 0, "old", join_as(Some("one")), None).unwrap();
+    beat(&mut groups, 0, "old", join_as(Some("one")), None).unwrap();
     assert_eq!(groups.tick(now(60_000), &mut Vec::new()).len(), 1);
     let new = beat(&mut groups, 60_001, "new", join_as(Some("one")), None).unwrap();
-    let fenced = |result| matches!(result, Err(GroupError::FencedInstance { .. }));
-    assert!(fenced(beat(&mut groups, 60_002, "old", stay(old.epoch), None)));
-    assert!(fenced(beat(&mut groups, 60_003, "old", join_as(Some("one")), None)));
+    // Also after the coordinator has moved.
+    let mut groups = moved(&groups, 1);
+    let fenced = beat(&mut groups, 60_002, "old", join_again_as("one"), None);
+    assert!(matches!(fenced, Err(GroupError::FencedInstance { .. })), "{fenced:?}");
     beat(&mut groups, 60_004, "new", stay(new.epoch), None).expect("the newer one goes on");
     // With nobody in its place, it may come back.
     beat(&mut groups, 60_005, "new", HeartbeatKind::Leave, None).unwrap();
-    beat(&mut groups, 60_006, "old", join_as(Some("one")), None).expect("the place is free");
+    beat(&mut groups, 60_006, "old", join_again_as("one"), None).expect("the place is free");
 }
 
 #[test]

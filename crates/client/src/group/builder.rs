@@ -312,6 +312,7 @@ impl GroupConsumerBuilder {
             assignor: assignor.to_owned(),
             session_timeout_ms: timeout_ms("session_timeout", self.session_timeout)?,
             rebalance_timeout_ms: timeout_ms("rebalance_timeout", self.rebalance_timeout)?,
+            again: false,
         })
     }
 }

@@ -16,8 +16,8 @@ const WAIT_MOST_MS: Ms = 30_000;
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request<P> {
-    /// Come in, with nothing.
-    Join,
+    /// Come in, with nothing; `again` after having been put out.
+    Join { again: bool },
     /// Stay in.
     Stay {
         epoch: u32,
@@ -66,7 +66,7 @@ pub(crate) enum Action<P> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Joining,
+    Joining { again: bool },
     In,
     Leaving { for_restart: bool },
     Ended,
@@ -94,7 +94,7 @@ impl<P: Ord + Clone> Member<P> {
     /// One that has yet to join. `longest_wait_ms` bounds how long it is silent: a share of its session time-out.
     pub(crate) fn new(longest_wait_ms: Ms) -> Self {
         Self {
-            phase: Phase::Joining,
+            phase: Phase::Joining { again: false },
             epoch: 0,
             owned: BTreeSet::new(),
             going: BTreeSet::new(),
@@ -118,7 +118,8 @@ impl<P: Ord + Clone> Member<P> {
         match self.phase {
             Phase::Leaving { for_restart } => Request::Leave { for_restart },
             Phase::In => Request::Stay { epoch: self.epoch, owned, wait_ms: self.wait_ms() },
-            Phase::Joining | Phase::Ended => Request::Join,
+            Phase::Joining { again } => Request::Join { again },
+            Phase::Ended => Request::Join { again: true },
         }
     }
 
@@ -133,7 +134,7 @@ impl<P: Ord + Clone> Member<P> {
                 actions.push(Action::Ended);
                 return actions;
             }
-            Phase::Joining => {
+            Phase::Joining { .. } => {
                 self.phase = Phase::In;
                 actions.push(Action::Joined);
             }
@@ -171,7 +172,7 @@ impl<P: Ord + Clone> Member<P> {
             Failure::Out if leaving => self.end(),
             Failure::End => self.end(),
             Failure::Out => {
-                self.phase = Phase::Joining;
+                self.phase = Phase::Joining { again: true };
                 self.lose()
             }
         }
@@ -192,7 +193,7 @@ impl<P: Ord + Clone> Member<P> {
         match self.phase {
             Phase::Ended | Phase::Leaving { .. } => Vec::new(),
             // Nobody may have heard of it, but perhaps somebody has.
-            Phase::Joining | Phase::In => {
+            Phase::Joining { .. } | Phase::In => {
                 self.phase = Phase::Leaving { for_restart };
                 self.say(now);
                 Vec::new()

@@ -107,9 +107,10 @@ impl World {
     /// The coordinator takes in a request.
     fn send(&mut self, index: usize, request: Request<u32>) -> Result<HeartbeatAnswer, Failure> {
         let (kind, owned) = match request {
-            Request::Join => (
+            Request::Join { again } => (
                 HeartbeatKind::Join(Join {
                     instance: None,
+                    again,
                     client_id: "test".into(),
                     client_address: "here".into(),
                     subscription: Subscription {
@@ -321,7 +322,7 @@ fn answer(epoch: u32, parts: &[u32]) -> Answer<u32> {
 #[test]
 fn what_is_to_be_let_go_of_is_said_to_be_owned_until_it_was() {
     let mut member = Member::<u32>::new(60_000);
-    assert_eq!(member.request(0), Request::Join);
+    assert_eq!(member.request(0), Request::Join { again: false });
     assert_eq!(member.answered(0, answer(1, &[1, 2])), [Action::Joined, Action::Assign([1, 2].into())]);
     let owned = Some([1, 2].into());
     assert_eq!(member.request(0), Request::Stay { epoch: 1, owned, wait_ms: 1000 });
@@ -373,7 +374,7 @@ fn who_is_put_out_drops_everything_and_joins_again() {
     member.answered(0, answer(3, &[1, 2]));
     member.request(0);
     assert_eq!(member.failed(5, Failure::Out, 0), [Action::Lost([1, 2].into())]);
-    assert_eq!((member.due_at(), member.request(5)), (Some(5), Request::Join));
+    assert_eq!((member.due_at(), member.request(5)), (Some(5), Request::Join { again: true }));
     assert_eq!(member.answered(6, answer(4, &[2])), [Action::Joined, Action::Assign([2].into())]);
     member.request(6);
     assert_eq!(member.failed(7, Failure::End, 0), [Action::Lost([2].into()), Action::Ended]);

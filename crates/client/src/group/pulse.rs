@@ -188,7 +188,7 @@ impl Pulse {
 
     fn call(&self, request: Request<Part>) -> Call {
         let (kind, owned, wait_ms) = match request {
-            Request::Join => (Kind::Join(self.join.clone()), None, 0),
+            Request::Join { again } => (Kind::Join(v1::JoinGroup { again, ..self.join.clone() }), None, 0),
             Request::Stay { epoch, owned, wait_ms } => {
                 (Kind::Stay(v1::StayInGroup { member_epoch: epoch, subscription: None }), owned, wait_ms)
             }

@@ -36,6 +36,7 @@ pub(super) fn join(join: v1::JoinGroup, client_address: &str) -> Result<Join, Re
         assignor,
         session_timeout_ms,
         rebalance_timeout_ms,
+        again,
     } = join;
     if client_id.len() > NAME_BYTES_MAX || client_id.chars().any(char::is_control) {
         return Err(invalid(format!(
@@ -46,6 +47,7 @@ pub(super) fn join(join: v1::JoinGroup, client_address: &str) -> Result<Join, Re
     let assignor = (!assignor.is_empty()).then(|| assignor.parse::<Assignor>()).transpose();
     Ok(Join {
         instance: instance.map_err(invalid)?,
+        again,
         client_id: client_id.into(),
         client_address: client_address.into(),
         subscription: subscription(wanted.unwrap_or_default())?,

@@ -95,12 +95,9 @@ impl Membership {
     /// # Errors
     /// The coordinator's; `FENCED_INSTANCE` when it was put out because another process has its instance id.
     pub(super) async fn join(&self, again: bool) -> Result<HeartbeatAnswer, Refusal> {
-        let heartbeat = self.heartbeat(HeartbeatKind::Join(self.join.clone()), None);
+        let heartbeat = self.heartbeat(HeartbeatKind::Join(Join { again, ..self.join.clone() }), None);
         self.decide(|coordinator, now, out| {
             self.check_speaker(coordinator)?;
-            if again {
-                self.check_instance(coordinator)?;
-            }
             coordinator.heartbeat(now, &heartbeat, out)
         })
         .await
@@ -175,17 +172,9 @@ impl Membership {
 
     async fn decide<T>(
         &self,
-        mut decide: impl FnMut(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
+        decide: impl Fn(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
     ) -> Result<T, Refusal> {
-        loop {
-            let decided = self.shard.decide(|coordinator, now, out| decide(coordinator, now, out)).await;
-            match decided {
-                Err(refusal) if refusal.code == ErrorCode::CoordinatorLoading => {
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                }
-                decided => return decided,
-            }
-        }
+        asked(|| self.shard.decide(|coordinator, now, out| decide(coordinator, now, out))).await
     }
 
     /// To be asked under the coordinator's lock by whatever would change the member.
@@ -199,23 +188,10 @@ impl Membership {
         let present = present.unwrap_or_default();
         Err(GroupError::FencedMember { group, member, got: MemberEpoch(0), present })
     }
-
-    /// Who was put out because another process has its instance id must not take it back: the two would go on so.
-    fn check_instance(&self, coordinator: &Coordinator) -> Result<(), GroupError> {
-        let Some(instance) = &self.join.instance else { return Ok(()) };
-        let members = coordinator.describe(&self.group).map(|group| group.members).unwrap_or_default();
-        let is_taken = members
-            .iter()
-            .any(|known| known.spec.instance.as_ref() == Some(instance) && known.member != self.member);
-        if is_taken {
-            return Err(GroupError::FencedInstance { group: self.group.clone(), instance: instance.clone() });
-        }
-        Ok(())
-    }
 }
 
 /// Asks until there is a coordinator.
-async fn asked<T, F: Future<Output = Result<T, Refusal>>>(mut ask: impl FnMut() -> F) -> Result<T, Refusal> {
+async fn asked<T, F: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -> F) -> Result<T, Refusal> {
     loop {
         match ask().await {
             Err(refusal) if refusal.code == ErrorCode::CoordinatorLoading => {
