@@ -104,7 +104,10 @@ impl Reopen {
             let path = file_path(dir, segment.base, LOG_SUFFIX);
             // A new handle: an old one may have reported its error already and would say nothing now.
             let cut = disk.open(&path, OpenMode::ReadWrite).and_then(|file| {
-                file.set_len(keep.position)?;
+                // Never made longer: zeros would stand where records are missing.
+                if file.len()? > keep.position {
+                    file.set_len(keep.position)?;
+                }
                 file.sync()
             });
             cut.map_err(LogError::io("cut", path))?;

@@ -1,8 +1,9 @@
 //! What a log shares with the plans that were made from it and are performed without its lock.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use corduroy_types::Offset;
 
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) index_interval_bytes: u32,
     log_start: AtomicU64,
     damages: Damages,
+    stopped: AtomicBool,
 }
 
 impl Shared {
@@ -33,8 +35,19 @@ impl Shared {
         log_start: Offset,
     ) -> Arc<Self> {
         let log_start = AtomicU64::new(log_start.get());
-        let damages = Damages::default();
-        Arc::new(Self { disk, dir, state, index_interval_bytes, log_start, damages })
+        let (damages, stopped) = (Damages::default(), AtomicBool::new(false));
+        Arc::new(Self { disk, dir, state, index_interval_bytes, log_start, damages, stopped })
+    }
+
+    /// The log has stopped. What its files hold is not believed from here on: pages may be lost that only the commit
+    /// journal still has, and are written again when the log is reopened.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Whether the log has stopped, so that damage may be gone once it is reopened.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// The log start as of now, which may be later than when a plan was made.
@@ -47,8 +60,11 @@ impl Shared {
         self.log_start.fetch_max(to.get(), Ordering::AcqRel);
     }
 
-    /// Remembers damage that was found; returns the ranges that were not known.
+    /// Remembers damage that was found; returns the ranges that were not known. None of a log that has stopped.
     pub(crate) fn note_damages(&self, found: Vec<DamagedRange>) -> Vec<DamagedRange> {
+        if self.is_stopped() {
+            return Vec::new();
+        }
         found.into_iter().filter(|range| self.damages.add(range.clone())).collect()
     }
 
@@ -65,7 +81,8 @@ impl Shared {
         self.damages.forget(base, end);
     }
 
-    /// The answer to a read that met damage, of which the log knows from now on.
+    /// The answer to a read that met damage, of which the log knows from now on. In a log that has stopped it is the
+    /// disk's failure: whoever skipped it would miss records that are there again when the log is reopened.
     pub(crate) fn corrupt(
         &self,
         segment: &SegmentFile,
@@ -73,6 +90,10 @@ impl Shared {
         damage: Damage,
         sought: Sought,
     ) -> ReadError {
+        if self.is_stopped() {
+            let text = format!("the log has stopped and is being reopened; until then {damage}");
+            return ReadError::Io { file: damage.file, source: io::Error::other(text) };
+        }
         let next_good = match sought.find(file) {
             Ok(found) => found.map_or(sought.end, |start| start.expect.offset()),
             Err(source) => return ReadError::Io { file: damage.file, source },

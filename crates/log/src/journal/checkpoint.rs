@@ -22,6 +22,9 @@ pub(super) struct Pin {
     /// Where the oldest and the newest of that data are.
     pub(super) oldest: Place,
     pub(super) newest: Place,
+    /// Its log has stopped. No sync of the file proves anything then, because the log is cut and written again
+    /// meanwhile: the journal's copy stays until the log is reopened.
+    pub(super) stopped: bool,
 }
 
 /// By partition and segment.
@@ -81,17 +84,15 @@ impl Journal {
         })
     }
 
-    /// The checkpoint of all data; `None` when there is none that is not checkpointed.
+    /// The checkpoint of all data but that of stopped logs; `None` when there is none that is not checkpointed.
     pub fn plan_checkpoint(&self) -> Option<Checkpoint> {
-        if self.pins().is_empty() {
-            return None;
-        }
-        let files = self
+        let files: Vec<ToSync> = self
             .pins()
             .iter()
+            .filter(|(_, pin)| !pin.stopped)
             .map(|((key, _), pin)| (*key, Arc::clone(&pin.file), Mutex::new(None)))
             .collect();
-        Some(Checkpoint { through: (self.generation(), self.position()), files })
+        (!files.is_empty()).then(|| Checkpoint { through: (self.generation(), self.position()), files })
     }
 
     /// Takes what came of a checkpoint. Returns the segments that failed: their data stays in the journal, and
@@ -105,6 +106,7 @@ impl Journal {
                 // It has done nothing, and is done again with the next checkpoint.
                 Some(Err(error)) if is_out_of_handles(&error) => {}
                 Some(Err(error)) => {
+                    self.stopped(key);
                     failures.push(CheckpointFailure { key, file: format!("{file:?}"), error })
                 }
                 None => {}
@@ -119,10 +121,16 @@ impl Journal {
         self.pins_mut().retain(|(of, _), _| *of != key);
     }
 
+    /// Keeps the data of a log that has stopped until it is reopened.
+    pub(super) fn stopped(&mut self, key: PartitionKey) {
+        let pins = self.pins_mut().iter_mut().filter(|((of, _), _)| *of == key);
+        pins.for_each(|(_, pin)| pin.stopped = true);
+    }
+
     fn unpin(&mut self, key: PartitionKey, file: &Arc<SegmentFile>, through: Place) {
         let Some(pin) = self.pins_mut().get_mut(&(key, file.base)) else { return };
         // A reopened log has other files.
-        if !Arc::ptr_eq(&pin.file, file) {
+        if pin.stopped || !Arc::ptr_eq(&pin.file, file) {
             return;
         }
         if pin.newest < through {

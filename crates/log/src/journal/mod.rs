@@ -24,6 +24,7 @@ mod checkpoint;
 mod commit;
 mod entry;
 mod file;
+mod finish;
 mod plan;
 mod replay;
 mod request;

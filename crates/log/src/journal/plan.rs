@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::checkpoint::{Pin, Pins, Place};
-use super::commit::{Commit, Committed, Planned, Target};
+use super::commit::{Commit, Planned, Target};
 use super::entry::{Entry, NO_PARTITION};
 use super::file::{self, ENTRIES_AT, JOURNAL_DIR, Slot};
 use super::replay::{Found, Replay};
@@ -19,30 +19,30 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::mark::{DurableMark, Known};
-use crate::round::{Round, RoundResult};
+use crate::round::Round;
 
 /// The commit journal of one data directory. Whoever holds it serialises access; plans are performed without it.
 #[derive(Debug)]
 pub struct Journal {
-    disk: Arc<dyn Disk>,
-    data_dir: PathBuf,
-    config: JournalConfig,
-    files: [Arc<dyn DiskFile>; 2],
-    file_ends: [u64; 2],
-    slot: Slot,
-    generation: u64,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) data_dir: PathBuf,
+    pub(super) config: JournalConfig,
+    pub(super) files: [Arc<dyn DiskFile>; 2],
+    pub(super) file_ends: [u64; 2],
+    pub(super) slot: Slot,
+    pub(super) generation: u64,
     /// The greatest number tried: a generation that failed to begin may have left entries with it.
-    number: u64,
-    position: u64,
+    pub(super) number: u64,
+    pub(super) position: u64,
     /// Data before this place is checkpointed; and what the journal itself says about that.
-    checkpointed: Place,
-    checkpointed_written: Place,
-    states: States,
+    pub(super) checkpointed: Place,
+    pub(super) checkpointed_written: Place,
+    pub(super) states: States,
     /// Marks that are not in the journal yet.
-    marks: BTreeMap<PartitionKey, DurableMark>,
-    pins: Pins,
-    zeros: Bytes,
-    failed: Option<String>,
+    pub(super) marks: BTreeMap<PartitionKey, DurableMark>,
+    pub(super) pins: Pins,
+    pub(super) zeros: Bytes,
+    pub(super) failed: Option<String>,
 }
 
 impl Journal {
@@ -168,11 +168,11 @@ impl Journal {
         self.file_ends.get(slot.index()).copied().unwrap_or(0)
     }
 
-    fn enter(&mut self, slot: Slot, generation: u64, position: u64) {
+    pub(super) fn enter(&mut self, slot: Slot, generation: u64, position: u64) {
         (self.slot, self.generation, self.position) = (slot, generation, position);
     }
 
-    fn note_written(&mut self, slot: Slot, end: u64) {
+    pub(super) fn note_written(&mut self, slot: Slot, end: u64) {
         if let Some(file_end) = self.file_ends.get_mut(slot.index()) {
             *file_end = end.max(*file_end);
         }
@@ -251,7 +251,8 @@ impl Journal {
         let place = (generation, position);
         for planned in commit.rounds.iter().filter(|planned| planned.journaled) {
             if let Some(data) = planned.round.journal_data() {
-                let pin = || Pin { file: Arc::clone(data.file), oldest: place, newest: place };
+                let pin =
+                    || Pin { file: Arc::clone(data.file), oldest: place, newest: place, stopped: false };
                 let pin = self.pins.entry((planned.key, data.file.base)).or_insert_with(pin);
                 pin.newest = place;
             }
@@ -287,77 +288,6 @@ impl Journal {
     /// within 100 ms, with [`Journal::plan`].
     pub fn has_unwritten_state(&self) -> bool {
         !self.marks.is_empty() || self.checkpointed > self.checkpointed_written
-    }
-
-    /// Takes what came of a commit. Give the results to the logs.
-    pub fn finish(&mut self, commit: Commit) -> Committed {
-        let kind = commit.kind();
-        let mut journal_bytes = 0;
-        let mut failed = commit.refused.clone();
-        if let Some(target) = &commit.journal {
-            journal_bytes = target.end.saturating_sub(target.position);
-            match &*target.result.lock() {
-                Some(Ok(())) => self.written(&commit, target),
-                Some(Err(error)) => failed = Some(error.to_string()),
-                None => failed = Some("the write was not performed".to_owned()),
-            }
-        }
-        if let Some(reason) = &failed {
-            self.failed.get_or_insert_with(|| reason.clone());
-        }
-        let requests = failed.clone().map_or(Ok(()), Err);
-        let results = commit.rounds.into_iter().map(|planned| self.round_result(planned, failed.as_deref()));
-        Committed { results: results.collect(), requests, kind, journal_bytes }
-    }
-
-    fn round_result(&mut self, planned: Planned, failed: Option<&str>) -> (Round, RoundResult) {
-        let Planned { key, round, journaled, result } = planned;
-        if let Some(reason) = failed {
-            let result = round.journal_failed(reason);
-            return (round, result);
-        }
-        let performed = result.into_inner();
-        let result = match performed {
-            Some(result) => result,
-            // The journal's sync stands for the segment's.
-            None if journaled => round.succeeded(),
-            None => round.failed(0, std::io::Error::other("the commit was not performed")),
-        };
-        if let Some(mark) = round.durable_mark().filter(|_| result.is_ok()) {
-            if journaled {
-                self.marks.remove(&key);
-                self.states.entry(key).or_default().mark = Some(mark);
-            } else {
-                self.marks.insert(key, mark);
-            }
-        }
-        (round, result)
-    }
-
-    /// The entries of a commit are durable.
-    fn written(&mut self, commit: &Commit, target: &Target) {
-        self.enter(target.slot, target.generation, target.end);
-        self.note_written(target.slot, target.file_end);
-        for (key, entry) in &commit.entries {
-            state::apply(&mut self.states, *key, entry);
-            match entry {
-                Entry::Mark(mark) if self.marks.get(key) == Some(mark) => drop(self.marks.remove(key)),
-                Entry::Checkpointed { generation, position } => {
-                    self.checkpointed_written = (*generation, *position);
-                }
-                _ => {}
-            }
-        }
-        for request in &commit.requests {
-            let key = request.key();
-            state::apply(&mut self.states, key, &request.entry());
-            if matches!(request, JournalRequest::BeginCut { .. } | JournalRequest::Drop(_)) {
-                self.marks.remove(&key);
-            }
-            if matches!(request, JournalRequest::EndCut(_) | JournalRequest::Drop(_)) {
-                self.reopened(key);
-            }
-        }
     }
 
     /// Data before the oldest that still waits is checkpointed.

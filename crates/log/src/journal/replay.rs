@@ -226,20 +226,17 @@ fn runs(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
 }
 
 /// Writes batches where they were written before, and syncs them. A file that is missing was removed since.
+///
+/// The file is never cut first: a write that then fails would leave it without what it had, while the journal's copy
+/// may be the only other one. Writing back what lies beyond the length on disk makes that durable, too.
 fn write_pieces(disk: &dyn Disk, dir: &Path, segment_base: Offset, pieces: &[Piece]) -> Result<(), LogError> {
     let path = file_path(dir, segment_base, LOG_SUFFIX);
     let file = match disk.open(&path, OpenMode::ReadWrite) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(LogError::io("open", &*path))?,
     };
-    let bytes = file.len().map_err(LogError::io("open", &*path))?;
     for run in runs(pieces) {
         let Some(first) = run.first() else { continue };
-        let end = run.last().map_or(0, |last| last.position + last.bytes.len() as u64);
-        if end >= bytes {
-            // So that the length is written again too: after a failed sync it may be as false as the pages.
-            file.set_len(first.position).map_err(LogError::io("cut", &*path))?;
-        }
         let parts: Vec<Bytes> = run.iter().map(|piece| piece.bytes.clone()).collect();
         file.write_at(&parts, first.position).map_err(LogError::io("write", &*path))?;
     }

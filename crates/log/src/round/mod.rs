@@ -265,6 +265,7 @@ impl Log {
         let lost = self.cursors.durable_end()..self.cursors.log_end();
         let (step, reason) = (failure.step, failure.error.to_string());
         let failure = StorageFailure { step, reason, in_sync: failure.in_sync, lost };
+        self.shared.stop();
         self.failure = Some(failure.clone());
         failure
     }

@@ -14,9 +14,11 @@
 mod common;
 mod crash;
 mod epochs;
+mod failing_calls;
 mod full_disk;
 mod node;
 mod offline;
 mod remembered;
+mod reopening;
 mod room;
 mod stale;
