@@ -87,8 +87,10 @@ impl Record {
     /// `OFFSET_MISMATCH`, *not written*, and [`SendError::next_offset`](crate::SendError::next_offset) tells the next
     /// offset there is. Needs [`partition`](Self::partition): every partition has offsets of its own.
     ///
-    /// Of several records that each expect the offset behind the one before, all are appended or those from the first
-    /// mismatch on are refused.
+    /// What is accepted behind it in its partition is written only if it is. When it fails, for whatever reason, everything
+    /// accepted behind it until then is handed back *not written* (or *unknown*, if this one may be written), of the kind
+    /// [`AfterRefused`](crate::SendErrorKind::AfterRefused) or [`AfterUnknown`](crate::SendErrorKind::AfterUnknown). With
+    /// [`Acks::One`](crate::Acks::One) what is behind it does not leave before its answer.
     pub fn expect_offset(mut self, offset: Offset) -> Self {
         self.expected_offset = Some(offset);
         self

@@ -83,7 +83,7 @@ impl Pump {
         if reason.outcome == Outcome::Unknown {
             lane.written(sealed.place);
         }
-        self.fail(id, sealed, reason);
+        self.fail_with_followers(id, sealed, reason);
     }
 
     fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason, in_time: bool) {
@@ -107,7 +107,8 @@ impl Pump {
             }
             Verdict::Failed => {
                 lane.note_gap(&sealed, code == ErrorCode::SequenceUnknown);
-                self.fail(id, sealed, Reason { outcome: Outcome::NotWritten, ..reason });
+                let reason = Reason { outcome: Outcome::NotWritten, ..reason };
+                self.fail_with_followers(id, sealed, reason);
             }
             Verdict::GiveUp => {
                 sealed.outcome = joined;
@@ -207,22 +208,32 @@ impl Pump {
             }
             let flights = lane.take_older_flights(before);
             let retries = lane.take_older_retries(before);
-            let unsent = lane.queue.take_older(before);
             if let Some(last) = flights.last() {
                 lane.written(last.sealed.place);
             }
             retries.iter().for_each(|sealed| lane.note_gap(sealed, false));
             for flight in flights {
                 self.flights.remove(&flight.correlation_id);
-                self.fail(id, flight.sealed, self.too_late(Outcome::Unknown));
+                self.fail_with_followers(id, flight.sealed, self.too_late(Outcome::Unknown));
             }
             for sealed in retries {
-                self.fail(id, sealed, self.too_late(Outcome::NotWritten));
+                self.fail_with_followers(id, sealed, self.too_late(Outcome::NotWritten));
             }
-            for unsent in unsent {
-                self.fail(id, seal_for_return(unsent), self.too_late(Outcome::NotWritten));
-            }
+            self.expire_unsent(id, before);
             self.recover(id, false);
+        }
+    }
+
+    /// Ends what was never sent and is older than the delivery time-out.
+    fn expire_unsent(&mut self, id: usize, before: Instant) {
+        let Some(lane) = self.lanes.get(id) else { return };
+        let unsent = lane.queue.take_older(before);
+        let breaks_condition = unsent.iter().any(|unsent| unsent.ticket.expected_offset.is_some());
+        for unsent in unsent {
+            self.fail(id, seal_for_return(unsent), self.too_late(Outcome::NotWritten));
+        }
+        if breaks_condition {
+            self.hand_back_unsent(id, &self.too_late(Outcome::NotWritten));
         }
     }
 
@@ -251,6 +262,43 @@ impl Pump {
         let failed = Failed::new(reason.kind, outcome, refusal, sealed.bytes.clone());
         self.core.count_failure(&failed, sealed.record_count);
         self.core.finish(&lane.queue, &sealed.ended(), BatchEnd::Failed(failed));
+    }
+
+    /// Ends a batch; if it expected an offset, everything that was accepted behind it in its partition as well, since the
+    /// program gave those records on the condition that this one is where it was expected.
+    pub(super) fn fail_with_followers(&mut self, id: usize, sealed: Sealed, reason: Reason) {
+        if !sealed.is_conditional() {
+            return self.fail(id, sealed, reason);
+        }
+        let (place, numbered) = (sealed.place, sealed.is_numbered());
+        let cause = Reason { refusal: reason.refusal.clone(), ..reason };
+        self.fail(id, sealed, reason);
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let (flights, retries) = lane.take_behind(place);
+        // The partition takes none of them while the numbers of this batch are missing. A new epoch keeps anyone else
+        // from getting those numbers while one of them may still be on its way.
+        let on_its_way = flights.iter().map(|flight| &flight.sealed).find(|sealed| sealed.is_numbered());
+        let in_doubt =
+            retries.iter().find(|sealed| sealed.is_numbered() && sealed.outcome == Outcome::Unknown);
+        if numbered && let Some(late) = on_its_way.or(in_doubt) {
+            lane.note_gap(late, true);
+        }
+        for flight in flights {
+            self.flights.remove(&flight.correlation_id);
+            self.fail(id, flight.sealed, behind_condition(&cause));
+        }
+        for sealed in retries {
+            self.fail(id, sealed, behind_condition(&cause));
+        }
+        self.hand_back_unsent(id, &cause);
+    }
+
+    /// Ends what was accepted behind a condition that failed for `cause`, and was not sent.
+    fn hand_back_unsent(&mut self, id: usize, cause: &Reason) {
+        let Some(lane) = self.lanes.get(id) else { return };
+        for unsent in lane.queue.take_older(Instant::now()) {
+            self.fail(id, seal_for_return(unsent), behind_condition(cause));
+        }
     }
 
     /// Ends everything: what was sent is unknown, the rest was not written.
@@ -284,6 +332,24 @@ fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
     let refusal = Refusal::new(cause.code, message)
         .with_hint("Find out what became of the record before it; then send this one again.");
     Reason { kind: SendErrorKind::AfterUnknown, outcome, refusal }
+}
+
+/// What those are told that were accepted behind a record that expected an offset and failed. The partition has not taken
+/// them, and will not.
+fn behind_condition(cause: &Reason) -> Reason {
+    if cause.outcome == Outcome::Unknown {
+        return after_unknown(&cause.refusal, Outcome::NotWritten);
+    }
+    let mut refusal = Refusal::new(
+        cause.refusal.code,
+        format!(
+            "not written, since a record before it in the same partition expected an offset and was not written: {}",
+            cause.refusal.message
+        ),
+    )
+    .with_hint("Decide again what to write, and at which offset; then send it again.");
+    refusal.next_offset = cause.refusal.next_offset;
+    Reason { kind: SendErrorKind::AfterRefused, outcome: Outcome::NotWritten, refusal }
 }
 
 /// Reads an answer, and checks that it is about the batch that was sent.

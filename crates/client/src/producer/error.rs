@@ -24,6 +24,9 @@ pub enum SendErrorKind {
     /// A record before it in the same partition ended *unknown*, or was lost. What comes behind is handed back, so that the
     /// order is the program's to decide.
     AfterUnknown,
+    /// A record before it in the same partition expected an offset and was not written. What was accepted behind such a
+    /// record is written only if that record is, so it was not written either.
+    AfterRefused,
     /// The producer's buffer is full; only from `try_enqueue`.
     BufferFull,
     /// The topic has not been looked up yet; only from `try_enqueue`, which never waits.
@@ -121,7 +124,7 @@ impl SendError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self.inner.kind {
-            SendErrorKind::Refused => self.code().is_retriable(),
+            SendErrorKind::Refused | SendErrorKind::AfterRefused => self.code().is_retriable(),
             SendErrorKind::Closed => false,
             _ => true,
         }

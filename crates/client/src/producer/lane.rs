@@ -46,6 +46,10 @@ pub(crate) enum Again {
 /// A numbered batch that failed for good leaves a gap. Nothing behind it was written, since the partition would not take
 /// it: so what is behind is numbered anew, once nothing is in flight. Where one of those may still be on its way from
 /// an earlier attempt, that happens in the next epoch, so that the partition refuses what arrives late.
+///
+/// What was accepted behind a batch that expects an offset is written only if that batch is: when it fails, everything
+/// behind it is handed back. The partition takes numbered batches in order, so these can be in flight behind it; a batch
+/// without numbers leaves only when no condition is open.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) queue: Arc<PartitionQueue>,
@@ -223,6 +227,21 @@ impl Lane {
     pub(crate) fn take_older_flights(&mut self, before: Instant) -> Vec<Flight> {
         let old = self.in_flight.iter().take_while(|flight| flight.sealed.created <= before).count();
         self.in_flight.drain(..old).collect()
+    }
+
+    /// Takes what was sealed behind a place: what has no answer yet, and what was to be sent again.
+    pub(crate) fn take_behind(&mut self, place: u64) -> (Vec<Flight>, Vec<Sealed>) {
+        let (behind, before) =
+            std::mem::take(&mut self.in_flight).into_iter().partition(|flight| flight.sealed.place > place);
+        self.in_flight = before;
+        let first = self.retry.partition_point(|sealed| sealed.place <= place);
+        (behind.into(), self.retry.drain(first..).collect())
+    }
+
+    /// Whether a batch that expects an offset is sealed and has not ended.
+    pub(crate) fn has_open_condition(&self) -> bool {
+        let mut pending = self.in_flight.iter().map(|flight| &flight.sealed).chain(&self.retry);
+        pending.any(Sealed::is_conditional)
     }
 
     /// Whether nothing is left to do.

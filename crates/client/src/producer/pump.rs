@@ -206,6 +206,10 @@ impl Pump {
                 Again::NotYet => return None,
                 Again::Nothing => {}
             }
+            if !options.is_idempotent() && lane.has_open_condition() {
+                // Nothing but the answer can tell whether what is behind the condition may be written.
+                return None;
+            }
             let unsent = match lane.queue.take(now, lane.in_flight.is_empty(), options.linger) {
                 Taken::Batch(unsent) => unsent,
                 Taken::NotBefore(at) => {
@@ -228,7 +232,7 @@ impl Pump {
                     let Unbuilt { sealed, refusal } = *unbuilt;
                     let reason =
                         Reason { kind: SendErrorKind::Refused, outcome: Outcome::NotWritten, refusal };
-                    self.fail(id, sealed, reason);
+                    self.fail_with_followers(id, sealed, reason);
                 }
             }
         }

@@ -35,6 +35,11 @@ impl Sealed {
         self.producer != ProducerFields::NONE
     }
 
+    /// Whether it is appended at one offset only.
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.ticket.expected_offset.is_some()
+    }
+
     /// Gives it other numbers. It is certainly not in the log, and never will be with the old ones.
     pub(crate) fn renumber(&mut self, producer: ProducerFields) {
         // These bytes were built here, so they are a batch.
