@@ -40,11 +40,14 @@ impl ProducerFields {
 /// Builds one batch after the other, each up to a limit of bytes.
 ///
 /// Records are encoded once, into one growing buffer, and counted uncompressed: the limit holds whatever the codec
-/// makes of them. The buffer of a built batch is used again once its [`Bytes`] are dropped.
+/// makes of them. Only a record that is greater than the limit by itself is taken on the chance that the codec makes it
+/// small enough, and only where [`allow_uncompressed`](Self::allow_uncompressed) says so. The buffer of a built batch is used again once its [`Bytes`] are dropped.
 #[derive(Debug)]
 pub struct BatchBuilder {
     compression: Compression,
     max_bytes: u32,
+    /// What the batch of one record may take before it is compressed.
+    uncompressed_max_bytes: u32,
     producer: ProducerFields,
     compressor: Option<Compressor>,
     /// Room for the header, then the records. Without compression this becomes the batch itself.
@@ -71,6 +74,7 @@ impl BatchBuilder {
         Self {
             compression,
             max_bytes: max_bytes.min(TOTAL_BYTES_MAX),
+            uncompressed_max_bytes: max_bytes.min(TOTAL_BYTES_MAX),
             producer: ProducerFields::NONE,
             compressor: None,
             records: BytesMut::new(),
@@ -80,6 +84,16 @@ impl BatchBuilder {
             max_timestamp: TimestampMs::default(),
             record_count: 0,
         }
+    }
+
+    /// Takes a record that makes a batch of up to `bytes` before it is compressed, alone in its batch, where the codec may
+    /// bring it below the limit; [`build`](Self::build) says whether it did. Without a codec this changes nothing.
+    #[must_use]
+    pub fn allow_uncompressed(mut self, bytes: u32) -> Self {
+        if self.compression != Compression::None {
+            self.uncompressed_max_bytes = bytes.clamp(self.max_bytes, TOTAL_BYTES_MAX);
+        }
+        self
     }
 
     /// Sets the producer fields of the batch being built and of those after it.
@@ -121,7 +135,8 @@ impl BatchBuilder {
             + header_bytes;
         let before = self.encoded_bytes();
         let after = before + varint_bytes(signed(body)) + body;
-        if after > self.max_bytes as usize {
+        let max_bytes = if self.record_count == 0 { self.uncompressed_max_bytes } else { self.max_bytes };
+        if after > max_bytes as usize {
             return self.refuse(after - before);
         }
         self.start(after);
@@ -153,8 +168,9 @@ impl BatchBuilder {
     fn refuse(&self, record_bytes: usize) -> Result<PushOutcome, BatchError> {
         // Alone in a batch its deltas are zero and may take less room, never more.
         let alone = HEADER_BYTES + record_bytes;
-        if self.record_count == 0 || alone > self.max_bytes as usize + 2 * VARLONG_BYTES_MAX {
-            return Err(BatchError::RecordTooLarge { got_bytes: alone as u64, max_bytes: self.max_bytes });
+        let max_bytes = self.uncompressed_max_bytes;
+        if self.record_count == 0 || alone > max_bytes as usize + 2 * VARLONG_BYTES_MAX {
+            return Err(BatchError::RecordTooLarge { got_bytes: alone as u64, max_bytes });
         }
         Ok(PushOutcome::Full)
     }
@@ -193,6 +209,12 @@ impl BatchBuilder {
         self.records.len().max(HEADER_BYTES)
     }
 
+    /// The codec that batches are compressed with.
+    #[must_use]
+    pub const fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// The limit of a batch in bytes.
     #[must_use]
     pub const fn max_bytes(&self) -> u32 {
@@ -216,22 +238,43 @@ impl BatchBuilder {
     /// Records whose compressed form would pass the limit are sent uncompressed, which never does.
     ///
     /// # Errors
-    /// [`BatchError::Empty`] without a record; [`BatchError::UnsupportedCompression`] in a build without the codec;
+    /// [`BatchError::Empty`] without a record; [`BatchError::RecordTooLarge`] when a record that was taken uncompressed
+    /// is above the limit compressed, too; [`BatchError::UnsupportedCompression`] in a build without the codec;
     /// [`BatchError::Compression`] when the codec fails. After an error the records are still there.
     pub fn build(&mut self) -> Result<Bytes, BatchError> {
         if self.record_count == 0 {
             return Err(BatchError::Empty);
         }
+        if !self.compress()? {
+            let (plain, max_bytes) = (self.records.len(), self.max_bytes);
+            return if plain <= max_bytes as usize {
+                self.build_uncompressed()
+            } else {
+                let got_bytes = plain.min(self.compressed.len()) as u64;
+                Err(BatchError::RecordTooLarge { got_bytes, max_bytes })
+            };
+        }
         self.previous_bytes = self.records.len();
-        let bytes = if self.compress()? {
-            let mut header = self.header(self.compression, self.compressed.len());
-            seal(&mut header, &mut self.compressed);
-            Bytes::copy_from_slice(&self.compressed)
-        } else {
-            let mut header = self.header(Compression::None, self.records.len());
-            seal(&mut header, &mut self.records);
-            self.records.split().freeze()
-        };
+        let mut header = self.header(self.compression, self.compressed.len());
+        seal(&mut header, &mut self.compressed);
+        let bytes = Bytes::copy_from_slice(&self.compressed);
+        self.clear();
+        Ok(bytes)
+    }
+
+    /// Ends the batch uncompressed, whatever the limit is, and begins the next one: for whoever only wants the records
+    /// back.
+    ///
+    /// # Errors
+    /// [`BatchError::Empty`] without a record.
+    pub fn build_uncompressed(&mut self) -> Result<Bytes, BatchError> {
+        if self.record_count == 0 {
+            return Err(BatchError::Empty);
+        }
+        self.previous_bytes = self.records.len();
+        let mut header = self.header(Compression::None, self.records.len());
+        seal(&mut header, &mut self.records);
+        let bytes = self.records.split().freeze();
         self.clear();
         Ok(bytes)
     }

@@ -322,6 +322,54 @@ fn builder_limits() {
 }
 
 #[test]
+fn one_record_may_be_above_the_limit_until_it_is_compressed() {
+    // Letters that a codec makes little of.
+    let mut state = 1_u32;
+    let mut noise = |length: usize| -> Vec<u8> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut builder = BatchBuilder::new(codec, 1000).allow_uncompressed(10_000);
+        let push = |builder: &mut BatchBuilder, value: &[u8]| builder.push(NOW, None, Some(value), []);
+        assert_eq!(push(&mut builder, &[1; 9000]), Ok(PushOutcome::Added), "{codec}");
+        assert_eq!(push(&mut builder, &[2]), Ok(PushOutcome::Full), "{codec}: only alone in its batch");
+        let built = builder.build().unwrap();
+        assert!(built.len() <= 1000, "{codec}");
+        let batch = Batch::parse(built).unwrap();
+        let records = batch.records(DecompressLimits::default()).unwrap();
+        let values: Vec<_> = records.iter().map(|record| record.unwrap().value.unwrap().to_vec()).collect();
+        assert_eq!(values, [vec![1; 9000]], "{codec}");
+
+        // Behind another record it has to begin a batch.
+        assert_eq!(push(&mut builder, &[2]), Ok(PushOutcome::Added));
+        assert_eq!(push(&mut builder, &[1; 9000]), Ok(PushOutcome::Full), "{codec}");
+        builder.clear();
+
+        let too_large = push(&mut builder, &[1; 10_001]);
+        assert!(matches!(too_large, Err(BatchError::RecordTooLarge { max_bytes: 10_000, .. })), "{codec}");
+
+        // What stays too large is an error that says so, and its records are still to be had.
+        let noise = noise(5000);
+        assert_eq!(push(&mut builder, &noise), Ok(PushOutcome::Added));
+        match builder.build() {
+            Err(BatchError::RecordTooLarge { got_bytes, max_bytes: 1000 }) => assert!(got_bytes > 1000),
+            other => panic!("{codec}: {other:?}"),
+        }
+        let back = Batch::parse(builder.build_uncompressed().unwrap()).unwrap();
+        assert_eq!(back.header().attributes.compression(), Compression::None);
+        let records = back.records(DecompressLimits::default()).unwrap();
+        assert_eq!(records.iter().next().unwrap().unwrap().value, Some(&noise[..]), "{codec}");
+    }
+    let mut plain = BatchBuilder::new(Compression::None, 1000).allow_uncompressed(10_000);
+    let error = plain.push(NOW, None, Some(&[1; 1001]), []);
+    assert!(matches!(error, Err(BatchError::RecordTooLarge { max_bytes: 1000, .. })));
+}
+
+#[test]
 fn builder_fields() {
     let mut builder = BatchBuilder::new(Compression::None, 1000);
     builder.set_producer(ProducerFields { id: 5, epoch: 6, base_sequence: 7 });

@@ -139,6 +139,39 @@ async fn wrong_records_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn a_record_counts_as_large_as_it_is_sent() {
+    let broker = Broker::start().await.unwrap();
+    let small = NewTopic::named("t").partitions(1).config("max.message.bytes", "64KiB");
+    broker.client().admin().create_topic(small).await.unwrap();
+    let client = broker.client();
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let producer =
+            client.producer().compression(compression).buffer_bytes(1 << 20).build().await.unwrap();
+        let large = vec![b'a'; 900_000];
+        let meta = producer.send(Record::to("t").value(large.clone())).await.unwrap();
+        let stored = broker.records("t").await.unwrap().pop().unwrap();
+        assert_eq!((stored.offset(), stored.value()), (meta.offset, Some(&large[..])), "{compression}");
+
+        // What does not fit compressed either is not sent, and comes back whole; those around it are delivered.
+        let noise: Vec<u8> =
+            (0_u32..50_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let before = producer.enqueue(Record::to("t").value("before")).await.unwrap();
+        let refused = producer.enqueue(Record::to("t").value(noise.clone())).await.unwrap();
+        let behind = producer.enqueue(Record::to("t").value("behind")).await.unwrap();
+        let error = refused.await.unwrap_err();
+        assert_eq!((error.code(), error.outcome()), (ErrorCode::RecordTooLarge, Outcome::NotWritten));
+        assert!(error.message().contains("is 65536"), "{error}");
+        assert_eq!(error.into_record().unwrap().value_bytes().unwrap(), &noise);
+        before.await.unwrap();
+        behind.await.unwrap();
+
+        // Its memory is bounded before it is compressed.
+        let error = producer.send(Record::to("t").value(vec![b'a'; 1 << 20])).await.unwrap_err();
+        assert_eq!((error.code(), error.outcome()), (ErrorCode::RecordTooLarge, Outcome::NotWritten));
+    }
+}
+
+#[tokio::test]
 async fn a_topic_made_again_is_found_again() {
     let broker = broker_with("t", 1).await;
     let producer = broker.client().producer().build().await.unwrap();

@@ -467,6 +467,25 @@ async fn values_too_large_to_send_are_kept_for_replay() {
 }
 
 #[tokio::test]
+async fn sizes_are_those_of_the_batch_as_it_is_sent() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    let large = vec![b'a'; 2_000_000];
+    let noise: Vec<u8> = (0_u32..500_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        for extra in [&[][..], &["--dry-run"]] {
+            home.ok_with(&[&["produce", "t", "-f", "raw", "-z", codec], extra].concat(), &large);
+            let ran = home.run_with(&[&["produce", "t", "-f", "raw", "-z", codec], extra].concat(), &noise);
+            assert_eq!(ran.code, 1, "{codec} {extra:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("E1302") && ran.stderr.contains(codec), "{}", ran.stderr);
+        }
+        let plain = home.run_with(&["produce", "t", "-f", "raw"], &large);
+        assert!(plain.stderr.contains("E1302") && plain.stderr.contains("1MiB"), "{}", plain.stderr);
+    }
+    assert_eq!(home.ok(&["consume", "t", "--to", "end", "-f", "%V\\n"]).stdout, "2000000\n".repeat(4));
+}
+
+#[tokio::test]
 async fn an_offset_beyond_the_end_is_an_error_with_an_end_too() {
     let (_broker, home) = broker().await;
     home.ok(&["topic", "create", "t"]);

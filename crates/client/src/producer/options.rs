@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corduroy_batch::Compression;
+use corduroy_batch::{Compression, DecompressLimits};
 use corduroy_types::{Acks, ErrorCode, KIB, MIB};
 
 use super::{
@@ -15,6 +15,11 @@ use crate::{Client, ClientError};
 
 /// How many batches of a producer a partition remembers (KIP-98): no more may be in doubt at one time.
 const REMEMBERED_BATCHES: u64 = 5;
+
+/// What a batch may hold, decompressed.
+fn decompressed_bytes_max() -> u32 {
+    u32::try_from(DecompressLimits::default().max_bytes).unwrap_or(u32::MAX)
+}
 
 /// Options of a producer, checked.
 #[derive(Debug, Clone)]
@@ -35,6 +40,15 @@ impl Options {
     pub(crate) fn is_idempotent(&self) -> bool {
         // With less than a quorum an acknowledged batch may be lost, and then the partition would refuse all that follow.
         self.acks != Acks::One
+    }
+
+    /// The most bytes of a batch of one record before it is compressed: what fits into the buffer, and what a broker and
+    /// its consumers decompress.
+    pub(crate) fn uncompressed_bytes_max(&self, max_message_bytes: u32) -> u32 {
+        match self.compression {
+            Compression::None => max_message_bytes,
+            _ => self.buffer_bytes.min(decompressed_bytes_max()).max(max_message_bytes),
+        }
     }
 }
 
@@ -91,17 +105,31 @@ impl ProducerBuilder {
     }
 
     /// The size at which a batch is full, uncompressed: 256 KiB by default, 1 KiB to 64 MiB (Kafka: `batch.size`).
-    /// A topic's `max.message.bytes` lowers it; one record that is larger than it makes a batch alone.
+    /// A topic's `max.message.bytes` lowers it; one record that is larger than it makes a batch alone, and may be larger
+    /// than `max.message.bytes` as long as it is [not when compressed](Self::uncompressed_bytes_max).
     pub fn batch_bytes(mut self, bytes: u64) -> Self {
         self.batch_bytes = bytes;
         self
     }
 
     /// How much may wait in the producer, unacknowledged: 32 MiB by default, at least 1 MiB, less than 4 GiB
-    /// (Kafka: `buffer.memory`).
+    /// (Kafka: `buffer.memory`). It also bounds a record before it is compressed: see
+    /// [`uncompressed_bytes_max`](Self::uncompressed_bytes_max).
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
         self.buffer_bytes = bytes;
         self
+    }
+
+    /// The most bytes that the batch of one record may take before it is compressed, in a topic with this
+    /// `max.message.bytes`.
+    ///
+    /// `max.message.bytes` is about batches as they are sent. So without compression it is that; with compression a record
+    /// may be as large as the buffer, and as what is decompressed at the other end (128 MiB), and it is refused with
+    /// `RECORD_TOO_LARGE` when it is still larger than `max.message.bytes` compressed.
+    #[must_use]
+    pub fn uncompressed_bytes_max(&self, max_message_bytes: u32) -> u32 {
+        let buffer_bytes = u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX);
+        Options { buffer_bytes, ..self.options.clone() }.uncompressed_bytes_max(max_message_bytes)
     }
 
     /// How long after its acceptance a record may at most remain without a result: 120 s by default, more than

@@ -139,7 +139,8 @@ impl PartitionQueue {
     fn begin(&self, options: &Options, max_message_bytes: u32, expected: Option<Offset>) -> Unsent {
         let ticket = Ticket::new(self.topic.name.clone(), self.partition).expecting(expected);
         Unsent {
-            builder: BatchBuilder::new(options.compression, max_message_bytes),
+            builder: BatchBuilder::new(options.compression, max_message_bytes)
+                .allow_uncompressed(options.uncompressed_bytes_max(max_message_bytes)),
             ticket: Arc::new(ticket),
             held_bytes: 0,
             created: Instant::now(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_api::Refusal;
-use corduroy_batch::{Batch, Compression, ProducerFields};
+use corduroy_batch::{Batch, BatchError, Compression, ProducerFields};
 use corduroy_types::{ErrorCode, Outcome};
 use tokio::time::Instant;
 
@@ -55,7 +55,7 @@ impl Sealed {
     }
 }
 
-/// A batch that could not be built, and why. It has no bytes.
+/// A batch that could not be built, and why. Its bytes are only good for handing its records back.
 #[derive(Debug)]
 pub(crate) struct Unbuilt {
     pub(crate) sealed: Sealed,
@@ -93,30 +93,46 @@ pub(crate) async fn seal(
 
 fn seal_now(mut unsent: Unsent, place: u64, producer: ProducerFields) -> Result<Sealed, Box<Unbuilt>> {
     let record_count = unsent.builder.record_count();
-    let built = unsent.builder.build();
-    let sealed = |bytes| Sealed {
+    match unsent.builder.build() {
+        Ok(bytes) => Ok(sealed(unsent, record_count, bytes, place, producer)),
+        Err(error) => {
+            let refusal = refusal(&error, unsent.builder.compression());
+            Err(Box::new(Unbuilt { sealed: seal_for_return(unsent), refusal }))
+        }
+    }
+}
+
+fn refusal(error: &BatchError, compression: Compression) -> Refusal {
+    match error {
+        BatchError::RecordTooLarge { got_bytes, max_bytes } => Refusal::new(
+            error.code(),
+            format!(
+                "the record makes a batch of {got_bytes} bytes even when it is compressed with {compression}, \
+                 max.message.bytes of the topic is {max_bytes}"
+            ),
+        ),
+        _ => Refusal::new(error.code(), error.to_string()),
+    }
+}
+
+fn sealed(unsent: Unsent, record_count: u32, bytes: Bytes, place: u64, producer: ProducerFields) -> Sealed {
+    Sealed {
         bytes,
-        ticket: unsent.ticket,
         record_count,
+        ticket: unsent.ticket,
         held_bytes: unsent.held_bytes,
         created: unsent.created,
         place,
         producer,
         outcome: Outcome::NotWritten,
-    };
-    match built {
-        Ok(bytes) => Ok(sealed(bytes)),
-        Err(error) => {
-            let refusal = Refusal::new(error.code(), error.to_string());
-            Err(Box::new(Unbuilt { sealed: sealed(Bytes::new()), refusal }))
-        }
     }
 }
 
-/// Builds a batch that will not be sent, so that its records can be handed back from its bytes.
-pub(crate) fn seal_for_return(unsent: Unsent) -> Sealed {
-    match seal_now(unsent, 0, ProducerFields::NONE) {
-        Ok(sealed) => sealed,
-        Err(unbuilt) => unbuilt.sealed,
-    }
+/// Builds a batch that will not be sent, so that its records can be handed back from its bytes. It is behind everything
+/// that was sealed.
+pub(crate) fn seal_for_return(mut unsent: Unsent) -> Sealed {
+    let record_count = unsent.builder.record_count();
+    // A batch that was begun has a record, so there is no error.
+    let bytes = unsent.builder.build_uncompressed().unwrap_or_default();
+    sealed(unsent, record_count, bytes, u64::MAX, ProducerFields::NONE)
 }

@@ -51,7 +51,9 @@ pub(crate) async fn run(args: &ProduceArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
     let events = connect::ConnectionNotes::new(ui.settings);
     let session = connect::open_with(ui, dry_run, |builder| events.listen(builder))?;
     let topic = describe(&session, &args.topic).await?;
-    let plan = plan.for_topic(&topic).map_err(|error| error.in_context(&session.target.describe()))?;
+    let plan = plan
+        .for_topic(&topic, &session.client.producer().compression(args.compression))
+        .map_err(|error| error.in_context(&session.target.describe()))?;
     if sources.contains(&Source::Stdin) && ui.settings.terminal.stdin_tty {
         ui.note("reading records from the terminal; Ctrl-D ends them");
     }
@@ -69,7 +71,7 @@ fn rehearse(plan: Plan, sources: &[Source], topic: &TopicDescription, ui: &mut U
     plan.compare_offset(topic)?;
     let meter = Arc::new(Meter::default());
     let partition_count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-    let mut sink = DrySink { limit_bytes: plan.limit_bytes, partition_count, meter: Arc::clone(&meter) };
+    let mut sink = DrySink::new(&plan, partition_count, Arc::clone(&meter));
     let mut feed = Feed::new(&plan, &mut sink, Arc::clone(&meter));
     let fed = feed.run(sources);
     let skipped = std::mem::take(&mut feed.skipped);
@@ -117,9 +119,9 @@ async fn send(
         stop: stopped.clone(),
         meter: Arc::clone(&meter),
         tally: Arc::clone(&tally),
-        chain: plan
-            .expect_offset
-            .map(|_| Chain::new(plan.limit_bytes.min(usize::try_from(BATCH_BYTES).unwrap_or(usize::MAX)))),
+        chain: plan.expect_offset.map(|_| {
+            Chain::new(plan.max_message_bytes.min(u32::try_from(BATCH_BYTES).unwrap_or(u32::MAX)) as usize)
+        }),
     };
     let mut fed = feed_on_thread(plan, sources, sink)?;
     let mut stopped = stopped;

@@ -1,6 +1,6 @@
 //! What a produce command means: how input becomes records, and what every record gets.
 
-use corduroy_client::TopicDescription;
+use corduroy_client::{Compression, ProducerBuilder, TopicDescription};
 use corduroy_types::{ErrorCode, Offset, Outcome, format_byte_size, parse_byte_size};
 
 use crate::{
@@ -39,7 +39,10 @@ pub(crate) struct Plan {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) tombstone_empty: bool,
     pub(crate) on_error: OnError,
-    /// The topic's max.message.bytes.
+    pub(crate) compression: Compression,
+    /// The topic's max.message.bytes, which is about batches as they are sent.
+    pub(crate) max_message_bytes: u32,
+    /// The most bytes of a record before it is compressed; without compression as much as `max_message_bytes`.
     pub(crate) limit_bytes: usize,
 }
 
@@ -77,15 +80,21 @@ impl Plan {
                 .collect(),
             tombstone_empty: args.tombstone_empty,
             on_error: args.on_error,
+            compression: args.compression,
+            max_message_bytes: u32::MAX,
             limit_bytes: usize::MAX,
         })
     }
 
-    /// Takes over what the topic is.
+    /// Takes over what the topic is; `producer` knows what it takes before compression.
     ///
     /// # Errors
     /// `PARTITION_NOT_FOUND` for a partition it does not have; the broker answered no limit.
-    pub(crate) fn for_topic(mut self, topic: &TopicDescription) -> Result<Self, CliError> {
+    pub(crate) fn for_topic(
+        mut self,
+        topic: &TopicDescription,
+        producer: &ProducerBuilder,
+    ) -> Result<Self, CliError> {
         let count = topic.partitions.len();
         if let Some(partition) = self.partition
             && partition as usize >= count
@@ -101,15 +110,15 @@ impl Plan {
             .with_hint(format!("logctl topic describe {}", self.topic)));
         }
         let limit = topic.configs.iter().find(|config| config.key == "max.message.bytes");
-        let limit = limit
-            .and_then(|config| parse_byte_size(&config.value).ok())
-            .and_then(|b| usize::try_from(b).ok());
-        self.limit_bytes = limit.ok_or_else(|| {
+        let limit =
+            limit.and_then(|config| parse_byte_size(&config.value).ok()).and_then(|b| u32::try_from(b).ok());
+        self.max_message_bytes = limit.ok_or_else(|| {
             CliError::new(
                 ErrorCode::UnexpectedAnswer,
                 "the broker did not tell the topic's max.message.bytes",
             )
         })?;
+        self.limit_bytes = producer.uncompressed_bytes_max(self.max_message_bytes) as usize;
         Ok(self)
     }
 
@@ -147,22 +156,22 @@ impl Plan {
 
     /// A record over the limit.
     pub(crate) fn too_large(&self, place: &str) -> CliError {
-        let limit = self.limit_bytes as u64;
-        CliError::new(
-            ErrorCode::RecordTooLarge,
-            format!(
-                "{place}: the record is larger than topic {:?} takes: {} (max.message.bytes)",
+        let (max, limit) = (u64::from(self.max_message_bytes), self.limit_bytes as u64);
+        let message = if limit > max {
+            let (codec, limit) = (self.compression, format_byte_size(limit));
+            format!("{place}: the record is larger than can be compressed with {codec}: {limit}")
+        } else {
+            let (topic, max) = (&self.topic, format_byte_size(max));
+            format!("{place}: the record is larger than topic {topic:?} takes: {max} (max.message.bytes)")
+        };
+        CliError::new(ErrorCode::RecordTooLarge, message)
+            .with_hint(format!(
+                "logctl topic set {} max.message.bytes={}",
                 self.topic,
-                format_byte_size(limit)
-            ),
-        )
-        .with_hint(format!(
-            "logctl topic set {} max.message.bytes={}",
-            self.topic,
-            format_byte_size(limit.saturating_mul(2))
-        ))
-        .with_detail("place", place)
-        .with_detail("limit_bytes", limit)
+                format_byte_size(limit.saturating_mul(2))
+            ))
+            .with_detail("place", place)
+            .with_detail("limit_bytes", limit)
     }
 
     /// Input that is not as the format says.

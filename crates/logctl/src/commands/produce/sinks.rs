@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use corduroy_batch::{HEADER_BYTES, record_encoded_bytes};
+use corduroy_batch::{BatchBuilder, HEADER_BYTES, record_encoded_bytes};
 use corduroy_client::{Producer, RecordRef, SendError, SendErrorKind};
 use corduroy_types::ErrorCode;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     feed::{Meter, Refused, Sink},
+    plan::Plan,
     tally::Tally,
 };
 use crate::{connect, error::CliError, output::counted};
@@ -140,17 +141,43 @@ pub(crate) fn from_send(error: &SendError) -> CliError {
 
 /// Counts records, and checks what can be checked without sending them.
 pub(crate) struct DrySink {
-    pub(crate) limit_bytes: usize,
-    pub(crate) partition_count: u32,
-    pub(crate) meter: Arc<Meter>,
+    /// Finds out whether one record makes a batch that can be sent.
+    probe: BatchBuilder,
+    partition_count: u32,
+    meter: Arc<Meter>,
+}
+
+impl DrySink {
+    pub(crate) fn new(plan: &Plan, partition_count: u32, meter: Arc<Meter>) -> Self {
+        let uncompressed_max = u32::try_from(plan.limit_bytes).unwrap_or(u32::MAX);
+        let probe =
+            BatchBuilder::new(plan.compression, plan.max_message_bytes).allow_uncompressed(uncompressed_max);
+        Self { probe, partition_count, meter }
+    }
+
+    /// Whether the record alone makes a batch within max.message.bytes, compressed if it has to be.
+    fn check_size(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
+        let headers = record.headers.iter().copied();
+        let bytes = record_encoded_bytes(record.key, record.value, headers.clone());
+        if bytes.saturating_add(HEADER_BYTES) <= self.probe.max_bytes() as usize {
+            return Ok(());
+        }
+        let time = record.timestamp.unwrap_or_default();
+        if self.probe.push(time, record.key, record.value, headers).is_err() {
+            return Err(Refused::TooLarge);
+        }
+        let built = self.probe.build();
+        self.probe.clear();
+        built.map(drop).map_err(|error| {
+            let message = format!("compressed with {}: {error}", self.probe.compression());
+            Refused::Record(Box::new(CliError::new(error.code(), message)))
+        })
+    }
 }
 
 impl Sink for DrySink {
     fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
-        let bytes = record_encoded_bytes(record.key, record.value, record.headers.iter().copied());
-        if bytes.saturating_add(HEADER_BYTES) > self.limit_bytes {
-            return Err(Refused::TooLarge);
-        }
+        self.check_size(record)?;
         if let Some(partition) = record.partition.filter(|partition| partition.0 >= self.partition_count) {
             let count = self.partition_count;
             let message = format!(
