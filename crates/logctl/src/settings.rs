@@ -76,10 +76,9 @@ impl Settings {
     /// # Errors
     /// As [`context::resolve`]; and when the file of contexts cannot be read.
     pub(crate) fn target(&self) -> Result<Target, CliError> {
-        let store = Store::load()?;
         let context = self.context.as_ref().map(|(name, by)| (name.as_str(), *by));
         let servers = self.servers.as_ref().map(|(servers, by)| (servers.as_slice(), *by));
-        context::resolve(context, servers, &store)
+        context::resolve(context, servers, Store::load)
     }
 
     /// What `--server` says, for commands that store it.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Home;
+use common::{Home, Ran};
 
 #[test]
 fn help_and_version_are_data() {
@@ -61,6 +61,33 @@ fn an_unknown_variable_is_an_error() {
         stderr.contains("LOGCTL_CONTXT") && stderr.contains("did you mean \"LOGCTL_CONTEXT\"?"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_user_without_a_home_needs_no_file_of_contexts() {
+    let home = Home::new();
+    let nobody = |args: &[&str], value: Option<&str>| {
+        let mut command = home.command(args);
+        command.env_remove("HOME");
+        if let Some(value) = value {
+            command.env("HOME", value);
+        }
+        Ran::from(command.output().unwrap())
+    };
+    for value in [None, Some(""), Some("/dev/null"), Some("/nonexistent")] {
+        // Nobody listens there: it is the connection that fails, and not the search for contexts.
+        let ran = nobody(&["--server", "http://127.0.0.1:1", "topic", "ls"], value);
+        assert!(ran.stderr.starts_with("error[E1501]: "), "{value:?}: {}", ran.stderr);
+        let ran = nobody(&["context", "ls"], value);
+        assert_eq!(ran.code, 0, "{value:?}: {}", ran.stderr);
+    }
+    let ran = nobody(&["context", "add", "a", "--server", "http://a:1"], None);
+    assert!(ran.stderr.contains("HOME is not set") && ran.stderr.contains("LOGCTL_CONFIG"), "{}", ran.stderr);
+    // Brokers that are given do not need the file, whatever is wrong with it.
+    let mut command = home.command(&["--server", "http://127.0.0.1:1", "topic", "ls"]);
+    std::fs::write(home.path().join("bad"), "nonsense").unwrap();
+    let ran = Ran::from(command.env("LOGCTL_CONFIG", home.path().join("bad")).output().unwrap());
+    assert!(ran.stderr.starts_with("error[E1501]: "), "{}", ran.stderr);
 }
 
 #[test]

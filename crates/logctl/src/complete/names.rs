@@ -47,10 +47,9 @@ fn servers() -> Option<Vec<String>> {
     let context = set("LOGCTL_CONTEXT");
     let servers: Option<Vec<String>> =
         set("LOGCTL_SERVER").map(|servers| servers.split(',').map(str::to_owned).collect());
-    let store = Store::load().ok()?;
     let context = context.as_deref().map(|name| (name, ChosenBy::Env("LOGCTL_CONTEXT")));
     let servers = servers.as_deref().map(|servers| (servers, ChosenBy::Env("LOGCTL_SERVER")));
-    context::resolve(context, servers, &store).ok().map(|target| target.servers)
+    context::resolve(context, servers, Store::load).ok().map(|target| target.servers)
 }
 
 fn ask(noun: Noun, servers: &[String]) -> Option<Vec<String>> {

@@ -44,39 +44,40 @@ struct FileContent {
 /// The file of contexts, read.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    path: PathBuf,
+    /// Where it is; `None` where the user has no place for it.
+    path: Option<PathBuf>,
     content: FileContent,
 }
 
 /// `LOGCTL_CONFIG`, or `logctl/config.toml` in the user's configuration directory.
-fn file_path() -> Result<PathBuf, CliError> {
+fn file_path() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = set("LOGCTL_CONFIG") {
-        return Ok(path);
-    }
-    let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
-    base.map(|base| base.join("logctl").join("config.toml")).ok_or_else(|| {
-        CliError::new(ErrorCode::FileFailed, "no place for the file of contexts: HOME is not set")
-            .with_hint("set LOGCTL_CONFIG to a path")
-    })
+    let base = || set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    set("LOGCTL_CONFIG").or_else(|| base().map(|base| base.join("logctl").join("config.toml")))
 }
 
 impl Store {
-    /// Reads the file; one that does not exist holds nothing.
+    /// Reads the file; one that does not exist holds nothing, and so does one that has no place: services and
+    /// containers often have no home.
     ///
     /// # Errors
     /// `FILE_FAILED` when it cannot be read, with the line where it is not as it should be.
     pub(crate) fn load() -> Result<Self, CliError> {
-        Self::load_from(file_path()?)
+        match file_path() {
+            Some(path) => Self::load_from(path),
+            None => Ok(Self { path: None, content: FileContent::default() }),
+        }
     }
 
     fn load_from(path: PathBuf) -> Result<Self, CliError> {
         let content = match fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).map_err(|error| invalid_file(&path, &text, &error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => FileContent::default(),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                FileContent::default()
+            }
             Err(error) => return Err(CliError::file(&path, "read", &error)),
         };
-        Ok(Self { path, content })
+        Ok(Self { path: Some(path), content })
     }
 
     /// Writes the file anew, readable for its owner only, and puts it in place of the old one at once.
@@ -84,12 +85,19 @@ impl Store {
     /// # Errors
     /// `FILE_FAILED`; the old file is then still there.
     pub(crate) fn save(&self) -> Result<(), CliError> {
+        let Some(path) = &self.path else {
+            return Err(CliError::new(
+                ErrorCode::FileFailed,
+                "no place for the file of contexts: HOME is not set",
+            )
+            .with_hint("set LOGCTL_CONFIG to a path"));
+        };
         let text = toml::to_string_pretty(&self.content).map_err(|error| {
             CliError::new(ErrorCode::Internal, format!("the contexts cannot be written: {error}"))
         })?;
-        let temporary = self.path.with_extension("toml.new");
+        let temporary = path.with_extension("toml.new");
         let write = || -> io::Result<()> {
-            if let Some(dir) = self.path.parent() {
+            if let Some(dir) = path.parent() {
                 fs::create_dir_all(dir)?;
             }
             let mut file = fs::OpenOptions::new()
@@ -100,9 +108,9 @@ impl Store {
                 .open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&temporary, &self.path)
+            fs::rename(&temporary, path)
         };
-        write().map_err(|error| CliError::file(&self.path, "write", &error))
+        write().map_err(|error| CliError::file(path, "write", &error))
     }
 
     /// All names, in order.
@@ -224,7 +232,7 @@ mod tests {
         contexts.save().unwrap();
         let loaded = store(dir.path());
         assert_eq!(loaded.content, contexts.content);
-        let mode = fs::metadata(&loaded.path).unwrap().permissions().mode();
+        let mode = fs::metadata(loaded.path.as_ref().unwrap()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

@@ -49,13 +49,15 @@ impl Target {
 
 /// Finds the brokers: flags before environment before the selected context; a development broker on this machine
 /// only when no context was ever added.
+/// The file of contexts is read only where it decides: brokers that are given need none.
 ///
 /// # Errors
-/// `USAGE` when brokers and a context are given side by side, `UNKNOWN_CONTEXT`, or no context is selected.
+/// That of loading the file; `USAGE` when brokers and a context are given side by side, `UNKNOWN_CONTEXT`, or no context
+/// is selected.
 pub(crate) fn resolve(
     context: Option<(&str, ChosenBy)>,
     servers: Option<(&[String], ChosenBy)>,
-    store: &Store,
+    load: impl FnOnce() -> Result<Store, CliError>,
 ) -> Result<Target, CliError> {
     let is_flag = |by: ChosenBy| matches!(by, ChosenBy::Flag(_));
     let (context, servers) = match (context, servers) {
@@ -74,6 +76,7 @@ pub(crate) fn resolve(
     if let Some((servers, chosen_by)) = servers {
         return Ok(Target { servers: servers.to_vec(), read_only: false, context: None, chosen_by });
     }
+    let store = load()?;
     let chosen = context.or_else(|| store.current().map(|name| (name, ChosenBy::Selection)));
     if let Some((name, chosen_by)) = chosen {
         let context = store.get(name)?;
@@ -107,7 +110,7 @@ mod tests {
         let context = |name: &str| Context { servers: vec![format!("http://{name}:9480")], read_only: false };
         let contexts = names.iter().map(|name| ((*name).to_owned(), context(name))).collect();
         let content = FileContent { current: current.map(str::to_owned), previous: None, contexts };
-        Store { path: PathBuf::from("config.toml"), content }
+        Store { path: Some(PathBuf::from("config.toml")), content }
     }
 
     const FLAG: ChosenBy = ChosenBy::Flag("--context");
@@ -119,22 +122,24 @@ mod tests {
         let servers = ["http://x:1".to_owned()];
         let by_flag = Some((servers.as_slice(), ChosenBy::Flag("--server")));
         let by_env = Some((servers.as_slice(), ChosenBy::Env("LOGCTL_SERVER")));
-        let describe = |context, servers| resolve(context, servers, &contexts).unwrap().describe();
+        let describe =
+            |context, servers| resolve(context, servers, || Ok(contexts.clone())).unwrap().describe();
         assert_eq!(describe(None, None), "a (http://a:9480, the selected context)");
         assert_eq!(describe(Some(("b", ENV)), None), "b (http://b:9480, chosen by LOGCTL_CONTEXT)");
         assert_eq!(describe(Some(("b", FLAG)), by_env), "b (http://b:9480, chosen by --context)");
         assert_eq!(describe(Some(("b", ENV)), by_flag), "http://x:1 (chosen by --server)");
         for pair in [(FLAG, by_flag), (ENV, by_env)] {
-            assert_eq!(resolve(Some(("b", pair.0)), pair.1, &contexts).unwrap_err().code, ErrorCode::Usage);
+            let both = resolve(Some(("b", pair.0)), pair.1, || Ok(contexts.clone()));
+            assert_eq!(both.unwrap_err().code, ErrorCode::Usage);
         }
     }
 
     #[test]
     fn a_development_broker_is_found_only_where_no_context_exists() {
-        let target = resolve(None, None, &store(&[], None)).unwrap();
+        let target = resolve(None, None, || Ok(store(&[], None))).unwrap();
         assert_eq!((target.servers, target.chosen_by), (vec![DEV_URL.to_owned()], ChosenBy::Nobody));
-        let error = resolve(None, None, &store(&["prod"], None)).unwrap_err();
+        let error = resolve(None, None, || Ok(store(&["prod"], None))).unwrap_err();
         assert_eq!(error.hints, ["logctl context use prod"]);
-        assert!(resolve(Some(("x", FLAG)), None, &store(&[], None)).is_err());
+        assert!(resolve(Some(("x", FLAG)), None, || Ok(store(&[], None))).is_err());
     }
 }
