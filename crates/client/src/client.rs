@@ -2,12 +2,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use corduroy_types::ErrorCode;
+use corduroy_types::{ErrorCode, Outcome};
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     Admin, BrokerUrls, ClientBuilder, ClientError, ConsumerBuilder, ProducerBuilder, connection::Connection,
-    event::EventSink, topics::TopicCache,
+    error::is_unsent, event::EventSink, topics::TopicCache,
 };
 
 /// A client of a Corduroy broker: the way to producers, consumers and admin calls.
@@ -102,7 +102,10 @@ impl Shared {
                     }
                     Err(status) => status,
                 };
-                let refusal = self.control.failed(index, &status);
+                let mut refusal = self.control.failed(index, &status);
+                if is_unsent(&status) {
+                    refusal.outcome = Some(Outcome::NotWritten);
+                }
                 if attempt >= attempts || refusal.code != ErrorCode::Unavailable {
                     return Err(ClientError::from(refusal));
                 }

@@ -1,6 +1,6 @@
 //! What can go wrong outside producing and consuming, and how statuses of the transport are read.
 
-use std::error::Error;
+use std::{error::Error, io::ErrorKind};
 
 use corduroy_api::{ERROR_DETAIL_KEY, Refusal};
 use corduroy_types::ErrorCode;
@@ -102,6 +102,27 @@ pub(crate) fn refusal_of(status: &Status, url: &str) -> Refusal {
         ErrorCode::Unavailable,
         format!("the broker at {url} cannot be reached: {}", cause_of(status)),
     )
+}
+
+/// Whether there was no connection, so that nothing can have been sent.
+pub(crate) fn is_unsent(status: &Status) -> bool {
+    let mut cause: Option<&dyn Error> = status.source();
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(
+            kind,
+            Some(
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::AddrNotAvailable
+            )
+        ) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause: "Connection refused", not "transport error".

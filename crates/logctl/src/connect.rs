@@ -7,13 +7,16 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use corduroy_client::{Client, ClientBuilder, ClientError, ConnectionRole, Event, Refusal, TopicPartition};
+use corduroy_client::{
+    Admin, Client, ClientBuilder, ClientError, CommitError, ConnectionRole, Event, Refusal, TopicPartition,
+};
 use corduroy_types::{ErrorCode, ExitClass, Outcome};
 use tokio::runtime::Runtime;
 
 use crate::{
     context::{ChosenBy, Target},
     error::CliError,
+    retry::{self, Kind, Patience},
     settings::Settings,
     ui::Ui,
 };
@@ -23,9 +26,62 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
+    pub(crate) patience: Patience,
 }
 
 impl Session {
+    /// A call that changes nothing. What passes by itself is retried: see [`retry`].
+    ///
+    /// # Errors
+    /// The last refusal.
+    pub(crate) async fn read<T, F>(&self, ask: impl Fn(Admin) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.patience.call(Kind::Read, || ask(self.client.admin())).await
+    }
+
+    /// The same for several items, of which each has a result of its own.
+    ///
+    /// # Errors
+    /// Of the call as a whole.
+    pub(crate) async fn read_each<I: Clone, T, F>(
+        &self,
+        items: &[I],
+        ask: impl Fn(Admin, Vec<I>) -> F,
+    ) -> Result<Vec<Result<T, ClientError>>, ClientError>
+    where
+        F: Future<Output = Result<Vec<Result<T, ClientError>>, ClientError>>,
+    {
+        self.patience.call_each(Kind::Read, items, |items| ask(self.client.admin(), items)).await
+    }
+
+    /// A call that changes something, retried only while it is certain that it has not.
+    ///
+    /// # Errors
+    /// The last refusal, with what is known of its outcome.
+    pub(crate) async fn change<T, F>(&self, ask: impl Fn(Admin) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.patience.call(Kind::Change, || ask(self.client.admin())).await
+    }
+
+    /// The same for several items, of which each has a result of its own.
+    ///
+    /// # Errors
+    /// Of the call as a whole.
+    pub(crate) async fn change_each<I: Clone, T, F>(
+        &self,
+        items: &[I],
+        ask: impl Fn(Admin, Vec<I>) -> F,
+    ) -> Result<Vec<Result<T, ClientError>>, ClientError>
+    where
+        F: Future<Output = Result<Vec<Result<T, ClientError>>, ClientError>>,
+    {
+        self.patience.call_each(Kind::Change, items, |items| ask(self.client.admin(), items)).await
+    }
+
     /// One of our errors for one of the client's, naming the brokers.
     pub(crate) fn error(&self, error: &ClientError) -> CliError {
         from_client(error).in_context(&self.target.describe())
@@ -124,7 +180,8 @@ pub(crate) fn check_urls(servers: &[String]) -> Result<(), CliError> {
 /// # Errors
 /// Why no broker answered.
 pub(crate) fn try_brokers(settings: &Settings, target: &Target) -> Result<(), CliError> {
-    wait(async { builder(settings, target).connect().await.map(drop) })?.map_err(|error| from_client(&error))
+    let connect = || async { builder(settings, target).connect().await.map(drop) };
+    wait(Patience::new(settings).call(Kind::Read, connect))?.map_err(|error| from_client(&error))
 }
 
 /// A builder for the chosen brokers.
@@ -150,7 +207,7 @@ fn open_as(
     }
     let client = change(builder(ui.settings, &target)).connect_lazy();
     let client = client.map_err(|error| from_client(&error).in_context(&target.describe()))?;
-    Ok(Session { client, target })
+    Ok(Session { client, target, patience: Patience::new(ui.settings) })
 }
 
 /// Says that nobody chose the broker.
@@ -189,6 +246,13 @@ pub(crate) fn open_with(
 /// One of our errors for one of the client's.
 pub(crate) fn from_client(error: &ClientError) -> CliError {
     from_refusal(error.refusal()).caused_by(error)
+}
+
+/// One of our errors for a commit that failed.
+pub(crate) fn from_commit(error: &CommitError) -> CliError {
+    let refusal = error.refusal();
+    let outcome = retry::outcome(refusal, Kind::Change);
+    from_refusal(refusal).with_outcome(outcome)
 }
 
 /// One of our errors for a refusal.

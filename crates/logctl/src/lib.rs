@@ -32,6 +32,7 @@ mod progress;
 mod prompt;
 mod range;
 mod reader;
+mod retry;
 mod settings;
 mod signals;
 mod terminal;

@@ -58,6 +58,9 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) color: ColorChoice,
     /// How long to wait for a broker's answer
+    ///
+    /// A broker that is starting, overloaded or out of disk space is asked again until then; one that is not there fails
+    /// the command at once.
     #[arg(
         long,
         global = true,

@@ -28,7 +28,7 @@ pub(crate) use topic::{
 };
 pub(crate) use usage::{asked_for_json, usage_error};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The command line of Corduroy, a distributed log.
 #[derive(Debug, Parser)]
@@ -59,10 +59,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Health, brokers and disk on one screen
+    ///
+    /// The exit status is 9 when the broker is not HEALTHY.
     #[command(before_long_help = "\
 Examples:
   logctl status
   logctl status --watch=5s
+  logctl status --wait-for ready --timeout 60s
   logctl status -o json")]
     Status(StatusArgs),
     /// Create, look at, change and delete topics
@@ -142,8 +145,22 @@ Examples:
 /// What `logctl status` takes.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Wait until it is so, at most --timeout (by default 30s); exit 6 if it is not by then
+    ///
+    /// A broker that is not there yet is waited for.
+    #[arg(long, value_enum, value_name = "CONDITION", conflicts_with = "watch")]
+    pub(crate) wait_for: Option<StatusCondition>,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusCondition {
+    /// It has started and answers
+    Ready,
+    /// It is HEALTHY
+    Healthy,
 }
 
 /// What `logctl explain` takes.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use corduroy_types::{ExitClass, Outcome};
 use serde_json::{Value, json};
 
 use super::CliError;
@@ -39,10 +40,13 @@ pub(crate) fn render_human(error: &CliError, color: bool, verbose: bool) -> Stri
 /// The one object for scripts, on one line, ended.
 pub(crate) fn render_json(error: &CliError) -> String {
     let mut details = error.details.clone();
+    // Whoever repeats a command has to know whether it changed anything; what reads has not.
+    let is_unavailable = error.code.exit_class() == ExitClass::Unavailable;
+    let outcome = error.outcome.or(is_unavailable.then_some(Outcome::NotWritten));
     let facts = [
         ("context", error.context.clone()),
         ("did_you_mean", error.did_you_mean.clone()),
-        ("outcome", error.outcome.map(|outcome| outcome.to_string())),
+        ("outcome", outcome.map(|outcome| outcome.to_string())),
     ];
     for (key, fact) in facts {
         if let Some(fact) = fact {
@@ -113,5 +117,14 @@ mod tests {
         assert_eq!(error["details"]["outcome"], "unknown");
         assert_eq!(error["details"]["topic"], "ordres");
         assert_eq!(error["details"]["did_you_mean"], "orders");
+    }
+
+    #[test]
+    fn what_could_not_be_done_always_has_an_outcome() {
+        for code in ErrorCode::ALL {
+            let value: Value = serde_json::from_str(&render_json(&CliError::new(*code, "x"))).unwrap();
+            let outcome = &value["error"]["details"]["outcome"];
+            assert_eq!(outcome == "not-written", code.exit_class() == ExitClass::Unavailable, "{code}");
+        }
     }
 }

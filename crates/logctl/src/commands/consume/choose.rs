@@ -9,6 +9,7 @@ use crate::{
     connect::{self, Session, about_topic},
     error::CliError,
     range::{Place, now},
+    retry::Kind,
 };
 
 /// Fetched ahead of what is printed: enough to keep the connection busy.
@@ -55,7 +56,8 @@ pub(super) async fn topics(args: &ConsumeArgs, session: &Session) -> Result<Vec<
     if let Some(pattern) = &args.pattern {
         let whole = Regex::new(&format!("^(?:{})$", pattern.as_str()))
             .map_err(|error| CliError::usage(format!("--pattern {:?}: {error}", pattern.as_str())))?;
-        let listed = session.client.admin().list_topics().await.map_err(|error| session.error(&error))?;
+        let listed = session.read(|admin| async move { admin.list_topics().await }).await;
+        let listed = listed.map_err(|error| session.error(&error))?;
         let matching = listed.iter().map(|topic| topic.name.as_str()).filter(|name| whole.is_match(name));
         topics.extend(matching.map(str::to_owned));
         if topics.is_empty() {
@@ -115,7 +117,8 @@ pub(super) async fn consumer(
     if let Some(to) = range.to {
         builder = builder.until(to);
     }
-    builder.build().await.map_err(|error| {
+    let built = session.patience.call(Kind::Read, || builder.clone().build()).await;
+    built.map_err(|error| {
         let ours = connect::from_client(&error).in_context(&session.target.describe());
         let named = topics.iter().find(|topic| ours.message.contains(&format!("{topic:?}")));
         match named.or(topics.first()) {

@@ -73,9 +73,11 @@ pub(crate) async fn run(args: &DeleteGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
 }
 
 async fn delete(session: &Session, names: &[String], validate_only: bool) -> Result<Answer, CliError> {
-    let request = session.client.admin().delete_groups(names);
-    let request = if validate_only { request.validate_only() } else { request };
-    let results = request.await.map_err(|error| session.error(&error))?;
+    let deleting = session.change_each(names, |admin, names| async move {
+        let request = admin.delete_groups(&names);
+        if validate_only { request.validate_only().await } else { request.await }
+    });
+    let results = deleting.await.map_err(|error| session.error(&error))?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, result) in names.iter().zip(results) {
         match result {

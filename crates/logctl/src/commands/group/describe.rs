@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     output::{Cell, Column, Row, column, human_count, wide, write_table, write_value},
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 #[derive(Serialize)]
@@ -160,9 +160,10 @@ impl OffsetRow {
 
 pub(crate) async fn run(args: &DescribeGroupArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
-    loop {
-        let described = session.client.admin().describe_groups(&args.names).await;
+    watch::repeat(ui, args.watch.watch, async |ui| {
+        let described =
+            session.read_each(&args.names, |admin, names| async move { admin.describe_groups(&names).await });
+        let described = described.await;
         let described = described.map_err(|error| session.error(&error))?;
         let (mut groups, mut failures) = (Vec::new(), Vec::new());
         for (name, result) in args.names.iter().zip(described) {
@@ -178,10 +179,9 @@ pub(crate) async fn run(args: &DescribeGroupArgs, ui: &mut Ui<'_>) -> Result<Exi
             }
         }
         items::finish(ui, args.names.len(), failures)?;
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        Ok(Exit::Ok)
+    })
+    .await
 }
 
 /// Without a flag both tables.

@@ -23,12 +23,12 @@ pub(crate) async fn run(args: &ExportGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
             .into());
     }
     let session = connect::open(ui)?;
-    let admin = session.client.admin();
-    let offsets = admin.fetch_offsets(&args.name).await;
+    let offsets = session.read(|admin| async move { admin.fetch_offsets(&args.name).await }).await;
     let offsets = offsets.map_err(|error| session.group_error(&args.name, &error))?;
     if offsets.is_empty() {
         // A group that nobody has committed for answers like one that does not exist.
-        admin.describe_group(&args.name).await.map_err(|error| session.group_error(&args.name, &error))?;
+        let described = session.read(|admin| async move { admin.describe_group(&args.name).await }).await;
+        described.map_err(|error| session.group_error(&args.name, &error))?;
     }
     let (total, mut failures, mut count) = (offsets.len(), Vec::new(), 0_u64);
     for offset in &offsets {

@@ -27,9 +27,11 @@ struct Kicked<'a> {
 pub(crate) async fn run(args: &KickArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
     let session = connect::open_to_change(ui, dry_run)?;
-    let request = session.client.admin().remove_member(&args.name, &args.member);
-    let request = if dry_run { request.validate_only() } else { request };
-    let removed = match request.await {
+    let removing = session.change(|admin| async move {
+        let request = admin.remove_member(&args.name, &args.member);
+        if dry_run { request.validate_only().await } else { request.await }
+    });
+    let removed = match removing.await {
         Ok(removed) => removed,
         Err(error) => return Err(explained(&session, args, &error).await.into()),
     };

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     output::{Cell, Column, Row, column, counted, human_counted, human_duration, wide, write_rows},
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 /// How long a condition is waited for where nobody says.
@@ -68,15 +68,15 @@ impl Row for LagRow {
 
 pub(crate) async fn run(args: &LagArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
-    loop {
+    watch::repeat(ui, args.watch.watch, async |ui| {
         let group = match args.wait_for {
             Some(GroupCondition::CaughtUp) => {
                 let within = ui.settings.given_timeout.unwrap_or(WAIT);
                 until_caught_up(&session, &args.name, within).await?
             }
             None => {
-                let described = session.client.admin().describe_group(&args.name).await;
+                let described =
+                    session.read(|admin| async move { admin.describe_group(&args.name).await }).await;
                 described.map_err(|error| session.group_error(&args.name, &error))?
             }
         };
@@ -84,10 +84,9 @@ pub(crate) async fn run(args: &LagArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         write_rows(ui, &rows)?;
         let summary = summary(&group, ui.settings.terminal.stderr_tty);
         ui.note(summary);
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        Ok(Exit::Ok)
+    })
+    .await
 }
 
 /// Looks again and again until nothing is left to read. A broker that cannot answer for a moment is asked again, and so

@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     output::{Cell, Column, Row, column, write_rows},
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 #[derive(Serialize)]
@@ -54,19 +54,17 @@ impl Row for GroupRow {
 
 pub(crate) async fn run(args: &ListGroupsArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
-    loop {
-        let states = args.states.iter().copied().map(Into::into);
-        let listed = session.client.admin().list_groups_in(states).await;
+    watch::repeat(ui, args.watch.watch, async |ui| {
+        let states = || args.states.iter().copied().map(Into::into);
+        let listed = session.read(|admin| async move { admin.list_groups_in(states()).await }).await;
         let listed = listed.map_err(|error| session.error(&error))?;
         let behind = |group: &&GroupSummary| args.lag_over.is_none_or(|over| group.lag_records > over);
         let rows: Vec<GroupRow> = listed.iter().filter(behind).map(row).collect();
         write_rows(ui, &rows)?;
         ui.note(next_command(&rows, !args.states.is_empty() || args.lag_over.is_some()));
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        Ok(Exit::Ok)
+    })
+    .await
 }
 
 fn row(group: &GroupSummary) -> GroupRow {

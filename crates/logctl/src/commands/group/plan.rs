@@ -132,9 +132,12 @@ pub(super) async fn carry_out(
     }
     let mut failures: Vec<(String, CliError)> = Vec::new();
     if in_the_way.is_none() {
-        let request = session.client.admin().commit_offsets(group, rows.iter().map(PlanRow::to_commit));
-        let request = if doing == Doing::Plan { request.validate_only() } else { request };
-        let results = request.await.map_err(|error| session.group_error(group, &error))?;
+        let offsets: Vec<OffsetToCommit> = rows.iter().map(PlanRow::to_commit).collect();
+        let committing = session.change_each(&offsets, |admin, offsets| async move {
+            let request = admin.commit_offsets(group, offsets);
+            if doing == Doing::Plan { request.validate_only().await } else { request.await }
+        });
+        let results = committing.await.map_err(|error| session.group_error(group, &error))?;
         for (row, result) in rows.iter().zip(results) {
             if let Err(error) = result {
                 let mut ours = session.group_error(group, &error);

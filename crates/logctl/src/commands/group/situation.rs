@@ -38,7 +38,7 @@ impl Situation {
     /// # Errors
     /// Why there was no answer.
     pub(super) async fn of(session: &Session, name: &str) -> Result<Self, CliError> {
-        let group = match session.client.admin().describe_group(name).await {
+        let group = match session.read(|admin| async move { admin.describe_group(name).await }).await {
             Ok(group) => group,
             Err(error) if error.code() == ErrorCode::GroupNotFound => {
                 let (name, committed) = (name.to_owned(), BTreeMap::new());
@@ -104,7 +104,9 @@ pub(super) async fn bounds(
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let described = session.client.admin().describe_topics(topics).await;
+    let names: Vec<&String> = topics.iter().collect();
+    let described =
+        session.read_each(&names, |admin, names| async move { admin.describe_topics(&names).await }).await;
     let described = described.map_err(|error| session.error(&error))?;
     let mut bounds = BTreeMap::new();
     for (name, topic) in topics.iter().zip(described) {

@@ -70,9 +70,11 @@ async fn recover(
     validate_only: bool,
 ) -> Result<Vec<LostRow>, CliError> {
     let (topic, partition) = (&args.partition.topic, PartitionIndex(args.partition.partition));
-    let request = session.client.admin().recover_partition(topic, partition);
-    let request = if validate_only { request.validate_only() } else { request };
-    let ranges = request.await.map_err(|error| session.topic_error(topic, &error))?;
+    let recovering = session.change(|admin| async move {
+        let request = admin.recover_partition(topic, partition);
+        if validate_only { request.validate_only().await } else { request.await }
+    });
+    let ranges = recovering.await.map_err(|error| session.topic_error(topic, &error))?;
     let row = |DamagedRange { start, end, file, position, .. }| LostRow {
         start: start.get(),
         end: end.get(),

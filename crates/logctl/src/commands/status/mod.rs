@@ -1,6 +1,9 @@
 //! `logctl status`
 
+mod wait;
+
 use corduroy_client::{BrokerDescription, ClusterDescription, GroupSummary, Health};
+use corduroy_types::ExitClass;
 use serde::Serialize;
 
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
         write_value,
     },
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 #[derive(Serialize)]
@@ -108,21 +111,29 @@ impl Row for BrokerRow {
 
 pub(crate) async fn run(args: &StatusArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
     let mut announced = session.target.chosen_by != ChosenBy::Nobody || ui.settings.verbosity > 0;
-    loop {
-        let cluster =
-            session.client.admin().describe_cluster().await.map_err(|error| session.error(&error))?;
+    watch::repeat(ui, args.watch.watch, async |ui| {
+        let cluster = match args.wait_for {
+            Some(condition) => {
+                let within = ui.settings.given_timeout.unwrap_or(wait::WAIT);
+                wait::until(&session, condition, within).await?
+            }
+            None => {
+                let described = session.read(|admin| async move { admin.describe_cluster().await }).await;
+                described.map_err(|error| session.error(&error))?
+            }
+        };
         if !std::mem::replace(&mut announced, true) {
             connect::announce_dev_broker(ui, &session.target);
         }
         // A broker that cannot tell of groups just now can still tell how it is.
         let groups = session.client.admin().list_groups().await.unwrap_or_default();
         show(&cluster, worst_lag(&groups), ui)?;
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        // Who waited for something has got it; everybody else asked how the broker is.
+        let is_fine = args.wait_for.is_some() || cluster.health == Health::Healthy;
+        Ok(if is_fine { Exit::Ok } else { Exit::Error(ExitClass::Findings) })
+    })
+    .await
 }
 
 /// The group that is farthest behind, if one is.

@@ -1,6 +1,6 @@
 //! `logctl topic set` and `unset`
 
-use corduroy_client::{AlterTopicConfigs, ConfigChange};
+use corduroy_client::{Admin, AlterTopicConfigs, ConfigChange};
 use corduroy_types::{CONFIG_KEYS, ErrorCode};
 use serde::Serialize;
 
@@ -45,15 +45,18 @@ impl Row for ChangeRow {
 
 pub(crate) async fn set(args: &SetConfigArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open_to_change(ui, args.mutation.dry_run)?;
-    let request = session.client.admin().alter_topic_configs(&args.name);
-    let request = args.configs.iter().fold(request, |request, pair| request.set(&pair.key, &pair.value));
+    let request = |admin: Admin| {
+        let request = admin.alter_topic_configs(&args.name);
+        args.configs.iter().fold(request, |request, pair| request.set(&pair.key, &pair.value))
+    };
     alter(ui, &session, &args.name, request, args.mutation.dry_run).await
 }
 
 pub(crate) async fn unset(args: &UnsetConfigArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open_to_change(ui, args.mutation.dry_run)?;
-    let request = session.client.admin().alter_topic_configs(&args.name);
-    let request = args.keys.iter().fold(request, |request, key| request.unset(key));
+    let request = |admin: Admin| {
+        args.keys.iter().fold(admin.alter_topic_configs(&args.name), |request, key| request.unset(key))
+    };
     alter(ui, &session, &args.name, request, args.mutation.dry_run).await
 }
 
@@ -61,11 +64,14 @@ async fn alter(
     ui: &mut Ui<'_>,
     session: &Session,
     topic: &str,
-    request: AlterTopicConfigs,
+    request: impl Fn(Admin) -> AlterTopicConfigs,
     dry_run: bool,
 ) -> Result<Exit, Stop> {
-    let request = if dry_run { request.validate_only() } else { request };
-    let changes = request.await.map_err(|error| explained(session.topic_error(topic, &error)))?;
+    let altering = session.change(|admin| {
+        let request = request(admin);
+        async move { if dry_run { request.validate_only().await } else { request.await } }
+    });
+    let changes = altering.await.map_err(|error| explained(session.topic_error(topic, &error)))?;
     let rows: Vec<ChangeRow> = changes.into_iter().map(|change| row(change, dry_run)).collect();
     write_rows(ui, &rows)?;
     if dry_run {

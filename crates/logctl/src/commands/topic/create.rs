@@ -48,15 +48,17 @@ impl Row for CreatedRow {
 pub(crate) async fn run(args: &CreateTopicArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
     let session = connect::open_to_change(ui, dry_run)?;
-    let mut request =
-        session.client.admin().create_topics(args.names.iter().map(|name| new_topic(name, args)));
-    if args.if_not_exists {
-        request = request.if_not_exists();
-    }
-    if dry_run {
-        request = request.validate_only();
-    }
-    let results = request.await.map_err(|error| session.error(&error))?;
+    let creating = session.change_each(&args.names, |admin, names| async move {
+        let mut request = admin.create_topics(names.iter().map(|name| new_topic(name, args)));
+        if args.if_not_exists {
+            request = request.if_not_exists();
+        }
+        if dry_run {
+            request = request.validate_only();
+        }
+        request.await
+    });
+    let results = creating.await.map_err(|error| session.error(&error))?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, result) in args.names.iter().zip(results) {
         match result {

@@ -68,14 +68,18 @@ async fn places(
 ) -> Result<Vec<(PartitionIndex, Offset)>, CliError> {
     let failed = |error| session.topic_error(&args.name, &error);
     let partitions: Vec<PartitionIndex> = if args.partitions.is_empty() {
-        let topic = session.client.admin().describe_topic(&args.name).await.map_err(failed)?;
+        let topic = session.read(|admin| async move { admin.describe_topic(&args.name).await }).await;
+        let topic = topic.map_err(failed)?;
         topic.partitions.iter().map(|partition| partition.partition).collect()
     } else {
         args.partitions.iter().map(|partition| PartitionIndex(*partition)).collect()
     };
     let spec = OffsetSpec::from(args.before.at(now()));
-    let asked = partitions.into_iter().map(|partition| (&args.name, partition, spec));
-    let listed = session.client.admin().list_offsets(asked).await.map_err(failed)?;
+    let listing = session.read_each(&partitions, |admin, partitions| async move {
+        let asked = partitions.into_iter().map(|partition| (&args.name, partition, spec));
+        admin.list_offsets(asked).await
+    });
+    let listed = listing.await.map_err(failed)?;
     let found = listed.into_iter().map(|listed| listed.map(|listed| (listed.partition, listed.offset)));
     found.collect::<Result<_, _>>().map_err(failed)
 }
@@ -86,9 +90,11 @@ async fn delete(
     before: &[(PartitionIndex, Offset)],
     validate_only: bool,
 ) -> Result<Answer, CliError> {
-    let request = session.client.admin().delete_records(topic, before.iter().copied());
-    let request = if validate_only { request.validate_only() } else { request };
-    let results = request.await.map_err(|error| session.topic_error(topic, &error))?;
+    let deleting = session.change_each(before, |admin, before| async move {
+        let request = admin.delete_records(topic, before);
+        if validate_only { request.validate_only().await } else { request.await }
+    });
+    let results = deleting.await.map_err(|error| session.topic_error(topic, &error))?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for ((partition, _), result) in before.iter().zip(results) {
         match result {

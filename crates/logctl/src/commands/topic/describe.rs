@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     output::{Cell, Column, Row, column, human_bytes, human_count, is_structured, write_table, write_value},
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 #[derive(Serialize)]
@@ -132,9 +132,10 @@ impl Row for ConfigRow {
 
 pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
-    loop {
-        let described = session.client.admin().describe_topics(&args.names).await;
+    watch::repeat(ui, args.watch.watch, async |ui| {
+        let described =
+            session.read_each(&args.names, |admin, names| async move { admin.describe_topics(&names).await });
+        let described = described.await;
         let described = described.map_err(|error| session.error(&error))?;
         let (mut topics, mut failures) = (Vec::new(), Vec::new());
         for (name, result) in args.names.iter().zip(described) {
@@ -147,10 +148,9 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
             show(&topics, ui)?;
         }
         items::finish(ui, args.names.len(), failures)?;
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        Ok(Exit::Ok)
+    })
+    .await
 }
 
 /// Without a flag scripts get everything, and people the partitions and the configs that somebody set.

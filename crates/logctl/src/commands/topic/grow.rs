@@ -24,9 +24,11 @@ struct Grown<'a> {
 pub(crate) async fn run(args: &AddPartitionsArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
     let session = connect::open_to_change(ui, dry_run)?;
-    let request = session.client.admin().add_partitions(&args.name, args.to);
-    let request = if dry_run { request.validate_only() } else { request };
-    let grown = request.await.map_err(|error| session.topic_error(&args.name, &error))?;
+    let growing = session.change(|admin| async move {
+        let request = admin.add_partitions(&args.name, args.to);
+        if dry_run { request.validate_only().await } else { request.await }
+    });
+    let grown = growing.await.map_err(|error| session.topic_error(&args.name, &error))?;
     let grown = Grown {
         name: &args.name,
         previous_partition_count: grown.previous_partition_count,

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     output::{Cell, Column, Row, column, wide, write_rows},
     ui::Ui,
-    watch::Watch,
+    watch,
 };
 
 #[derive(Serialize)]
@@ -61,10 +61,11 @@ pub(crate) async fn run(args: &ListTopicsArgs, ui: &mut Ui<'_>) -> Result<Exit, 
         None => None,
     };
     let session = connect::open(ui)?;
-    let mut watch = Watch::new(args.watch.watch)?;
-    loop {
-        let admin = session.client.admin();
-        let listed = if args.internal { admin.list_all_topics().await } else { admin.list_topics().await };
+    watch::repeat(ui, args.watch.watch, async |ui| {
+        let listed = session.read(|admin| async move {
+            if args.internal { admin.list_all_topics().await } else { admin.list_topics().await }
+        });
+        let listed = listed.await;
         let listed = listed.map_err(|error| session.error(&error))?;
         let matches =
             |topic: &&TopicSummary| like.as_ref().is_none_or(|like| like.is_match(topic.name.as_str()));
@@ -76,10 +77,9 @@ pub(crate) async fn run(args: &ListTopicsArgs, ui: &mut Ui<'_>) -> Result<Exit, 
         if listed.is_empty() {
             ui.note("no topics; create one with logctl topic create NAME");
         }
-        if !watch.again(ui).await? {
-            return Ok(Exit::Ok);
-        }
-    }
+        Ok(Exit::Ok)
+    })
+    .await
 }
 
 fn row(topic: &TopicSummary) -> TopicRow {

@@ -115,7 +115,8 @@ async fn wishes(
 /// What another group has committed.
 async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<Place, Wish>, CliError> {
     let failed = |error| session.group_error(other, &error);
-    let offsets = session.client.admin().fetch_offsets(other).await.map_err(failed)?;
+    let offsets =
+        session.read(|admin| async move { admin.fetch_offsets(other).await }).await.map_err(failed)?;
     let mut wishes = BTreeMap::new();
     for GroupOffset { topic, partition, committed, error, .. } in offsets {
         if let Some(error) = error {
@@ -131,7 +132,8 @@ async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<Place, Wish
     }
     if wishes.is_empty() {
         // A group that nobody has committed for answers like one that does not exist.
-        let described = session.client.admin().describe_group(other).await.map_err(failed)?;
+        let described = session.read(|admin| async move { admin.describe_group(other).await }).await;
+        let described = described.map_err(failed)?;
         return Err(CliError::usage(format!("group {:?} has committed nothing", described.name))
             .in_context(&session.target.describe())
             .with_hint(format!("logctl group describe {}", shell_word(other))));
@@ -154,10 +156,14 @@ async fn at_time(
     places: Vec<Place>,
     time: TimestampMs,
 ) -> Result<BTreeMap<Place, Wish>, CliError> {
-    let asked =
-        places.iter().map(|(topic, partition)| (topic, PartitionIndex(*partition), OffsetSpec::Time(time)));
     let failed = |error| session.error(&error);
-    let listed = session.client.admin().list_offsets(asked).await.map_err(failed)?;
+    let listing = session.read_each(&places, |admin, places| async move {
+        let asked = places.iter();
+        let asked =
+            asked.map(|(topic, partition)| (topic, PartitionIndex(*partition), OffsetSpec::Time(time)));
+        admin.list_offsets(asked).await
+    });
+    let listed = listing.await.map_err(failed)?;
     let mut wishes = BTreeMap::new();
     for (place, found) in places.into_iter().zip(listed) {
         wishes.insert(place, Aim::Offset(found.map_err(failed)?.offset).into());
