@@ -190,7 +190,7 @@ async fn a_second_interrupt_ends_at_once() {
     let home = Home::at(broker.url());
     home.ok(&["topic", "create", "t"]);
     let mut screen = Screen::new();
-    let child = screen.spawn_in_front(&home, &["produce", "t", "--report", "each"]);
+    let child = screen.spawn_in_front(&home, &["produce", "t", "--report", "each", "--progress", "bar"]);
     screen.wait_for("Ctrl-D ends them");
     screen.type_line("one");
     screen.wait_for("0 0");

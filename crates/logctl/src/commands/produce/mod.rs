@@ -24,13 +24,14 @@ use self::{
     tally::{FailedFile, Tally, Written},
 };
 use crate::{
-    cli::{OnError, OutputForm, ProduceArgs, Report},
+    cli::{OnError, OutputForm, ProduceArgs, ProgressForm, Report},
     connect::{self, Session},
     error::{CliError, Stop},
     exit::Exit,
     input::Source,
     output::{counted, is_structured, write_value},
     progress::{Progress, Sample},
+    retry::Kind,
     signals::Signals,
     ui::Ui,
 };
@@ -64,7 +65,8 @@ pub(crate) async fn run(args: &ProduceArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
 }
 
 async fn describe(session: &Session, topic: &str) -> Result<TopicDescription, CliError> {
-    session.client.admin().describe_topic(topic).await.map_err(|error| session.topic_error(topic, &error))
+    let described = session.read(|admin| async move { admin.describe_topic(topic).await }).await;
+    described.map_err(|error| session.topic_error(topic, &error))
 }
 
 fn rehearse(plan: Plan, sources: &[Source], topic: &TopicDescription, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
@@ -112,7 +114,10 @@ async fn send(
         .map_err(|error| sinks::from_send(&error).in_context(&session.target.describe()))?;
     let meter = Arc::new(Meter::default());
     let total_bytes = sources.iter().map(Source::size_bytes).sum::<Option<u64>>();
-    let mut progress = Progress::new(ui.settings, args.progress);
+    // A bar would be drawn over what is typed.
+    let is_typed = sources.contains(&Source::Stdin) && ui.settings.terminal.stdin_tty;
+    let form = args.progress.or(is_typed.then_some(ProgressForm::None));
+    let mut progress = Progress::new(ui.settings, form);
     let sink = ProducerSink {
         producer: producer.clone(),
         runtime: tokio::runtime::Handle::current(),
@@ -172,9 +177,9 @@ async fn producer(
         .linger(linger)
         .batch_bytes(BATCH_BYTES)
         .max_in_flight(IN_FLIGHT)
-        .on_batch(move |report| tally.add(report))
-        .build();
-    building.await.map_err(|error| session.error(&error))
+        .on_batch(move |report| tally.add(report));
+    let built = session.patience.call(Kind::Read, || building.clone().build()).await;
+    built.map_err(|error| session.error(&error))
 }
 
 fn feed_on_thread(
