@@ -1,9 +1,16 @@
 //! Whether somebody still reads stdout, for commands that may have nothing to write for a long time.
 
-use std::io;
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd as _, unix::fs::FileTypeExt as _},
+};
 
 use corduroy_types::ErrorCode;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::ioctl_fionread,
+};
 use tokio::sync::oneshot;
 
 use crate::error::CliError;
@@ -37,6 +44,33 @@ impl Reader {
         if (&mut self.gone).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Whether whoever read stdout has gone by now.
+pub(crate) fn is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let told = poll(&mut fds, Some(&Timespec::default()));
+    told.is_ok() && fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+/// What of stdout was written and not read yet, where it is a pipe: the system can tell.
+pub(crate) struct Unread {
+    is_pipe: bool,
+}
+
+impl Unread {
+    /// Looks at what stdout is.
+    pub(crate) fn of_stdout() -> Self {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let metadata = stdout.and_then(|stdout| stdout.metadata());
+        Self { is_pipe: metadata.is_ok_and(|metadata| metadata.file_type().is_fifo()) }
+    }
+
+    /// How many bytes nobody has read. Also answered when the reader is gone: the pipe still holds what it left.
+    pub(crate) fn bytes(&self) -> u64 {
+        if self.is_pipe { ioctl_fionread(io::stdout()).unwrap_or(0) } else { 0 }
     }
 }
 

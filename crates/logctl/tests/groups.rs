@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use common::{Home, Ran, signal};
 use corduroy_client::{Offset, OffsetToCommit, PartitionIndex};
@@ -372,6 +372,59 @@ async fn an_interrupted_member_commits_and_leaves() {
     assert_eq!(committed(&home, "billing")[0], (0, Some(10)));
     let left = json_of(&home.ok(&["group", "describe", "billing", "-o", "json"]));
     assert_eq!(left[0]["member_count"], 0);
+}
+
+#[tokio::test]
+async fn a_member_without_partitions_has_nothing_to_read_up_to_the_end() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "one", "-q"]);
+    home.ok_with(&["produce", "one", "-q"], b"a\n");
+    let mut first = home.spawn(&["consume", "one", "-g", "billing"]);
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a");
+    let second = home.ok(&["consume", "one", "-g", "billing", "--to", "end"]);
+    assert_eq!(second.stdout, "");
+    assert!(
+        second.stderr.contains("no partition is left for this member: 1 other member"),
+        "{}",
+        second.stderr
+    );
+    signal(&first, Signal::INT);
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn what_only_the_pipe_has_swallowed_is_not_committed() {
+    let (_broker, home) = broker().await;
+    let mut child = home.spawn(&["consume", "orders", "-g", "billing"]);
+    let mut reader = child.stdout.take().unwrap();
+    let mut taken = [0; 6];
+    reader.read_exact(&mut taken).unwrap();
+    assert_eq!(&taken, b"0\n1\n2\n");
+    drop(reader);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("stdout was closed: "), "{}", ran.stderr);
+    assert_eq!(committed(&home, "billing")[0], (0, Some(3)), "{}", ran.stderr);
+    let rest = home.ok(&["consume", "orders", "-g", "billing", "--to", "end"]);
+    assert_eq!(rest.stdout, "3\n4\n5\n6\n7\n8\n9\n");
+}
+
+#[tokio::test]
+async fn a_stopped_member_says_that_it_could_not_commit() {
+    let (broker, home) = broker().await;
+    let mut child = home.spawn(&["consume", "orders", "-g", "billing"]);
+    let mut reader = child.stdout.take().unwrap();
+    // The end of the last record stays in the pipe, so that it cannot have been committed before the broker is gone.
+    let mut taken = [0; 19];
+    reader.read_exact(&mut taken).unwrap();
+    assert!(broker.stop().await);
+    signal(&child, Signal::TERM);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains("what was printed last is not committed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("  outcome: "), "{}", ran.stderr);
+    drop(reader);
 }
 
 #[tokio::test]

@@ -65,12 +65,12 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
 fn told(ended: Result<(), Stop>, printer: &Printer, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     match ended {
         Ok(()) => {
-            ui.note(format!("{}, next offsets {}", records(printer), printer.next_offsets()));
+            ui.note(format!("{}{}", records(printer), next_offsets(printer)));
             Ok(Exit::Ok)
         }
         Err(Stop::Signal(exit, _)) => {
             let size = human_bytes(printer.bytes());
-            ui.note(format!("{}, {size}, next offsets {}", records(printer), printer.next_offsets()));
+            ui.note(format!("{}, {size}{}", records(printer), next_offsets(printer)));
             let message = format!("interrupted after {}, {size}", records(printer));
             let error = CliError::new(ErrorCode::Interrupted, message)
                 .with_detail("records", printer.records())
@@ -80,6 +80,11 @@ fn told(ended: Result<(), Stop>, printer: &Printer, ui: &mut Ui<'_>) -> Result<E
         }
         Err(other) => Err(other),
     }
+}
+
+fn next_offsets(printer: &Printer) -> String {
+    let offsets = printer.next_offsets();
+    if offsets.is_empty() { offsets } else { format!(", next offsets {offsets}") }
 }
 
 fn records(printer: &Printer) -> String {
