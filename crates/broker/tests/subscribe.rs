@@ -388,6 +388,39 @@ async fn the_later_stream_speaks_for_its_member() {
 }
 
 #[tokio::test]
+async fn a_position_never_goes_back_and_what_is_not_accepted_is_answered() {
+    let node = Node::with_orders(1, 5).await;
+    let mut stub = node.join(join()).await;
+    assert_eq!(stub.assigned().await, [(0, Some(0))]);
+    assert_eq!(stub.records().await, (0, 0, 5));
+    stub.acknowledge(0, 4).await;
+    assert_eq!(stub.committed().await, Ok(()));
+    stub.acknowledge(0, 2).await;
+    assert_eq!(stub.committed().await, Err(ErrorCode::InvalidRequest));
+    stub.acknowledge(0, 4).await;
+    assert_eq!(stub.committed().await, Ok(()), "the same once more");
+    // In one acknowledgement, and so in one commit.
+    let offset = |offset| v1::OffsetToCommit { topic: "orders".to_owned(), offset, ..Default::default() };
+    let both = v1::Acknowledgement { offsets: vec![offset(5), offset(4)] };
+    stub.send(Request::Acknowledge(both)).await;
+    let Response::Committed(committed) = stub.next().await else { panic!("not committed") };
+    assert_eq!(committed.offsets[0].error, None);
+    let error = Refusal::from(committed.offsets[1].error.clone().unwrap());
+    assert_eq!((error.code, error.outcome), (ErrorCode::InvalidRequest, None));
+    assert!(error.message.contains("offset 4 ") && error.message.contains("before 5"), "{error}");
+    stub.leave().await;
+    assert_eq!(node.committed().await, [(0, Some(5))]);
+
+    node.produce(0, 1).await;
+    let mut stub = node.join(join()).await;
+    assert_eq!(stub.assigned().await, [(0, Some(5))]);
+    stub.acknowledge(0, 3).await;
+    assert_eq!(stub.committed().await, Err(ErrorCode::InvalidRequest), "the stream began at 5");
+    assert_eq!(node.committed().await, [(0, Some(5))]);
+    node.broker.crash();
+}
+
+#[tokio::test]
 async fn who_does_not_let_go_in_time_loses_all_and_joins_anew() {
     let node = Node::with_orders(2, 3).await;
     let mut a = node.join(join_with(|spec| spec.rebalance_timeout_ms = 1_000)).await;
@@ -540,7 +573,7 @@ async fn a_reader_that_retention_overtakes_is_told() {
         next = stub.records().await.2;
     }
     stub.acknowledge(0, 1).await;
-    assert_eq!(stub.committed().await, Ok(()), "the group is past it");
+    assert_eq!(stub.committed().await, Err(ErrorCode::InvalidRequest), "the group is past it");
     assert_eq!(node.committed().await, [(0, Some(16))]);
     node.broker.crash();
 }

@@ -1,6 +1,9 @@
 //! What a program is done with, on its way to being committed.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_group::{CommitOffset, GroupError, MemberEpoch, TopicPartition};
@@ -31,6 +34,8 @@ struct Round {
     /// For each offset that goes to the coordinator, where the result about it is.
     places: Vec<ResultPlace>,
     offsets: Vec<CommitOffset>,
+    /// How far this round goes in each partition.
+    reached: BTreeMap<TopicPartition, Offset>,
 }
 
 struct ResultPlace {
@@ -129,21 +134,21 @@ impl Round {
         share: &Share,
         waiting: impl IntoIterator<Item = v1::Acknowledgement>,
     ) -> Self {
-        let mut round = Self { answers: Vec::new(), places: Vec::new(), offsets: Vec::new() };
+        let mut round =
+            Self { answers: Vec::new(), places: Vec::new(), offsets: Vec::new(), reached: BTreeMap::new() };
         for acknowledgement in waiting {
             let mut results = Vec::with_capacity(acknowledgement.offsets.len());
             for one in acknowledgement.offsets {
                 let (topic, partition) = (one.topic.clone(), one.partition);
                 let judged = offsets::to_commit(&membership.engine, one)
-                    .and_then(|offset| judge(membership, share, &topic, offset));
+                    .and_then(|offset| round.judge(membership, share, &topic, offset));
                 let error = match judged {
-                    Ok(to_commit) => {
-                        if let Some(offset) = to_commit {
-                            let (answer, result) = (round.answers.len(), results.len());
-                            let (at, offset_to) = (offset.partition, offset.offset);
-                            round.places.push(ResultPlace { answer, result, at, offset: offset_to });
-                            round.offsets.push(offset);
-                        }
+                    Ok(offset) => {
+                        let (answer, result) = (round.answers.len(), results.len());
+                        let (at, offset_to) = (offset.partition, offset.offset);
+                        round.reached.insert(at, offset_to);
+                        round.places.push(ResultPlace { answer, result, at, offset: offset_to });
+                        round.offsets.push(offset);
                         None
                     }
                     Err(refusal) => Some(refusal.into()),
@@ -153,6 +158,38 @@ impl Round {
             round.answers.push(v1::CommitOffsetsResponse { offsets: results });
         }
         round
+    }
+
+    /// Whether an acknowledged offset is to be committed.
+    fn judge(
+        &self,
+        membership: &Membership,
+        share: &Share,
+        topic: &str,
+        offset: CommitOffset,
+    ) -> Result<CommitOffset, Refusal> {
+        let (at, to) = (offset.partition, offset.offset);
+        let verdict = match (share.judge(at, to), self.reached.get(&at)) {
+            (Verdict::Commit, Some(reached)) if to < *reached => Verdict::Behind(*reached),
+            (verdict, _) => verdict,
+        };
+        match verdict {
+            Verdict::Commit => Ok(offset),
+            Verdict::Behind(reached) => Err(wire::invalid(format!(
+                "offset {to} of topic {topic}, partition {}, lies before {reached}, where the group is already; it \
+                 stays there",
+                at.partition
+            ))),
+            Verdict::NotSent(end) => Err(wire::invalid(format!(
+                "offset {to} of topic {topic}, partition {}, was not sent on this stream, which is at {end}",
+                at.partition
+            ))),
+            Verdict::NotAssigned => {
+                let (group, member) = (membership.group.clone(), membership.member.clone());
+                let error = GroupError::NotAssigned { group, member, partition: at };
+                Err(Refusal::new(ErrorCode::PartitionNotAssigned, error.to_string()))
+            }
+        }
     }
 
     /// Refuses all that was to be committed.
@@ -178,29 +215,6 @@ impl Round {
         let answer = self.answers.get_mut(place.answer);
         if let Some(result) = answer.and_then(|answer| answer.offsets.get_mut(place.result)) {
             result.error = Some(refusal.into());
-        }
-    }
-}
-
-/// What is to be committed of an acknowledged offset, if anything.
-fn judge(
-    membership: &Membership,
-    share: &Share,
-    topic: &str,
-    offset: CommitOffset,
-) -> Result<Option<CommitOffset>, Refusal> {
-    let (at, to) = (offset.partition, offset.offset);
-    match share.judge(at, to) {
-        Verdict::Commit => Ok(Some(offset)),
-        Verdict::Known => Ok(None),
-        Verdict::NotSent(end) => Err(wire::invalid(format!(
-            "offset {to} of topic {topic}, partition {}, was not sent on this stream, which is at {end}",
-            at.partition
-        ))),
-        Verdict::NotAssigned => {
-            let (group, member) = (membership.group.clone(), membership.member.clone());
-            let error = GroupError::NotAssigned { group, member, partition: at };
-            Err(Refusal::new(ErrorCode::PartitionNotAssigned, error.to_string()))
         }
     }
 }

@@ -111,8 +111,8 @@ pub(super) enum Notice {
 pub(super) enum Verdict {
     /// Commit it.
     Commit,
-    /// The group has come further.
-    Known,
+    /// The group has come further, to here. A position never goes back on a stream.
+    Behind(Offset),
     /// It is beyond what the program was sent, which ends here.
     NotSent(Offset),
     /// The member does not have the partition, or could not read it.
@@ -232,7 +232,7 @@ impl Share {
     pub(super) fn judge(&self, at: TopicPartition, offset: Offset) -> Verdict {
         match self.slots.get(&at) {
             Some(Slot { known: true, span: Some(span), .. }) => match offset {
-                _ if offset < span.position => Verdict::Known,
+                _ if offset < span.acknowledged => Verdict::Behind(span.acknowledged),
                 _ if offset > span.told => Verdict::NotSent(span.told),
                 _ => Verdict::Commit,
             },
@@ -244,7 +244,7 @@ impl Share {
     pub(super) fn committed(&mut self, at: TopicPartition, offset: Offset) -> bool {
         let Some(slot) = self.slots.get_mut(&at) else { return false };
         let Some(span) = &mut slot.span else { return false };
-        span.acknowledged = offset.max(span.position);
+        span.acknowledged = offset.max(span.acknowledged);
         let let_go = matches!(slot.stage, Stage::Revoking) && !slot.is_outstanding();
         if let_go {
             self.slots.remove(&at);

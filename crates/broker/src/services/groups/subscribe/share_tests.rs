@@ -75,12 +75,15 @@ fn a_release_counts_once_the_program_was_told_to() {
 
 #[test]
 fn an_acknowledgement_is_held_against_what_was_sent() {
-    let share = reading();
-    assert_eq!(share.judge(at(0), offset(9)), Verdict::Known);
+    let mut share = reading();
+    assert_eq!(share.judge(at(0), offset(9)), Verdict::Behind(offset(10)));
     assert_eq!(share.judge(at(0), offset(10)), Verdict::Commit);
     assert_eq!(share.judge(at(0), offset(20)), Verdict::Commit);
     assert_eq!(share.judge(at(0), offset(21)), Verdict::NotSent(offset(20)));
     assert_eq!(share.judge(at(1), offset(10)), Verdict::NotAssigned);
+    share.committed(at(0), offset(15));
+    assert_eq!(share.judge(at(0), offset(14)), Verdict::Behind(offset(15)), "never backwards");
+    assert_eq!(share.judge(at(0), offset(15)), Verdict::Commit, "once more, with other metadata perhaps");
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_reader_that_is_overtaken_hears_of_it_before_it_goes_on() {
     assert_eq!(share.readable(at(0)), None);
     assert_eq!(notices(&mut share), [Notice::PositionLost(at(0), missing)]);
     assert_eq!(share.readable(at(0)), Some(offset(30)));
-    assert_eq!(share.judge(at(0), offset(15)), Verdict::Known, "the group is past it");
+    assert_eq!(share.judge(at(0), offset(15)), Verdict::Behind(offset(30)), "the group is past it");
 }
 
 #[test]
@@ -261,6 +264,7 @@ proptest! {
                     }
                     let let_go = share.committed(at(partition), offset(to));
                     if let Some((sent, done)) = sent.get_mut(&at(partition)) {
+                        prop_assert!(offset(to) >= *done, "{} after {}", to, done);
                         *done = offset(to);
                         prop_assert!(!let_go || *sent <= offset(to));
                     }
