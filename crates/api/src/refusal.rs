@@ -19,7 +19,7 @@ pub struct Refusal {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
-    /// Set for a produce.
+    /// Set for a produce, and for nothing else.
     pub outcome: Option<Outcome>,
     /// The first readable offset, where the refusal is about an offset.
     pub log_start: Option<Offset>,
@@ -57,6 +57,13 @@ impl Refusal {
     #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = Some(outcome);
+        self
+    }
+
+    /// The same, as the end of something that is no produce.
+    #[must_use]
+    pub fn without_outcome(mut self) -> Self {
+        self.outcome = None;
         self
     }
 

@@ -57,6 +57,11 @@ fn request(batch: Bytes) -> v1::ProduceRequest {
     }
 }
 
+/// A request about another partition, which does not exist.
+fn nowhere() -> v1::ProduceRequest {
+    v1::ProduceRequest { partition: Some(7), ..request(Bytes::new()) }
+}
+
 /// One stream, on which requests are numbered in their order.
 struct Stream {
     requests: mpsc::Sender<v1::ProduceRequest>,
@@ -131,7 +136,11 @@ async fn a_batch_is_answered_with_its_first_offset_also_after_a_crash() {
     assert_eq!(refused(stream.ask(request(batch(id, 0, 16))).await), (E::OutOfSequence, O::NotWritten));
     assert_eq!(refused(stream.ask(request(batch(id + 7, 0, 4))).await), (E::SequenceUnknown, O::Unknown));
     assert_eq!(appended(stream.ask(request(batch(id, 1, 0))).await), (14, false));
-    assert_eq!(refused(stream.ask(request(batch(id, 0, 14))).await), (E::ProducerFenced, O::NotWritten));
+    // This one never came, and that one was acknowledged: the partition remembers neither.
+    for sequence in [14, 12] {
+        let answer = stream.ask(request(batch(id, 0, sequence))).await;
+        assert_eq!(refused(answer), (E::ProducerFenced, O::Unknown), "{sequence}");
+    }
     assert_eq!(refused(stream.ask(request(batch(id, -1, 0))).await), (E::InvalidBatch, O::NotWritten));
 
     let later = new_producer(&channel).await;
@@ -152,14 +161,12 @@ async fn a_duplicate_is_answered_when_its_original_is_durable() {
     let gate = disk.hold(SimCall::Sync);
     stream.send(request(batch(id, 0, 0))).await;
     stream.send(request(batch(id, 0, 0))).await;
-    stream.send(request(batch(id, 0, 99))).await;
+    stream.send(nowhere()).await;
     // The refusal shows that those before it were accepted; nothing else is answered while the sync hangs.
     let (correlation_id, answer) = stream.next().await;
-    assert_eq!((correlation_id, refused(answer).0), (2, v1::ErrorCode::OutOfSequence));
+    assert_eq!((correlation_id, refused(answer).0), (2, v1::ErrorCode::PartitionNotFound));
     gate.open();
-    let mut answers = [stream.next().await, stream.next().await];
-    answers.sort_by_key(|(correlation_id, _)| *correlation_id);
-    let [(_, first), (_, again)] = answers;
+    let [(0, first), (1, again)] = [stream.next().await, stream.next().await] else { panic!("out of order") };
     assert_eq!(first.as_ref().unwrap().durable_replicas, 1);
     assert_eq!((appended(first), appended(again)), ((0, false), (0, true)));
     broker.shutdown().await;
@@ -176,8 +183,8 @@ async fn a_duplicate_of_what_a_failed_sync_lost_is_unknown_too() {
     let gate = disk.hold(SimCall::Sync);
     stream.send(request(batch(id, 0, 2))).await;
     stream.send(request(batch(id, 0, 2))).await;
-    stream.send(request(batch(id, 0, 99))).await;
-    assert_eq!(refused(stream.next().await.1).0, v1::ErrorCode::OutOfSequence);
+    stream.send(nowhere()).await;
+    assert_eq!(refused(stream.next().await.1).0, v1::ErrorCode::PartitionNotFound);
     disk.fail_nth(SimCall::Sync, 0);
     gate.open();
     for _ in 0..2 {
@@ -211,5 +218,69 @@ async fn an_expected_offset_is_looked_at_after_duplicates() {
     assert_eq!(appended(stream.ask(expecting(plain.clone(), 2)).await), (2, false));
     let nowhere = v1::ProduceRequest { partition: None, ..expecting(plain, 3) };
     assert_eq!(refused(stream.ask(nowhere).await), (v1::ErrorCode::InvalidRequest, v1::Outcome::NotWritten));
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_says_not_written_only_where_the_batch_is_known_to_be_absent() {
+    use v1::{ErrorCode as E, Outcome as O};
+    let (broker, channel) = start(&SimDisk::new()).await;
+    create_topic(&channel, &[]).await;
+    let id = new_producer(&channel).await;
+    let mut stream = Stream::open(&channel).await;
+    let (there, next, ahead) = (batch(id, 0, 0), batch(id, 0, 2), batch(id, 0, 4));
+    assert_eq!(appended(stream.ask(request(there.clone())).await), (0, false));
+    assert_eq!(refused(stream.ask(request(ahead.clone())).await), (E::OutOfSequence, O::NotWritten));
+    // Whose numbers may be what was damaged, may be any.
+    let damaged = |batch: &Bytes| {
+        let mut bytes = batch.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        request(bytes.into())
+    };
+    assert_eq!(refused(stream.ask(damaged(&next)).await), (E::CorruptBatch, O::Unknown));
+    assert_eq!(refused(stream.ask(damaged(&batch(-1, -1, -1))).await), (E::CorruptBatch, O::NotWritten));
+    // Above every limit: only the beginning is looked at.
+    let large = |batch: &Bytes| request([batch.as_ref(), &[0; 3 << 20]].concat().into());
+    assert_eq!(refused(stream.ask(large(&there)).await), (E::BatchTooLarge, O::Unknown));
+    assert_eq!(refused(stream.ask(large(&next)).await), (E::BatchTooLarge, O::NotWritten));
+    // What is not there holds nothing.
+    let elsewhere = v1::ProduceRequest { partition: Some(7), ..request(there.clone()) };
+    assert_eq!(refused(stream.ask(elsewhere).await), (E::PartitionNotFound, O::NotWritten));
+    let elsewhere = v1::ProduceRequest { topic: "u".to_owned(), ..request(there.clone()) };
+    assert_eq!(refused(stream.ask(elsewhere).await), (E::TopicNotFound, O::NotWritten));
+    let acks = v1::ProduceRequest { acks: 9, ..request(there.clone()) };
+    assert_eq!(refused(stream.ask(acks).await), (E::InvalidRequest, O::Unknown));
+    // By rules that came later.
+    let set = vec![v1::ConfigEntry { key: "message.timestamp.before.max.ms".into(), value: "1000".into() }];
+    let alter = v1::AlterTopicConfigsRequest { topic: "t".to_owned(), set, ..Default::default() };
+    AdminClient::new(channel.clone()).alter_topic_configs(alter).await.unwrap();
+    assert_eq!(refused(stream.ask(request(there)).await), (E::InvalidTimestamp, O::Unknown));
+    for absent in [next, ahead, batch(-1, -1, -1)] {
+        assert_eq!(refused(stream.ask(request(absent)).await), (E::InvalidTimestamp, O::NotWritten));
+    }
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_about_one_partition_come_in_the_order_of_the_requests() {
+    let disk = SimDisk::new();
+    let (broker, channel) = start(&disk).await;
+    create_topic(&channel, &[]).await;
+    let id = new_producer(&channel).await;
+    let mut stream = Stream::open(&channel).await;
+    assert_eq!(appended(stream.ask(request(batch(id, 0, 0))).await), (0, false));
+    let gate = disk.hold(SimCall::Sync);
+    // One that waits for the disk, a refusal, a duplicate of what is durable, one that waits, a duplicate of that.
+    for sequence in [2, 99, 0, 4, 4] {
+        stream.send(request(batch(id, 0, sequence))).await;
+    }
+    stream.send(nowhere()).await;
+    assert_eq!(stream.next().await.0, 6, "another partition's answer waits for none of them");
+    gate.open();
+    let mut ids = Vec::new();
+    for _ in 1..=5 {
+        ids.push(stream.next().await.0);
+    }
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
     broker.shutdown().await;
 }

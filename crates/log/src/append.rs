@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corduroy_batch::Batch;
+use corduroy_batch::{Batch, BatchHeader};
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::config::BATCH_BYTES_MAX;
@@ -34,8 +34,8 @@ impl Log {
     /// only serves to roll segments whose records have no timestamp.
     ///
     /// # Errors
-    /// Certainly nothing was written by this call; see [`AppendError`] for what to do, and
-    /// [`AppendError::may_be_written`] for whether an earlier one may have.
+    /// Certainly nothing was written by this call; see [`AppendError`] for what to do, and [`Log::may_hold`] for
+    /// whether an earlier one may have.
     pub fn append(
         &mut self,
         batch: Batch,
@@ -43,6 +43,18 @@ impl Log {
         now: TimestampMs,
     ) -> Result<Appended, AppendError> {
         self.append_at(batch, epoch, None, now)
+    }
+
+    /// Whether a batch may be in the log from an earlier append, as far as the log remembers its producer. `false`: it
+    /// is certainly not there, or it has no producer by which it could be known again.
+    ///
+    /// After a failed write that counts for what was appended and never became durable, too: it may still be on the
+    /// disk.
+    pub fn may_hold(&self, header: &BatchHeader) -> bool {
+        match self.producers.check(header) {
+            Ok(original) => original.is_some(),
+            Err(error) => error.may_be_written(),
+        }
     }
 
     /// As [`Log::append`], but only where the next offset is `expected_offset`, if one is given. A duplicate is found

@@ -64,13 +64,6 @@ pub enum AppendError {
     },
 }
 
-impl AppendError {
-    /// Whether the batch may be in the log from an earlier append, which the log does not remember.
-    pub const fn may_be_written(&self) -> bool {
-        matches!(self, Self::Sequence(error) if error.may_be_written())
-    }
-}
-
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -1,6 +1,6 @@
 //! The long form of every code: what `logctl explain` prints and `docs/errors.md` holds.
 
-use crate::ErrorCode;
+use crate::{ErrorCode, ProduceEnd};
 
 /// One documented code that is not an [`ErrorCode`]: a configuration error or a log event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +170,20 @@ pub const EVENT_CODES: &[CodeText] = &[
 
 /// The long form of an error code, as `logctl explain` prints it.
 pub fn error_text(code: ErrorCode) -> String {
+    let produce = match code.produce_end() {
+        ProduceEnd::NotWritten => {
+            "After a produce: not written; unknown if the same batch was sent before.\n"
+        }
+        ProduceEnd::NotNow => {
+            "After a produce: unknown; this request wrote nothing, an earlier one may have.\n"
+        }
+        ProduceEnd::Either => {
+            "After a produce: the answer says whether the records are not written or unknown.\n"
+        }
+        ProduceEnd::Never => "",
+    };
     format!(
-        "{code} {}\n\n{}\nWhat to do: {}\nRetrying the same request can help: {}.\n",
+        "{code} {}\n\n{}\nWhat to do: {}\nRetrying the same request can help: {}.\n{produce}",
         code.name(),
         code.summary(),
         code.action(),
@@ -183,15 +195,18 @@ pub fn error_text(code: ErrorCode) -> String {
 pub fn errors_page() -> String {
     let mut page = String::from(
         "# Errors\n\nGenerated from the registry of codes; `logctl explain CODE` prints the same. *Retry*: the same request \
-         may succeed later without\nanybody changing it. For a produce the answer also says whether the records were \
-         *not written* or whether that is *unknown*.\n\n## Requests\n\n\
-         | code | name | retry | exit | means | what to do |\n|---|---|---|---|---|---|\n",
+         may succeed later without\nanybody changing it. *Produce*: what a produce that ends with the code says of its \
+         records. *Not written* stands only where\nthe log is known not to hold them: a batch with a producer id that was \
+         sent before is *unknown* with every code, unless\nthe partition can exclude that the earlier request wrote it. \
+         *As answered*: the answer's `outcome` says it.\n\n## Requests\n\n\
+         | code | name | retry | produce | exit | means | what to do |\n|---|---|---|---|---|---|---|\n",
     );
     for code in ErrorCode::ALL {
         let retry = if code.is_retriable() { "yes" } else { "no" };
         page += &format!(
-            "| {code} | {} | {retry} | {} | {} | {} |\n",
+            "| {code} | {} | {retry} | {} | {} | {} | {} |\n",
             code.name(),
+            code.produce_end().as_str(),
             code.exit_class().status(),
             code.summary(),
             code.action()

@@ -14,7 +14,7 @@ mod units;
 
 pub use acks::{Acks, Durability, Outcome, UnknownWord};
 pub use cursor::{LeaderEpoch, MonotonicMs, Offset, OutOfRange, TimestampMs};
-pub use error_code::{ErrorCode, ExitClass};
+pub use error_code::{ErrorCode, ExitClass, ProduceEnd};
 pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_page, explain};
 pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use ratio::{NotARatio, Ratio};

@@ -7,7 +7,7 @@ use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
 use corduroy_log::{Log, journal::JournalRequest};
 use corduroy_metadata::{Command, Delta, ElectLeader, Image, MetadataError, Record};
 use corduroy_partition::NotLeading;
-use corduroy_types::{Acks, ErrorCode, LeaderEpoch, Outcome, PartitionIndex, TopicName};
+use corduroy_types::{Acks, ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -59,8 +59,8 @@ impl Controller {
                 expected_offset: None,
                 memory: None,
             };
-            let pending = self.replica.append(clock, batch, request)?;
-            pending.acknowledged().await?;
+            let pending = self.replica.append(clock, batch, request).map_err(Refusal::without_outcome)?;
+            pending.acknowledged().await.map_err(Refusal::without_outcome)?;
         }
         let deltas = self.image.apply_all(&decision.records).map_err(|error| {
             Refusal::new(ErrorCode::Internal, format!("a decided record cannot be applied: {error}"))
@@ -76,7 +76,7 @@ fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {
         let pushed = builder.push(clock.now(), None, Some(&record.encode()), []).map_err(|e| internal(&e))?;
         if pushed == PushOutcome::Full {
             let text = format!("the change takes more than {CHANGE_BYTES_MAX} bytes of metadata");
-            return Err(Refusal::new(ErrorCode::InvalidRequest, text).with_outcome(Outcome::NotWritten));
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
         }
     }
     let bytes = builder.build().map_err(|e| internal(&e))?;
@@ -85,7 +85,7 @@ fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {
 
 /// A refused command, as clients see it.
 pub(crate) fn refuse(error: &MetadataError) -> Refusal {
-    Refusal::new(error.code(), error.to_string()).with_outcome(Outcome::NotWritten)
+    Refusal::new(error.code(), error.to_string())
 }
 
 impl Engine {

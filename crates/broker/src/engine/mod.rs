@@ -37,7 +37,7 @@ use arc_swap::ArcSwap;
 use corduroy_api::Refusal;
 use corduroy_log::{Disk, Journal, disk::Space, journal::Rewrite};
 use corduroy_partition::NotLeading;
-use corduroy_types::{ErrorCode, Outcome};
+use corduroy_types::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
@@ -122,7 +122,7 @@ impl Engine {
     /// Refuses appends while the disk is below its reserve.
     ///
     /// # Errors
-    /// `DISK_FULL`, not written.
+    /// `DISK_FULL`.
     pub(crate) fn check_writable(&self) -> Result<(), Refusal> {
         if self.disk_blocked.load(Ordering::Relaxed) {
             let text = format!(
@@ -130,7 +130,7 @@ impl Engine {
                 self.data_dir.display(),
                 self.config.storage.disk_block_watermark
             );
-            return Err(Refusal::new(ErrorCode::DiskFull, text).with_outcome(Outcome::NotWritten));
+            return Err(Refusal::new(ErrorCode::DiskFull, text));
         }
         Ok(())
     }

@@ -16,9 +16,9 @@ pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
     Refusal::new(ErrorCode::TopicNotFound, format!("topic {topic} was deleted"))
 }
 
+/// Refused before anything was written. The outcome is for the caller to say: an earlier request may have written it.
 pub(super) fn not_leading(of: &ReplicaIdentity, refusal: &corduroy_partition::Refusal) -> Refusal {
-    let text = format!("{of}: {refusal}");
-    Refusal::new(refusal.code(), text).with_outcome(Outcome::NotWritten)
+    Refusal::new(refusal.code(), format!("{of}: {refusal}"))
 }
 
 pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
@@ -26,6 +26,7 @@ pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
     Refusal::new(reason.code(), text).with_outcome(Outcome::Unknown)
 }
 
+/// Nothing was written now. The outcome is for the caller to say: an earlier request may have written it.
 pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
@@ -36,8 +37,7 @@ pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
         AppendError::Sequence(_) => ErrorCode::SequenceUnknown,
         AppendError::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
     };
-    let outcome = if error.may_be_written() { Outcome::Unknown } else { Outcome::NotWritten };
-    let mut refusal = Refusal::new(code, format!("{of}: {error}")).with_outcome(outcome);
+    let mut refusal = Refusal::new(code, format!("{of}: {error}"));
     if let AppendError::OffsetMismatch { next_offset, .. } = error {
         refusal.next_offset = Some(*next_offset);
     }

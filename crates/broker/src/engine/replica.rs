@@ -12,13 +12,13 @@ use std::{
 };
 
 use corduroy_api::Refusal;
-use corduroy_batch::Batch;
+use corduroy_batch::{Batch, BatchHeader};
 use corduroy_log::{
     Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor,
     ReadPlan, Removal, Round, RoundResult, StretchWithGaps,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
-use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
+use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TimestampMs, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
@@ -57,6 +57,20 @@ struct State {
     /// The memory that requests are charged for until their batches are written, by the batches' ends.
     charged: VecDeque<(Offset, Arc<OwnedSemaphorePermit>)>,
     actions: Vec<Action>,
+}
+
+impl State {
+    fn outcome_if_refused(&self, header: &BatchHeader) -> Outcome {
+        let may_hold = match &self.log {
+            Some(log) => log.may_hold(header),
+            // A deleted topic holds nothing; a log that was closed can no longer be asked.
+            None => {
+                let deleted = Err(corduroy_partition::Refusal::NotLeading(NotLeading::TopicDeleted));
+                header.producer_id >= 0 && self.partition.check_produce(None) != deleted
+            }
+        };
+        if may_hold { Outcome::Unknown } else { Outcome::NotWritten }
+    }
 }
 
 impl Replica {
@@ -152,9 +166,21 @@ impl Replica {
         batch: Batch,
         request: AppendRequest,
     ) -> Result<PendingAck, Refusal> {
-        let AppendRequest { acks, timeout, expected_offset, memory } = request;
         let mut state = self.state.lock();
         let state = &mut *state;
+        let header = batch.header().clone();
+        self.append_locked(state, clock, batch, request)
+            .map_err(|refusal| refusal.with_outcome(state.outcome_if_refused(&header)))
+    }
+
+    fn append_locked(
+        self: &Arc<Self>,
+        state: &mut State,
+        clock: Clock,
+        batch: Batch,
+        request: AppendRequest,
+    ) -> Result<PendingAck, Refusal> {
+        let AppendRequest { acks, timeout, expected_offset, memory } = request;
         let epoch =
             state.partition.check_produce(None).map_err(|e| refusals::not_leading(&self.identity, &e))?;
         let log = state.log.as_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
@@ -184,6 +210,11 @@ impl Replica {
         self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
         self.commits.push(self);
         Ok(PendingAck { base_offset, max_timestamp, duplicate, answer })
+    }
+
+    /// What is known of a batch that is refused before it is appended: whether it may be there from an earlier request.
+    pub(crate) fn outcome_if_refused(&self, header: &BatchHeader) -> Outcome {
+        self.state.lock().outcome_if_refused(header)
     }
 
     /// What is to be written next, if anything.

@@ -5,13 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use corduroy_api::Refusal;
 use parking_lot::Mutex;
 
-use super::budget::Permit;
+use super::{budget::Permit, skip::RequestHead};
 
 /// A message that was above the limit and never came into memory: what the service answers in its place.
 #[derive(Debug)]
 pub(crate) struct Skipped {
-    /// What could be read of its beginning; 0 otherwise.
-    pub(crate) correlation_id: u64,
+    /// What could be read of its beginning.
+    pub(crate) head: RequestHead,
     /// Why it was left out.
     pub(crate) refusal: Refusal,
 }

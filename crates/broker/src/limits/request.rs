@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use corduroy_api::Refusal;
-use corduroy_types::{ErrorCode, Outcome, format_byte_size};
+use corduroy_types::{ErrorCode, format_byte_size};
 use http_body::{Frame, SizeHint};
 use tonic::{Status, body::Body};
 
@@ -102,10 +102,10 @@ impl RequestBody {
             if skip.left > 0 {
                 return Ok(None);
             }
-            let (correlation_id, message_bytes) = (skip.correlation_id(), skip.message_bytes);
+            let (head, message_bytes) = (skip.head(), skip.message_bytes);
             self.skip = None;
             let refusal = self.left_out(message_bytes);
-            self.received.skipped(self.scanner.messages(), Skipped { correlation_id, refusal });
+            self.received.skipped(self.scanner.messages(), Skipped { head, refusal });
             return Ok(Some(PLACEHOLDER));
         }
         let limit = self.guards.limits.request_limit(self.guards.rpc);
@@ -169,7 +169,6 @@ impl RequestBody {
             .with_hint(
                 "send fewer records in a request, or raise max.message.bytes: the largest of any topic sets this limit",
             )
-            .with_outcome(Outcome::NotWritten)
     }
 
     fn too_large(&self, announced: u64, limit: u64) -> Status {

@@ -122,7 +122,8 @@ async fn a_message_between_the_limits_passes_by_in_pieces_of_any_size() {
         assert_eq!(most, 0, "nothing is reserved for what is left out");
         let empty = [0; 5];
         assert_eq!(out, [&small, &empty[..], &small, &empty, &small].concat(), "in pieces of {piece}");
-        let skipped: Vec<_> = (0..5).map(|_| received.take().map(|skipped| skipped.correlation_id)).collect();
+        let skipped: Vec<_> =
+            (0..5).map(|_| received.take().map(|skipped| skipped.head.correlation_id)).collect();
         assert_eq!(skipped, [None, Some(5), None, Some(5), None]);
     }
 }

@@ -13,7 +13,9 @@ use v1::produce_request::Payload;
 use super::{
     Shared,
     check::{self, Checked},
-    lookup, plain,
+    lookup,
+    numbered::{self, Numbered, Target},
+    plain,
 };
 use crate::{
     engine::{AppendRequest, Engine, PendingAck, Topic},
@@ -36,26 +38,39 @@ struct AcceptedPart {
     log_append_time: Option<TimestampMs>,
 }
 
-/// Checks a request and appends it.
+/// Checks a request and appends it; takes its payload.
 ///
 /// # Errors
-/// A refusal without an outcome was decided before the first append: not written.
-pub(super) async fn accept(shared: &Arc<Shared>, request: v1::ProduceRequest) -> Result<Accepted, Refusal> {
+/// Every refusal says with its outcome what is known of the records.
+pub(super) async fn accept(
+    shared: &Arc<Shared>,
+    request: &mut v1::ProduceRequest,
+) -> Result<Accepted, Refusal> {
+    let payload = request.payload.take();
+    let numbered = Numbered::of_payload(payload.as_ref());
+    append(shared, request, payload).await.map_err(|refusal| match refusal.outcome {
+        Some(_) => refusal,
+        None => {
+            let v1::ProduceRequest { topic, topic_id, partition, .. } = &*request;
+            let target = Target { topic, topic_id, partition: *partition };
+            let outcome = numbered::outcome(shared, &target, numbered.as_ref(), refusal.code);
+            refusal.with_outcome(outcome)
+        }
+    })
+}
+
+/// A refusal without an outcome was decided before any partition was asked to append.
+async fn append(
+    shared: &Arc<Shared>,
+    request: &v1::ProduceRequest,
+    payload: Option<Payload>,
+) -> Result<Accepted, Refusal> {
     let engine = shared.engine()?;
-    let v1::ProduceRequest {
-        correlation_id: _,
-        topic,
-        topic_id,
-        partition,
-        acks,
-        timeout_ms,
-        payload,
-        expected_offset,
-    } = request;
-    let acks = acks_from_wire(acks)?;
-    let timeout = timeout(timeout_ms)?;
-    let expected_offset = expected(expected_offset, partition)?;
-    let topic = lookup::writable_topic(&engine, &topic, &topic_id)?;
+    let partition = request.partition;
+    let acks = acks_from_wire(request.acks)?;
+    let timeout = timeout(request.timeout_ms)?;
+    let expected_offset = expected(request.expected_offset, partition)?;
+    let topic = lookup::writable_topic(&engine, &request.topic, &request.topic_id)?;
     let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
     let api = engine.metrics().requests.api(Api::Produce);
     let begun = Instant::now();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_api::{Refusal, topic_id_from_wire, topic_name_from_wire};
-use corduroy_types::{ErrorCode, Outcome, PartitionIndex, nearest};
+use corduroy_types::{ErrorCode, PartitionIndex, nearest};
 
 use crate::engine::{Engine, Replica, Topic};
 
@@ -38,7 +38,7 @@ pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> R
     if topic.name().is_internal() {
         let text =
             format!("topic {name} belongs to the broker: clients can neither write nor delete its records");
-        return Err(Refusal::new(ErrorCode::InvalidTopicName, text).with_outcome(Outcome::NotWritten));
+        return Err(Refusal::new(ErrorCode::InvalidTopicName, text));
     }
     Ok(topic)
 }

@@ -11,7 +11,9 @@ mod fetch_service;
 mod group_findings;
 mod groups;
 mod lookup;
+mod numbered;
 mod offsets;
+mod order;
 mod plain;
 mod produce;
 mod push;
@@ -19,7 +21,7 @@ mod push;
 use std::sync::{Arc, OnceLock};
 
 use corduroy_api::Refusal;
-use corduroy_types::{ErrorCode, Outcome};
+use corduroy_types::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(crate) use admin::AdminService;
@@ -92,18 +94,21 @@ impl Shared {
     /// The engine, once recovery is done.
     ///
     /// # Errors
-    /// `STARTING`, not written: retry.
+    /// `STARTING` or `SHUTTING_DOWN`: retry.
     pub(crate) fn engine(&self) -> Result<Arc<Engine>, Refusal> {
         if *self.stopping.borrow() {
-            let refusal = Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping");
-            return Err(refusal.with_outcome(Outcome::NotWritten));
+            return Err(Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping"));
         }
         self.engine.get().cloned().ok_or_else(|| {
             let progress = self.health.failure(Check::Recovery);
             let progress = progress.unwrap_or_else(|| "recovered, about to serve".to_owned());
             Refusal::new(ErrorCode::Starting, format!("the broker is starting: {progress}"))
-                .with_outcome(Outcome::NotWritten)
         })
+    }
+
+    /// The engine as far as it can still be asked, while the broker stops too; `None` before it is open.
+    pub(crate) fn engine_to_ask(&self) -> Option<&Arc<Engine>> {
+        self.engine.get()
     }
 
     /// The engine and the groups, once recovery is done.
@@ -142,9 +147,8 @@ impl Shared {
     pub(crate) async fn produce_memory(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, self.produce_permits);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-        Arc::clone(&self.produce_memory).acquire_many_owned(permits).await.map_err(|_| {
-            Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping").with_outcome(Outcome::NotWritten)
-        })
+        let acquired = Arc::clone(&self.produce_memory).acquire_many_owned(permits).await;
+        acquired.map_err(|_| Refusal::new(ErrorCode::ShuttingDown, "the broker is stopping"))
     }
 
     pub(crate) fn fetch_max_bytes(&self) -> u32 {

@@ -16,6 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Shared,
     accept::{Accepted, accept},
+    numbered::{self, Numbered, Target},
+    order::{About, Order},
 };
 use crate::{
     limits::{Received, Skipped},
@@ -90,13 +92,14 @@ async fn serve(
 ) -> Result<(), ClientGone> {
     let mut accepting = pin!(Fuse::terminated());
     let mut waiting = FuturesUnordered::new();
+    let mut order = Order::default();
     // Answers hold no records: a client that does not read them costs little.
     let mut ready = VecDeque::new();
     let mut stopping = pin!(shared.stopping());
     let mut open = true;
     let mut end = Ok(());
     while open || !accepting.is_terminated() || !waiting.is_empty() || !ready.is_empty() {
-        let has_room = waiting.len() + ready.len() < IN_FLIGHT_MAX;
+        let has_room = order.len() + ready.len() < IN_FLIGHT_MAX;
         tokio::select! {
             biased;
             place = answers.reserve(), if !ready.is_empty() => {
@@ -105,18 +108,31 @@ async fn serve(
                     place.send(Ok(answer));
                 }
             }
-            Some(answer) = waiting.next(), if !waiting.is_empty() => ready.push_back(answer),
-            Begun { since, correlation_id, result } = &mut accepting, if !accepting.is_terminated() => match result {
-                Ok(accepted) => waiting.push(acknowledge(&shared, since, correlation_id, accepted)),
-                Err(refusal) => ready.push_back(refused(&shared, correlation_id, refusal)),
-            },
+            Some((ticket, answer)) = waiting.next(), if !waiting.is_empty() => {
+                order.answer(ticket, answer, &mut ready);
+            }
+            begun = &mut accepting, if !accepting.is_terminated() => {
+                let Begun { since, correlation_id, about, result } = begun;
+                let ticket = order.place(about);
+                match result {
+                    Ok(accepted) => {
+                        let acknowledged = acknowledge(&shared, since, correlation_id, accepted);
+                        waiting.push(acknowledged.map(move |answer| (ticket, answer)));
+                    }
+                    Err(refusal) => {
+                        order.answer(ticket, refused(&shared, correlation_id, refusal), &mut ready);
+                    }
+                }
+            }
             // What was accepted is still answered; what was not read yet never entered the log.
             () = &mut stopping, if open => open = false,
             request = requests.message(), if open && has_room && accepting.is_terminated() => match request {
                 Ok(Some(request)) => match received.take() {
                     None => accepting.set(begin(&shared, &received, request).fuse()),
-                    Some(Skipped { correlation_id, refusal }) => {
-                        ready.push_back(refused(&shared, correlation_id, refusal));
+                    Some(skipped) => {
+                        let (about, answer) = left_out(&shared, skipped);
+                        let ticket = order.place(about);
+                        order.answer(ticket, answer, &mut ready);
                     }
                 },
                 Ok(None) => open = false,
@@ -135,15 +151,25 @@ async fn serve(
 struct Begun {
     since: Instant,
     correlation_id: u64,
+    about: About,
     result: Result<Accepted, Refusal>,
 }
 
-async fn begin(shared: &Arc<Shared>, received: &Received, request: v1::ProduceRequest) -> Begun {
+async fn begin(shared: &Arc<Shared>, received: &Received, mut request: v1::ProduceRequest) -> Begun {
     let (since, correlation_id) = (Instant::now(), request.correlation_id);
-    let result = accept(shared, request).await;
+    let result = accept(shared, &mut request).await;
     // It is refused and gone, or charged to the memory for appends.
     received.release();
-    Begun { since, correlation_id, result }
+    let about = About { topic: request.topic, partition: request.partition };
+    Begun { since, correlation_id, about, result }
+}
+
+/// The answer to a message that was above the limit and never came into memory.
+fn left_out(shared: &Shared, Skipped { head, refusal }: Skipped) -> (About, v1::ProduceResponse) {
+    let target = Target { topic: &head.topic, topic_id: &head.topic_id, partition: head.partition };
+    let outcome = numbered::outcome(shared, &target, Numbered::of(&head.batch).as_ref(), refusal.code);
+    let answer = refused(shared, head.correlation_id, refusal.with_outcome(outcome));
+    (About { topic: head.topic, partition: head.partition }, answer)
 }
 
 /// Waits for a request's acknowledgement, and counts how it ended.
@@ -165,6 +191,7 @@ async fn acknowledge(
             v1::produce_response::Result::Ok(ack)
         }
         Err(refusal) => {
+            debug_assert!(refusal.code.produce_end().allows(Outcome::Unknown), "{refusal}");
             shared.metrics.data.produce_failed(Outcome::Unknown);
             v1::produce_response::Result::Error(refusal.into())
         }
@@ -172,9 +199,10 @@ async fn acknowledge(
     v1::ProduceResponse { correlation_id, result: Some(result) }
 }
 
-/// A refusal before anything entered a commit round is certainly not written.
+/// Answers a refusal, and counts it.
 fn refused(shared: &Shared, correlation_id: u64, refusal: Refusal) -> v1::ProduceResponse {
-    let outcome = refusal.outcome.unwrap_or(Outcome::NotWritten);
+    let outcome = refusal.outcome.unwrap_or(Outcome::Unknown);
+    debug_assert!(refusal.code.produce_end().allows(outcome), "{refusal} with outcome {outcome}");
     shared.metrics.data.produce_failed(outcome);
     shared.metrics.requests.api(Api::Produce).count(Some(refusal.code));
     let error = refusal.with_outcome(outcome).into();

@@ -50,7 +50,10 @@ impl Pump {
                 self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
             Err(refusal) => {
-                let outcome = refusal.outcome.unwrap_or(Outcome::Unknown);
+                let told = refusal.outcome.unwrap_or(Outcome::Unknown);
+                // The broker cannot always exclude that an earlier attempt wrote the batch. Here it is known whether
+                // one may have.
+                let outcome = if refusal.code.produce_end().wrote_nothing() { sealed.outcome } else { told };
                 self.refused(id, sealed, Reason { kind: SendErrorKind::Refused, outcome, refusal });
             }
         }

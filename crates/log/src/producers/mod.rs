@@ -10,6 +10,7 @@
 //! - What is behind the window, and what comes with a later sequence than 0 from a producer that is not remembered,
 //!   is *unknown*: it may be in the log. (Kafka takes the latter as new; then nobody learns of records that are lost,
 //!   and a retry after the state expired is there twice.)
+//! - So is what comes of an older epoch: only batches of the newest one are remembered.
 //! - A producer is forgotten once the log's own time, the greatest timestamp in it, is further than the expiration
 //!   beyond what it was at the producer's last batch; and when there are too many, the one that was quiet longest.
 

@@ -29,8 +29,12 @@ pub enum SequenceError {
         /// The batch's first one.
         got: Sequence,
     },
-    /// A later epoch of the producer has begun. Not written, and never will be.
-    #[error("producer {producer_id}: the batch is of epoch {epoch}, and epoch {current} has begun")]
+    /// A later epoch of the producer has begun, so it is not written now and never will be. What was written in
+    /// earlier epochs is not remembered: the outcome is *unknown*.
+    #[error(
+        "producer {producer_id}: the batch is of epoch {epoch}, and epoch {current} has begun; it may have been \
+         written before that"
+    )]
     Fenced {
         /// The producer.
         producer_id: i64,
@@ -73,7 +77,10 @@ pub enum SequenceError {
 impl SequenceError {
     /// Whether the batch may be in the log from an earlier time.
     pub const fn may_be_written(&self) -> bool {
-        matches!(self, Self::BehindWindow { .. } | Self::UnknownProducer { .. })
+        match self {
+            Self::OutOfSequence { .. } => false,
+            Self::Fenced { .. } | Self::BehindWindow { .. } | Self::UnknownProducer { .. } => true,
+        }
     }
 }
 

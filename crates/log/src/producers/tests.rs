@@ -88,11 +88,17 @@ fn answer(producers: &Producers, batch: &BatchHeader) -> Answer {
     match producers.check(batch) {
         Ok(None) => Answer::New,
         Ok(Some(original)) => Answer::Duplicate(original.base_offset),
-        Err(SequenceError::OutOfSequence { .. }) => Answer::Gap,
-        Err(SequenceError::Fenced { .. }) => Answer::Fenced,
+        Err(error @ SequenceError::OutOfSequence { .. }) => {
+            assert!(!error.may_be_written());
+            Answer::Gap
+        }
         Err(error) => {
+            // Only what is known to be absent is said to be.
             assert!(error.may_be_written());
-            Answer::MayBeWritten
+            match error {
+                SequenceError::Fenced { .. } => Answer::Fenced,
+                _ => Answer::MayBeWritten,
+            }
         }
     }
 }
