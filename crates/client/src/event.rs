@@ -38,6 +38,12 @@ pub enum Event {
         /// How long it was gone.
         after: Duration,
     },
+    /// Partitions were added to topics that a consumer without a group reads as a whole; it reads them, too, from their
+    /// start.
+    PartitionsAdded {
+        /// The partitions that are new.
+        partitions: Vec<TopicPartition>,
+    },
     /// A consumer reads these partitions from now on.
     Assigned {
         /// Its group.
@@ -128,6 +134,9 @@ impl Event {
             Self::Reconnected { role, url, after } => {
                 let after_ms = after.as_millis();
                 tracing::info!(?role, url, after_ms, "connection to the broker works again");
+            }
+            Self::PartitionsAdded { partitions } => {
+                tracing::info!(partitions = %List(partitions), "partitions were added; they are read, too");
             }
             Self::Assigned { group, partitions } => {
                 tracing::info!(%group, partitions = %List(partitions), "partitions assigned");

@@ -192,12 +192,63 @@ async fn added_partitions_are_noticed_when_one_is_asked_for() {
     let broker = broker_with("t", 1).await;
     let admin = broker.client().admin();
     broker.client().consumer().topics(["t"]).build().await.unwrap();
+    let producer = broker.client().producer().build().await.unwrap();
+    producer.prepare("t").await.unwrap();
     let added = admin.add_partitions("t", 3).await.unwrap();
     assert_eq!((added.previous_partition_count, added.partition_count), (1, 3));
     let consumer = broker.client().consumer().assign([("t", 2, OffsetSpec::Start)]).build().await.unwrap();
     assert_eq!(consumer.position("t", 2), Some(Offset::ZERO));
+    // A producer that knew fewer looks again, too.
+    producer.send(Record::to("t").partition(2).value("x")).await.unwrap();
+    let error = producer.send(Record::to("t").partition(3).value("x")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PartitionNotFound);
     let error = broker.client().consumer().assign([("t", 3, OffsetSpec::Start)]).build().await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PartitionNotFound);
+}
+
+#[tokio::test]
+async fn a_consumer_of_a_topic_follows_its_growth_from_the_new_partitions_start() {
+    for start in [OffsetSpec::Start, OffsetSpec::End] {
+        let broker = broker_with("t", 1).await;
+        let (told, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let client =
+            corduroy_client::Client::builder(broker.url()).on_event(move |event| drop(told.send(event)));
+        let client = client.connect().await.unwrap();
+        let connected = || async { corduroy_client::Client::builder(broker.url()).connect().await.unwrap() };
+        let producer = connected().await.producer().build().await.unwrap();
+        let record = |partition: u32, n: u32| Record::to("t").partition(partition).value(n.to_string());
+        // The client remembers the topic with one partition; the consumer is built after it has two.
+        client.producer().build().await.unwrap().prepare("t").await.unwrap();
+        broker.client().admin().add_partitions("t", 2).await.unwrap();
+        producer.send(record(0, 0)).await.unwrap();
+        let builder = client.consumer().topics(["t"]).start(start).topic_refresh(Duration::from_millis(20));
+        let mut consumer = builder.build().await.unwrap();
+        producer.send(record(0, 1)).await.unwrap();
+        broker.client().admin().add_partitions("t", 4).await.unwrap();
+        for partition in [2, 3] {
+            // From a client that has not seen the topic before.
+            let producer = connected().await.producer().build().await.unwrap();
+            assert_eq!(producer.send(record(partition, partition)).await.unwrap().offset, Offset::ZERO);
+        }
+        let mut wanted: Vec<_> = ["1", "2", "3"].map(str::to_owned).into();
+        if start == OffsetSpec::Start {
+            wanted.insert(0, "0".to_owned());
+        }
+        let mut got = Vec::new();
+        while got.len() < wanted.len() {
+            got.extend(texts(&[consumer.next().await.unwrap().unwrap()]));
+        }
+        got.sort_unstable();
+        assert_eq!(got, wanted, "{start:?}");
+        assert_eq!(consumer.assignment().len(), 4);
+        // The places of partitions that came later can be used like those of the others.
+        consumer.seek("t", 3, OffsetSpec::Start).await.unwrap();
+        assert_eq!(texts(&[consumer.next().await.unwrap().unwrap()]), ["3"]);
+        let corduroy_client::Event::PartitionsAdded { partitions } = events.recv().await.unwrap() else {
+            panic!("another event")
+        };
+        assert_eq!(partitions.first().unwrap().partition, PartitionIndex(2));
+    }
 }
 
 #[tokio::test]

@@ -364,3 +364,24 @@ async fn what_compaction_left_empty_is_passed_so_that_nothing_lags() {
     let described = describe(&broker).await;
     assert_eq!((committed(&broker).await[&0], described.partitions[0].lag_records), (400, Some(0)));
 }
+
+#[tokio::test]
+async fn partitions_that_are_added_later_begin_at_their_start_wherever_the_member_began() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..3).await;
+    let mut consumer =
+        builder(broker.client()).start(OffsetSpec::End).topics(["later"]).build().await.unwrap();
+    until("the first", || async { consumer.assignment().len() == 1 }).await;
+    broker.client().admin().add_partitions(TOPIC, 2).await.unwrap();
+    produce(&broker, 1, 10..12).await;
+    for expected in [10, 11] {
+        let message = next(&mut consumer).await;
+        assert_eq!((message.partition().0, value(&message)), (1, expected));
+        message.done();
+    }
+    // A topic that is created later is one of new partitions only.
+    broker.topic("later", 1).await.unwrap();
+    let producer = broker.client().producer().build().await.unwrap();
+    producer.send(Record::to("later").value("20")).await.unwrap();
+    assert_eq!(next(&mut consumer).await.topic().as_str(), "later");
+}

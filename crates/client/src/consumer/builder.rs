@@ -1,14 +1,16 @@
 //! Options of a consumer, and finding out where it begins and ends.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use corduroy_api::v1;
 use corduroy_types::{ErrorCode, MIB, Offset, PartitionIndex};
 
-use super::{Consumer, batch::Source, state::Partition};
+use super::{Consumer, batch::Source, growth::Growth, state::Partition};
 use crate::{Client, ClientError, GroupConsumerBuilder, OffsetSpec, client::Shared, topics::topic_name};
 
 const BUFFER_BYTES: u64 = 64 * MIB;
+/// How often topics are looked up for added partitions.
+const TOPIC_REFRESH: Duration = Duration::from_secs(5);
 
 /// Options of a [`Consumer`]; made by [`Client::consumer`].
 #[derive(Debug, Clone)]
@@ -20,6 +22,7 @@ pub struct ConsumerBuilder {
     start: OffsetSpec,
     until: Option<OffsetSpec>,
     buffer_bytes: u64,
+    topic_refresh: Duration,
 }
 
 impl ConsumerBuilder {
@@ -31,6 +34,7 @@ impl ConsumerBuilder {
             start: OffsetSpec::Start,
             until: None,
             buffer_bytes: BUFFER_BYTES,
+            topic_refresh: TOPIC_REFRESH,
         }
     }
 
@@ -40,7 +44,8 @@ impl ConsumerBuilder {
         GroupConsumerBuilder::new(self.client, group.into())
     }
 
-    /// Reads all partitions that these topics have now, each from [`start`](Self::start).
+    /// Reads all partitions of these topics: those that there are now from [`start`](Self::start), and, unless there is an
+    /// [`until`](Self::until), those that are added later from their start.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
         self
@@ -57,7 +62,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Where the partitions of [`topics`](Self::topics) begin: at [`OffsetSpec::Start`] by default (Kafka:
+    /// Where the partitions begin that [`topics`](Self::topics) have when the consumer is built: at [`OffsetSpec::Start`] by default (Kafka:
     /// `auto.offset.reset`, which begins at the end).
     pub fn start(mut self, start: OffsetSpec) -> Self {
         self.start = start;
@@ -79,6 +84,13 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How often [`topics`](Self::topics) are looked up for partitions that were added: every 5 s by default, more than zero
+    /// (Kafka: `metadata.max.age.ms`).
+    pub fn topic_refresh(mut self, every: Duration) -> Self {
+        self.topic_refresh = every;
+        self
+    }
+
     /// Finds the topics and where to begin and end, and starts fetching.
     ///
     /// The places are found here: whatever is appended after this returns comes behind [`OffsetSpec::End`].
@@ -92,10 +104,16 @@ impl ConsumerBuilder {
         if self.buffer_bytes < MIB {
             return Err(invalid(format!("buffer_bytes is {}, must be at least {MIB}", self.buffer_bytes)));
         }
+        if self.topic_refresh.is_zero() {
+            return Err(invalid("topic_refresh is zero, must be more".to_owned()));
+        }
         let shared = &self.client.shared;
         let mut wanted = Vec::new();
+        let mut followed = Vec::new();
         for topic in &self.topics {
-            let info = shared.topic(&topic_name(topic)?).await?;
+            // Not from the cache: a partition that it does not know would count as added later.
+            let info = shared.refresh_topic(&topic_name(topic)?).await?;
+            followed.push(Arc::clone(&info));
             wanted.extend(info.partitions().map(|partition| (Arc::clone(&info), partition, self.start)));
         }
         for (topic, partition, from) in &self.assigned {
@@ -135,7 +153,9 @@ impl ConsumerBuilder {
                 Partition::new(Arc::new(source), info.wire_id(), start, until)
             })
             .collect();
-        Ok(Consumer::start(Arc::clone(shared), partitions, self.buffer_bytes))
+        let follows = self.until.is_none() && !followed.is_empty();
+        let added = follows.then(|| Growth::start(Arc::clone(shared), followed, self.topic_refresh));
+        Ok(Consumer::start(Arc::clone(shared), partitions, self.buffer_bytes, added))
     }
 }
 

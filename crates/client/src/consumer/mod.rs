@@ -6,6 +6,7 @@ mod builder;
 mod deliver;
 mod error;
 mod fetcher;
+mod growth;
 mod message;
 mod reader;
 mod state;
@@ -20,6 +21,7 @@ use std::{
 
 use corduroy_types::{ErrorCode, Offset, PartitionIndex};
 use futures_core::Stream;
+use tokio::sync::mpsc;
 
 pub use batch::{RecordBatch, RecordBatchIter};
 pub use builder::ConsumerBuilder;
@@ -37,7 +39,8 @@ use crate::{ClientError, OffsetSpec, client::Shared};
 /// Reads records of partitions, in order for each partition.
 ///
 /// A `Stream` of messages. It follows its partitions for ever, or ends when each has reached its `until` or an
-/// error. A lost connection is no error: reading goes on from the position, nothing is skipped and nothing comes
+/// error. A consumer of whole [topics](ConsumerBuilder::topics) without an `until` follows their growth, too: partitions
+/// that are added later are read from their start. A lost connection is no error: reading goes on from the position, nothing is skipped and nothing comes
 /// twice. Dropping any of its futures loses no record.
 ///
 /// ```
@@ -60,13 +63,36 @@ use crate::{ClientError, OffsetSpec, client::Shared};
 pub struct Consumer {
     client: Arc<Shared>,
     reader: Reader,
+    /// Partitions that were added to the topics that are read.
+    added: Option<mpsc::Receiver<Vec<Partition>>>,
 }
 
 impl Consumer {
-    fn start(client: Arc<Shared>, partitions: Vec<Partition>, buffer_bytes: u64) -> Self {
+    fn start(
+        client: Arc<Shared>,
+        partitions: Vec<Partition>,
+        buffer_bytes: u64,
+        added: Option<mpsc::Receiver<Vec<Partition>>>,
+    ) -> Self {
         let mut reader = Reader::start(Arc::clone(&client), buffer_bytes);
         reader.add(partitions);
-        Self { client, reader }
+        Self { client, reader, added }
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, ConsumeError>>> {
+        self.take_added(cx);
+        self.reader.poll_message(cx)
+    }
+
+    /// Reads partitions that were added, too.
+    fn take_added(&mut self, cx: &mut Context<'_>) {
+        while let Some(Poll::Ready(added)) = self.added.as_mut().map(|added| added.poll_recv(cx)) {
+            match added {
+                Some(partitions) => drop(self.reader.add(partitions)),
+                // The task ends before the consumer only with the runtime.
+                None => self.added = None,
+            }
+        }
     }
 
     /// The next message; `None` when every partition is done or stopped. Nothing is lost when the future is
@@ -75,7 +101,7 @@ impl Consumer {
     /// # Errors
     /// Of a partition that cannot be read; see [`ConsumeError`].
     pub async fn next(&mut self) -> Option<Result<Message, ConsumeError>> {
-        poll_fn(|cx| self.reader.poll_message(cx)).await
+        poll_fn(|cx| self.poll_message(cx)).await
     }
 
     /// Up to `max` messages: waits at most `wait` for the first, and takes with it what is at hand. Empty when the
@@ -112,7 +138,11 @@ impl Consumer {
     /// # Errors
     /// Of a partition that cannot be read; see [`ConsumeError`].
     pub async fn next_records(&mut self) -> Option<Result<RecordBatch, ConsumeError>> {
-        poll_fn(|cx| self.reader.poll_records(cx)).await
+        poll_fn(|cx| {
+            self.take_added(cx);
+            self.reader.poll_records(cx)
+        })
+        .await
     }
 
     /// Goes on in a partition from another place. What was fetched of it is dropped.
@@ -193,6 +223,6 @@ impl Stream for Consumer {
     type Item = Result<Message, ConsumeError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.reader.poll_message(cx)
+        self.poll_message(cx)
     }
 }

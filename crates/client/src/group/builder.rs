@@ -1,9 +1,9 @@
 //! Options of a member of a group, and joining.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use corduroy_api::v1;
-use corduroy_types::{ErrorCode, MIB};
+use corduroy_types::{ErrorCode, MIB, TopicName};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -140,7 +140,8 @@ impl GroupConsumerBuilder {
 
     /// Where to begin in partitions where the group has committed nothing: at [`OffsetSpec::Start`] by default
     /// (Kafka: `auto.offset.reset`, which begins at the end). That place is committed before the first record is
-    /// handed out, unless commits are [`Commit::Never`].
+    /// handed out, unless commits are [`Commit::Never`]. Partitions that are added after the member joined begin at their
+    /// start: everything in them came later.
     pub fn start(mut self, start: OffsetSpec) -> Self {
         self.start = start;
         self
@@ -228,8 +229,10 @@ impl GroupConsumerBuilder {
     pub async fn build(self) -> Result<GroupConsumer, ClientError> {
         self.check()?;
         let join = self.join()?;
+        let before = self.partitions_before().await?;
         let shared = Arc::clone(&self.client.shared);
         let options = Options {
+            before,
             group: self.group.as_str().into(),
             member: Uuid::new_v4().to_string(),
             start: self.start,
@@ -268,6 +271,15 @@ impl GroupConsumerBuilder {
             Ok(joined) => joined.map(|()| consumer),
             Err(_) => Err(ClientError::new(ErrorCode::Closed, "the runtime is shutting down")),
         }
+    }
+
+    /// How many partitions each topic has now, where reading does not begin at the start anyway.
+    async fn partitions_before(&self) -> Result<Option<BTreeMap<TopicName, u32>>, ClientError> {
+        if self.start == OffsetSpec::Start {
+            return Ok(None);
+        }
+        let topics = self.client.admin().list_topics().await?;
+        Ok(Some(topics.into_iter().map(|topic| (topic.name, topic.partition_count)).collect()))
     }
 
     fn check(&self) -> Result<(), ClientError> {

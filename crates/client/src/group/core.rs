@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use corduroy_types::{LeaderEpoch, Offset};
+use corduroy_types::{LeaderEpoch, Offset, TopicName};
 use parking_lot::Mutex;
 
 use super::{
@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) group: Arc<str>,
     pub(crate) member: String,
     pub(crate) start: OffsetSpec,
+    /// How many partitions each topic had before the member joined, where that matters.
+    pub(crate) before: Option<BTreeMap<TopicName, u32>>,
     pub(crate) commit: Commit,
     pub(crate) on_position_lost: OnPositionLost,
     pub(crate) is_static: bool,
@@ -39,6 +41,16 @@ pub(crate) struct Options {
     /// How long letting go of partitions may take.
     pub(crate) rebalance_timeout: Duration,
     pub(crate) hook: Option<Arc<dyn AnyHook>>,
+}
+
+impl Options {
+    /// Where to begin in a partition in which the group has committed nothing. All records of one that was added after the
+    /// member joined came after that, so none of them may be passed over.
+    pub(crate) fn start_of(&self, part: &Part) -> OffsetSpec {
+        let Some(before) = &self.before else { return self.start };
+        let count = before.get(&part.name.topic).copied().unwrap_or(0);
+        if part.name.partition.0 < count { self.start } else { OffsetSpec::Start }
+    }
 }
 
 impl fmt::Debug for Options {

@@ -184,7 +184,7 @@ impl Core {
         for (part, known) in committed {
             match (chosen.get(part), known.offset) {
                 (Some(spec), offset) => open.push((part, *spec, offset)),
-                (None, None) => open.push((part, self.options.start, None)),
+                (None, None) => open.push((part, self.options.start_of(part), None)),
                 (None, Some(offset)) => {
                     self.go_on(part, *known, offset, &mut result);
                 }

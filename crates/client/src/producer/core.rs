@@ -26,7 +26,7 @@ use super::{
     queue::PartitionQueue,
     queues::QueueList,
     report::BatchReport,
-    topic::TopicQueues,
+    topic::{TopicQueues, TopicState},
 };
 use crate::{
     ClientError,
@@ -59,6 +59,8 @@ pub(crate) enum Offer {
     /// The buffer has no room for this many bytes now.
     NoRoom(u32),
     NoTopic,
+    /// The topic has no such partition, as far as is known.
+    NoPartition(SendError),
     Refused(SendError),
 }
 
@@ -120,7 +122,7 @@ impl Core {
             }
             Ok(Some(Err(error))) => Offer::Refused(SendError::batch(&error)),
             Ok(None) => Offer::Refused(SendError::closed()),
-            Err(refusal) => Offer::Refused(SendError::not_accepted(SendErrorKind::Refused, *refusal)),
+            Err(refusal) => Offer::NoPartition(SendError::not_accepted(SendErrorKind::Refused, *refusal)),
         }
     }
 
@@ -222,13 +224,33 @@ impl Core {
         SendError::not_accepted(SendErrorKind::TopicNotReady, refusal)
     }
 
+    /// Looks a topic up again because of a record for a partition that is not known: it may have been added.
+    pub(crate) async fn find_partition(&self, name: &str) {
+        let Some(topic) = self.topics.read().get(name).map(|topic| topic.state.name.clone()) else { return };
+        match self.client.refresh_topic(&topic).await {
+            Ok(info) => self.add_topic(info),
+            Err(error) => tracing::debug!(%topic, %error, "topic was not looked up again"),
+        }
+    }
+
+    /// The same in the background, for a record that cannot wait.
+    pub(crate) fn find_partition_in_background(self: &Arc<Self>, name: &str) {
+        let topic = self.topics.read().get(name).map(|topic| Arc::clone(&topic.state));
+        if let Some(topic) = topic {
+            self.refresh(topic);
+        }
+    }
+
     /// Looks a topic up again, in the background, unless that is going on already.
     pub(crate) fn refresh_topic(self: &Arc<Self>, queue: &PartitionQueue) {
-        if queue.topic.refreshing.swap(true, Ordering::AcqRel) {
+        self.refresh(Arc::clone(&queue.topic));
+    }
+
+    fn refresh(self: &Arc<Self>, topic: Arc<TopicState>) {
+        if topic.refreshing.swap(true, Ordering::AcqRel) {
             return;
         }
         let core = Arc::clone(self);
-        let topic = Arc::clone(&queue.topic);
         self.runtime.spawn(async move {
             match core.client.refresh_topic(&topic.name).await {
                 Ok(info) => core.add_topic(info),

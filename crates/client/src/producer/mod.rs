@@ -134,8 +134,9 @@ impl Producer {
     ///
     /// # Errors
     /// The record is handed back and certainly not written. Kind `BufferFull`: wait for deliveries. Kind
-    /// `TopicNotReady`: the topic is being looked up, try again, or use [`prepare`](Self::prepare) first. Otherwise
-    /// as [`enqueue`](Self::enqueue).
+    /// `TopicNotReady`: the topic is being looked up, try again, or use [`prepare`](Self::prepare) first.
+    /// `PARTITION_NOT_FOUND`: it may have been added only now; the topic is being looked up again. Otherwise as
+    /// [`enqueue`](Self::enqueue).
     pub fn try_enqueue(&self, record: Record) -> Result<Delivery, SendError> {
         self.try_accept(record)
     }
@@ -190,6 +191,7 @@ impl Producer {
     async fn accept<S: Source>(&self, record: S) -> Result<Delivery, SendError> {
         let core = self.core();
         let mut room = None;
+        let mut looked_again = false;
         loop {
             // Room that was waited for goes back by itself when the record is not accepted, or nobody waits any more.
             let error = match core.offer(&record, room.take()) {
@@ -205,7 +207,12 @@ impl Producer {
                     Ok(()) => continue,
                     Err(error) => error,
                 },
-                Offer::Refused(error) => error,
+                Offer::NoPartition(_) if !looked_again => {
+                    looked_again = true;
+                    core.find_partition(record.topic()).await;
+                    continue;
+                }
+                Offer::NoPartition(error) | Offer::Refused(error) => error,
             };
             return Err(error.with_record(Some(record.give_back())));
         }
@@ -225,6 +232,10 @@ impl Producer {
             }
             Offer::NoTopic if core.is_closed() => SendError::closed(),
             Offer::NoTopic => core.find_topic_in_background(record.topic()),
+            Offer::NoPartition(error) => {
+                core.find_partition_in_background(record.topic());
+                error
+            }
             Offer::Refused(error) => error,
         };
         Err(error.with_record(Some(record.give_back())))
