@@ -218,6 +218,27 @@ async fn a_disk_that_hangs_is_seen_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_log_can_be_written_readyz_and_status_say_so_in_the_same_words() {
+    const WORDS: &str = "no log can be written since a write or sync failed";
+    let broker = Broker::start().await.unwrap();
+    stub::create_topic(stub::connect(broker.url()).await, "t", 1, &[]).await;
+    let http = broker.http_address().to_string();
+    broker.disk().fail_randomly(3, 1_000, &[SimCall::Sync], SimFailure::Io);
+    let mut ledger = Ledger::default();
+    let mut n = 0;
+    while findings(&broker).await.1.iter().all(|finding| !finding.contains(WORDS)) {
+        n += 1;
+        assert_ne!(produce_one(&broker, &mut ledger, value(n)).await, None, "no sync succeeds");
+    }
+    let readyz = support::get(&http, "/readyz");
+    assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(WORDS), "{readyz}");
+    broker.disk().heal();
+    while findings(&broker).await.0 != v1::HealthState::Healthy {}
+    assert!(support::get(&http, "/readyz").starts_with("HTTP/1.1 200"));
+    ledger.check(&stub::read_all(broker.url(), "t", 1).await, "after the disk worked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_file_handles_appends_wait_and_no_log_stops() {
     const PARTITIONS: u32 = 20;
     let mut broker = Broker::start().await.unwrap();

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     config::BrokerConfig,
-    data_dir::{DataDir, DataDirError},
+    data_dir::{DataDir, DataDirError, DirLock, Watch},
     engine::{Engine, EngineContext, OpenError},
     health::Health,
     http,
@@ -32,6 +32,9 @@ pub enum StartError {
     /// The data directory cannot be used. The message says why and what to do.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The system gives no thread. Raise the limit on processes.
+    #[error("no thread for the data directory: {0}")]
+    Thread(std::io::Error),
     /// What is stored cannot be opened. The message names the log.
     #[error("{0}")]
     Open(String),
@@ -68,12 +71,35 @@ impl Broker {
     /// # Errors
     /// [`StartError`] names what is wrong; nothing was served.
     pub async fn start(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<RunningBroker, StartError> {
+        Self::start_on(config, disk, None).await
+    }
+
+    /// As [`Broker::start`], with a data directory that is locked, on a disk from [`DirLock::guard`]. Within a second after that directory was
+    /// removed or replaced, the broker writes and acknowledges nothing more, and says why.
+    ///
+    /// # Errors
+    /// [`StartError`] names what is wrong; nothing was served.
+    pub async fn start_locked(
+        config: BrokerConfig,
+        disk: Arc<dyn Disk>,
+        lock: Arc<DirLock>,
+    ) -> Result<RunningBroker, StartError> {
+        Self::start_on(config, disk, Some(lock)).await
+    }
+
+    async fn start_on(
+        config: BrokerConfig,
+        disk: Arc<dyn Disk>,
+        lock: Option<Arc<DirLock>>,
+    ) -> Result<RunningBroker, StartError> {
         let config = Arc::new(config);
         let grpc = listen("listen.grpc", config.listen.grpc).await?;
         let http_listener = listen("listen.http", config.listen.http).await?;
         let addresses = (address(&grpc, config.listen.grpc), address(&http_listener, config.listen.http));
-        let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let watch = lock.map(|lock| Watch::start(lock, Arc::clone(&health)));
+        let watch = watch.transpose().map_err(StartError::Thread)?;
+        let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
         let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
         let (stop, stopped) = watch::channel(false);
         let http_task = tokio::spawn(http::serve(
@@ -112,6 +138,7 @@ impl Broker {
             addresses,
             recovery,
             data_dir,
+            _watch: watch,
             shared,
             engine,
             stop,
@@ -142,6 +169,7 @@ pub struct RunningBroker {
     addresses: (SocketAddr, SocketAddr),
     recovery: Recovery,
     data_dir: DataDir,
+    _watch: Option<Watch>,
     shared: Arc<Shared>,
     engine: Arc<Engine>,
     stop: watch::Sender<bool>,
@@ -197,7 +225,15 @@ impl RunningBroker {
         }
         self.shared.limits.close_all();
         let engine = Arc::clone(&self.engine);
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await.unwrap_or(false);
+        // What is at its paths may be somebody else's.
+        let lost = self.shared.health.data_dir_lost().is_some();
+        let close = move || {
+            if lost {
+                engine.abandon();
+            }
+            !lost && engine.close()
+        };
+        let closed = tokio::task::spawn_blocking(close).await.unwrap_or(false);
         self.http_task.abort();
         closed && self.data_dir.close()
     }

@@ -176,10 +176,27 @@ mod tests {
     async fn the_cluster_view_counts_partitions_that_take_no_appends() {
         let shared = shared();
         assert_eq!(ask(&shared, "/healthz").await.0, StatusCode::OK);
-        shared.health.set_partitions_down(2);
+        shared.health.set_partitions_down(2, 3);
         let (status, text) = ask(&shared, "/healthz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(text.starts_with("leaderless: 2 partitions"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_can_write_no_log_is_not_ready_and_says_why() {
+        let shared = shared();
+        shared.health.set_recovered();
+        shared.health.set_partitions_down(3, 3);
+        let (status, text) = ask(&shared, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.starts_with("disk: no log can be written"), "{text}");
+        shared.health.set_partitions_down(0, 3);
+        shared.health.set_data_dir_lost(Some("/data was removed".to_owned()));
+        let (status, text) = ask(&shared, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(text, "disk: /data was removed; nothing can be written\n");
+        shared.health.set_data_dir_lost(None);
+        assert_eq!(ask(&shared, "/readyz").await.0, StatusCode::OK);
     }
 
     #[tokio::test]

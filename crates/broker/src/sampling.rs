@@ -77,18 +77,16 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
     sample.memory.push(("tail_cache", tail_bytes));
     sample.memory.push(("receive", limits.receiving_bytes()));
     sample.memory.push(("fetch", limits.answering_bytes()));
-    if let Some(space) = engine.space_seen() {
-        let state = match (engine.check_writable().is_err(), engine.disk_is_low()) {
-            (true, _) => DiskState::Blocked,
-            (false, true) => DiskState::Low,
-            (false, false) => DiskState::Ok,
-        };
-        sample.disks.push(DiskSample {
-            dir: engine.config().node.data_dir.display().to_string(),
-            free_bytes: space.free_bytes,
-            total_bytes: space.total_bytes,
-            state,
-        });
-    }
+    let lost = engine.health().data_dir_lost().is_some();
+    sample.disks.push(DiskSample {
+        dir: engine.config().node.data_dir.display().to_string(),
+        space: engine.space_seen().filter(|_| !lost),
+        state: match (lost, engine.check_writable().is_err(), engine.disk_is_low()) {
+            (true, ..) => DiskState::Lost,
+            (false, true, _) => DiskState::Blocked,
+            (false, false, true) => DiskState::Low,
+            (false, false, false) => DiskState::Ok,
+        },
+    });
     sample
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(flags: &Flags, since: Instant) -> ExitCode {
     };
     let reader = logging::install(&config.log);
     let lock = match DirLock::take(&config.node.data_dir) {
-        Ok(lock) => lock,
+        Ok(lock) => Arc::new(lock),
         Err(error) => return failed(&error),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,8 +45,8 @@ pub(crate) fn run(flags: &Flags, since: Instant) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("no threads: {error}")),
     };
-    let status =
-        runtime.block_on(serve(config, Started { development: flags.is_development(), reader, since }));
+    let started = Started { development: flags.is_development(), reader, since };
+    let status = runtime.block_on(serve(config, Arc::clone(&lock), started));
     // Everything that had to be written is; tasks of clients that went away need not be waited for.
     runtime.shutdown_background();
     drop(lock);
@@ -66,24 +66,24 @@ struct Started {
 }
 
 /// The real disk, with as many files open as sockets leave; and as many connections as files can be open.
-fn open_disk(config: &mut BrokerConfig) -> Arc<dyn Disk> {
+fn open_disk(config: &mut BrokerConfig, lock: &DirLock) -> Arc<dyn Disk> {
     let wanted = config.listen.max_connections;
     let OpenFiles { limit, log_files, connections } = OpenFiles::divide(open_files::raise_limit(), wanted);
     if connections < wanted {
         tracing::warn!(event = "B0004", limit, wanted, connections, "few files may be open");
         config.listen.max_connections = connections;
     }
-    Arc::new(HandleCache::new(RealDisk::shared(), log_files))
+    Arc::new(HandleCache::new(lock.guard(RealDisk::shared()), log_files))
 }
 
-async fn serve(mut config: BrokerConfig, started: Started) -> ExitCode {
+async fn serve(mut config: BrokerConfig, lock: Arc<DirLock>, started: Started) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be received: {error}")),
     };
-    let disk = open_disk(&mut config);
+    let disk = open_disk(&mut config, &lock);
     let running = tokio::select! {
-        running = Broker::start(config.clone(), disk) => running,
+        running = Broker::start_locked(config.clone(), disk, lock) => running,
         name = signals.next() => {
             // Nothing was acknowledged yet; what recovery did so far, the next start does again.
             complain(format!("brokerd: stopped by {name} while starting"));

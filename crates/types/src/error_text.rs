@@ -147,6 +147,16 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Remove the cause. After a disk error it is tried again each minute, after anything else when the log is next opened.",
     },
     CodeText {
+        code: "B0215",
+        summary: "The data directory or its LOCK file was removed or replaced while the broker was using it: nothing is written or acknowledged any more.",
+        action: "Put the same directory back, and the broker goes on by itself; else stop it and restore the data. What was acknowledged in the second before may be lost with the directory.",
+    },
+    CodeText {
+        code: "B0216",
+        summary: "The data directory that was lost is back; its logs are checked and reopened.",
+        action: "Find out who moved it.",
+    },
+    CodeText {
         code: "B0301",
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",

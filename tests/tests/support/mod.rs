@@ -10,7 +10,8 @@ pub mod proxy;
 pub mod stub;
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -117,6 +118,16 @@ pub fn succeed(command: &mut Command) -> Output {
         String::from_utf8_lossy(&output.stderr),
     );
     output
+}
+
+/// The answer to a GET of a broker's HTTP listener at this address or URL: status line, headers, body.
+pub fn get(http: &str, path: &str) -> String {
+    let address = http.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("the broker listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
 
 /// A directory for one test's files, removed with it.

@@ -3,8 +3,10 @@
 //! Three files at its root are ours: `directory.toml` (identity and format version), `clean-shutdown` (there only
 //! while no broker runs, and only after a clean stop) and `LOCK`.
 
+mod fence;
 mod identity;
 mod lock;
+mod watch;
 
 use std::{
     io,
@@ -19,8 +21,10 @@ use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 
+use fence::Fence;
 pub use identity::Identity;
 pub use lock::DirLock;
+pub(crate) use watch::Watch;
 
 const IDENTITY_FILE: &str = "directory.toml";
 const CLEAN_FILE: &str = "clean-shutdown";
@@ -84,6 +88,31 @@ pub enum DataDirError {
         dir: PathBuf,
         /// What is wrong in it.
         text: String,
+    },
+}
+
+/// Why a data directory in use is no longer the one that was locked.
+#[derive(Debug, thiserror::Error)]
+pub enum DirLost {
+    /// It, or its lock file, was removed or renamed.
+    #[error("{} was removed while the broker was using it", .path.display())]
+    Removed {
+        /// What is gone.
+        path: PathBuf,
+    },
+    /// Something else is in its place: another directory, a mount, a new lock file.
+    #[error("{} was replaced while the broker was using it", .path.display())]
+    Replaced {
+        /// What is another one now.
+        path: PathBuf,
+    },
+    /// It cannot be looked at.
+    #[error("{} cannot be reached any more: {source}", .path.display())]
+    Unreachable {
+        /// What cannot be looked at.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
 }
 

@@ -125,6 +125,40 @@ fn one_process_at_a_time() {
 }
 
 #[test]
+fn a_directory_without_its_lock_file_has_one_process_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = DirLock::take(dir.path()).unwrap();
+    std::fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
+    let error = DirLock::take(dir.path()).unwrap_err();
+    assert!(matches!(error, DataDirError::InUse { .. }), "{error}");
+    drop(lock);
+    DirLock::take(dir.path()).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_no_longer_the_locked_one_is_lost_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("data"), dir.path().join("aside"));
+    let lock = DirLock::take(&path).unwrap();
+    lock.check().unwrap();
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(matches!(lock.check(), Err(DirLost::Removed { path: lost }) if lost == path));
+    let other = DirLock::take(&path).unwrap();
+    assert!(matches!(lock.check(), Err(DirLost::Replaced { path: lost }) if lost == path));
+    drop(other);
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    lock.check().unwrap();
+    let file = path.join(LOCK_FILE);
+    std::fs::rename(&file, dir.path().join("lock")).unwrap();
+    assert!(matches!(lock.check(), Err(DirLost::Removed { path: lost }) if lost == file));
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(lock.check(), Err(DirLost::Replaced { path: lost }) if lost == file));
+    std::fs::rename(dir.path().join("lock"), &file).unwrap();
+    lock.check().unwrap();
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = DirLock::take(&file.path().join("data")).unwrap_err().to_string();

@@ -42,6 +42,11 @@ pub(super) async fn run(engine: Weak<Engine>) {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         let Some(engine) = engine.upgrade() else { return };
+        // The disk is fenced off then: each of these would only fail, and say so each time.
+        if engine.health.data_dir_lost().is_some() {
+            engine.note_stopped_logs();
+            continue;
+        }
         match due {
             Due::Space => engine.check_space().await,
             Due::Reopen => {
@@ -129,7 +134,7 @@ impl Engine {
                 stopped.push((Arc::clone(replica), reopen));
             }
         });
-        self.health.set_partitions_down(stopped.len() as u64);
+        self.note_stopped_logs();
         if stopped.is_empty() && journal_failure.is_none() {
             return;
         }
@@ -166,9 +171,17 @@ impl Engine {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
         }
-        let mut down = 0;
-        self.for_each_replica(|replica| down += u64::from(replica.failure().is_some()));
-        self.health.set_partitions_down(down);
+        self.note_stopped_logs();
+    }
+
+    /// Counts the logs that take no appends, for `/readyz` and `status`.
+    fn note_stopped_logs(&self) {
+        let (mut stopped, mut all) = (0, 0);
+        self.for_each_replica(|replica| {
+            all += 1;
+            stopped += u64::from(replica.failure().is_some());
+        });
+        self.health.set_partitions_down(stopped, all);
     }
 
     /// Begins the journal anew if it has failed. Returns whether it can be used.

@@ -119,11 +119,14 @@ impl Engine {
         &self.controller
     }
 
-    /// Refuses appends while the disk is below its reserve.
+    /// Refuses appends while the disk is below its reserve, or the data directory is lost.
     ///
     /// # Errors
-    /// `DISK_FULL`.
+    /// `DISK_FULL` or `STORAGE_FAILED`.
     pub(crate) fn check_writable(&self) -> Result<(), Refusal> {
+        if let Some(reason) = self.health.data_dir_lost() {
+            return Err(Refusal::new(ErrorCode::StorageFailed, reason.as_str()));
+        }
         if self.disk_blocked.load(Ordering::Relaxed) {
             let text = format!(
                 "{} has less free space than storage.disk_block_watermark ({})",
@@ -146,6 +149,15 @@ impl Engine {
 
     pub(crate) fn metrics_handle(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Why the metadata log takes no appends, if it does not.
+    pub(crate) fn metadata_failure(&self) -> Option<String> {
+        self.metadata.failure()
     }
 
     /// Whether free space is below the watermark that is warned about.

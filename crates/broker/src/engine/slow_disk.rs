@@ -34,15 +34,11 @@ impl Engine {
         self.commits.oldest_round_age(self.clock)
     }
 
-    /// What to tell an operator about a round that takes long: whether it is more than slow, and the text.
-    pub(crate) fn slow_round(&self) -> Option<(bool, String)> {
+    /// What to tell an operator about a round that takes long. That the disk hangs is [`crate::health`]'s to say.
+    pub(crate) fn slow_round(&self) -> Option<String> {
         let age = self.oldest_round_age()?;
-        let text = format!("a commit round has been on its way to disk for {} ms", age.as_millis());
-        match Pace::of(Some(age), self.config.storage.disk_stall_timeout) {
-            Pace::Fine => None,
-            Pace::Slow => Some((false, text)),
-            Pace::Stalled => Some((true, text)),
-        }
+        let is_slow = Pace::of(Some(age), self.config.storage.disk_stall_timeout) != Pace::Fine;
+        is_slow.then(|| format!("a commit round has been on its way to disk for {} ms", age.as_millis()))
     }
 
     /// Looks at the disk's pace; touches neither the disk nor a lock that is held during I/O. Returns the new pace.

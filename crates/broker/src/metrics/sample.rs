@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use corduroy_log::disk::Space;
 use corduroy_types::{Ratio, TopicName};
 use prometheus_client::{
     collector::Collector,
@@ -44,10 +45,8 @@ pub struct ScrapeSample {
 pub struct DiskSample {
     /// The directory, as configured.
     pub dir: String,
-    /// Bytes that the broker may still write.
-    pub free_bytes: u64,
-    /// Bytes altogether.
-    pub total_bytes: u64,
+    /// Bytes that the broker may still write, and bytes altogether, where the disk says.
+    pub space: Option<Space>,
     /// What it can be used for.
     pub state: DiskState,
 }
@@ -61,6 +60,8 @@ pub enum DiskState {
     Low = 1,
     /// Free space is below `storage.disk_block_watermark`: produce requests are refused.
     Blocked = 2,
+    /// The data directory was removed or replaced while the broker was using it: nothing is written.
+    Lost = 3,
 }
 
 /// A topic's size.
@@ -156,15 +157,16 @@ fn gauge(
 
 fn disks(encoder: &mut DescriptorEncoder<'_>, disks: &[DiskSample]) -> Result<(), fmt::Error> {
     let label = |disk: &DiskSample| [("dir", disk.dir.clone())];
-    let free = disks.iter().map(|disk| (label(disk), as_gauge(disk.free_bytes)));
+    let with_space = || disks.iter().filter_map(|disk| Some((disk, disk.space?)));
+    let free = with_space().map(|(disk, space)| (label(disk), as_gauge(space.free_bytes)));
     gauges(encoder, "disk_free_bytes", "Bytes that can still be written, by data directory", free)?;
-    let total = disks.iter().map(|disk| (label(disk), as_gauge(disk.total_bytes)));
+    let total = with_space().map(|(disk, space)| (label(disk), as_gauge(space.total_bytes)));
     gauges(encoder, "disk_total_bytes", "Size of the disk, by data directory", total)?;
     let state = disks.iter().map(|disk| (label(disk), disk.state as i64));
     gauges(
         encoder,
         "disk_state",
-        "State of the disk: 0 ok, 1 low on space, 2 blocked (produce requests are refused)",
+        "State of the disk: 0 ok, 1 low on space, 2 blocked (produce requests are refused), 3 lost (the data directory was removed or replaced while in use)",
         state,
     )
 }

@@ -29,8 +29,7 @@ fn busy() -> Metrics {
         compaction_failed_partitions: 1,
         disks: vec![DiskSample {
             dir: "./brokerd-data".into(),
-            free_bytes: 60,
-            total_bytes: 100,
+            space: Some(corduroy_log::disk::Space { free_bytes: 60, total_bytes: 100 }),
             state: DiskState::Low,
         }],
         topics: vec![TopicSample { name: name("orders"), bytes: 7 }],

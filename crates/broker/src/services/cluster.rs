@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{Shared, group_findings};
 use crate::{
     engine::{Engine, Replica},
+    health::DiskTrouble,
     metrics::Api,
 };
 
@@ -97,14 +98,15 @@ fn health(findings: &[v1::Finding]) -> v1::HealthState {
 /// What is not as it should be with disks and partitions.
 fn findings(engine: &Engine) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
-    if let Err(refusal) = engine.check_writable() {
-        findings.push(v1::Finding {
-            severity: v1::HealthState::Unhealthy.into(),
-            message: refusal.message,
-            hint: refusal.hint,
-            damage: None,
-        });
-    } else if engine.disk_is_low() {
+    // What makes /readyz fail is found here too, in the same words.
+    let troubles = engine.health().disk_troubles();
+    findings.extend(troubles.iter().map(|trouble| v1::Finding {
+        severity: v1::HealthState::Unhealthy.into(),
+        message: trouble.message(),
+        hint: trouble.hint().to_owned(),
+        damage: None,
+    }));
+    if troubles.is_empty() && engine.disk_is_low() {
         findings.push(v1::Finding {
             severity: v1::HealthState::Degraded.into(),
             message: format!(
@@ -115,10 +117,20 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             damage: None,
         });
     }
-    if let Some((stalled, message)) = engine.slow_round() {
-        let severity = if stalled { v1::HealthState::Unhealthy } else { v1::HealthState::Degraded };
-        let hint = "check the disk; appends wait for it and end as unknown at their time-out".to_owned();
-        findings.push(v1::Finding { severity: severity.into(), message, hint, damage: None });
+    if !troubles.contains(&DiskTrouble::Stalled)
+        && let Some(message) = engine.slow_round()
+    {
+        let hint = DiskTrouble::Stalled.hint().to_owned();
+        let severity = v1::HealthState::Degraded.into();
+        findings.push(v1::Finding { severity, message, hint, damage: None });
+    }
+    if let Some(failure) = engine.metadata_failure() {
+        findings.push(v1::Finding {
+            severity: v1::HealthState::Unhealthy.into(),
+            message: format!("the metadata log: {failure}; topics cannot be changed"),
+            hint: "check the disk; the log is reopened by itself when it can be".to_owned(),
+            damage: None,
+        });
     }
     for topic in engine.topics().iter() {
         for replica in topic.replicas().iter() {
