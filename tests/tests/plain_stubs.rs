@@ -379,3 +379,21 @@ async fn a_member_with_the_stub_shares_a_topic_with_one_of_the_rust_client() {
     plain.leave().await;
     broker.caught_up("billing").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_stop_ends_a_produce_stream_with_its_reason() {
+    let broker = Broker::start().await.unwrap();
+    let channel = stub::connect(broker.url()).await;
+    stub::create_topic(channel.clone(), "orders", 1, &[]).await;
+    let (requests, stream) = tokio::sync::mpsc::channel(1);
+    requests.send(request(1, "orders", Some(0), vec![record(None, "a")])).await.unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut answers = ProduceClient::new(channel).produce(stream).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().expect("the stream is open");
+    ack(&answer.result.unwrap());
+    let (stopped, end) = tokio::join!(broker.stop(), answers.message());
+    assert!(stopped);
+    let refusal = corduroy_api::Refusal::from_status(&end.expect_err("its end has a reason"));
+    assert_eq!(refusal.code, corduroy_types::ErrorCode::ShuttingDown, "{refusal:?}");
+    drop(requests);
+}

@@ -125,7 +125,7 @@ async fn serve(
                 }
             }
             // What was accepted is still answered; what was not read yet never entered the log.
-            () = &mut stopping, if open => open = false,
+            () = &mut stopping, if open => (open, end) = (false, Err(stopping_status())),
             request = requests.message(), if open && has_room && accepting.is_terminated() => match request {
                 Ok(Some(request)) => match received.take() {
                     None => accepting.set(begin(&shared, &received, request).fuse()),
@@ -145,6 +145,12 @@ async fn serve(
         // What was accepted before has its answer; then the stream ends with the reason.
         Err(status) => answers.send(Err(status)).await.map_err(|_| ClientGone),
     }
+}
+
+/// How a stream ends when the broker stops: what has no answer by then, its client may not take for refused.
+fn stopping_status() -> Status {
+    let text = "the broker is stopping; what has no answer may or may not be written";
+    Refusal::new(ErrorCode::ShuttingDown, text).into_status()
 }
 
 /// A request that was accepted or refused.
