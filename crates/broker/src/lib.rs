@@ -10,6 +10,7 @@ mod groups;
 pub mod health;
 pub mod http;
 mod limits;
+pub mod log_levels;
 pub mod metrics;
 pub mod open_files;
 mod sampling;

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
     name = "brokerd",
     version,
     about = "The Corduroy broker: a durable, ordered log over gRPC",
-    after_help = "Without arguments, or with --dev, it is a development node: loopback only, data in ./brokerd-data.\n\
-                  With any other argument the data is in /var/lib/brokerd, unless node.data_dir says where.\n\
+    after_help = "Without --config or --data-dir it is a development node: loopback only, data in ./brokerd-data.\n\
+                  With a file the data is in /var/lib/brokerd, unless node.data_dir says where.\n\
                   A value comes from the default, else the file, else BROKERD_<SECTION>__<KEY>, else a flag.\n\n\
                   Examples:\n  \
                   brokerd\n  \

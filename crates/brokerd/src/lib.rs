@@ -10,7 +10,9 @@ mod exit;
 mod logging;
 mod notify;
 mod probe;
+mod reload;
 mod run;
+mod signals;
 mod sources;
 
 use std::{io::Write as _, process::ExitCode, time::Instant};

@@ -1,9 +1,12 @@
 //! The process's log, on standard error.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::Arc};
 
-use corduroy_broker::config::{LogConfig, LogFormat};
-use tracing_subscriber::{EnvFilter, fmt};
+use corduroy_broker::{
+    config::{LogConfig, LogFormat},
+    log_levels::{ApplyFilter, LogLevels},
+};
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 /// How the log reaches its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub(crate) enum Reader {
 }
 
 /// Sends every tracing event to standard error, in the form and at the level that `config` asks for.
-pub(crate) fn install(config: &LogConfig) -> Reader {
+pub(crate) fn install(config: &LogConfig) -> (Reader, Arc<LogLevels>) {
     let terminal = std::io::stderr().is_terminal();
     let text = match config.format {
         LogFormat::Auto => terminal,
@@ -23,13 +26,28 @@ pub(crate) fn install(config: &LogConfig) -> Reader {
         LogFormat::Json => false,
     };
     let filter = EnvFilter::new(config.level.as_str());
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = if text {
-        builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+    // What cannot be written is lost: a message about it, on the same standard error, would end the thread.
+    let builder = fmt().log_internal_errors(false).with_writer(std::io::stderr);
+    let (installed, apply) = if text {
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+        let builder = builder.with_ansi(colour).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), apply_by(handle))
     } else {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let builder = builder.with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), apply_by(handle))
     };
     // Somebody who embeds `main` may have installed a log of their own; then that one is used.
     drop(installed);
-    if text && terminal { Reader::Person } else { Reader::Collector }
+    let reader = if text && terminal { Reader::Person } else { Reader::Collector };
+    (reader, LogLevels::new(config.level.clone(), apply))
+}
+
+fn apply_by<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> ApplyFilter {
+    Box::new(move |filter| {
+        // Fails only where this log was not installed.
+        let _not_ours = handle.reload(EnvFilter::new(filter));
+    })
 }

@@ -6,10 +6,11 @@ use corduroy_broker::{
     Broker, RunningBroker, StartError,
     config::BrokerConfig,
     data_dir::DirLock,
+    log_levels::LogLevels,
     open_files::{self, OpenFiles},
 };
 use corduroy_log::{Disk, RealDisk, disk::HandleCache};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{runtime::Runtime, time::Instant as TokioInstant};
 
 use crate::{
     banner::Report,
@@ -18,7 +19,9 @@ use crate::{
     logging::{self, Reader},
     notify::notify,
     print,
-    sources::load_configuration,
+    reload::reload,
+    signals::{Signals, Wanted},
+    sources::{load_configuration, log_ignored_variables},
 };
 
 /// Threads that may block at one time: file work that tasks wait for. The disk's own threads are apart.
@@ -32,25 +35,35 @@ pub(crate) fn run(flags: &Flags, since: Instant) -> ExitCode {
             return exit::wrong_config();
         }
     };
-    let reader = logging::install(&config.log);
+    let (reader, levels) = logging::install(&config.log);
+    log_ignored_variables();
+    // First of all: until they are caught, signals end the process.
+    let (runtime, signals) = match runtime_with_signals() {
+        Ok(both) => both,
+        Err(error) => return failed(&format!("no threads, or signals cannot be received: {error}")),
+    };
     let lock = match DirLock::take(&config.node.data_dir) {
         Ok(lock) => Arc::new(lock),
         Err(error) => return failed(&error),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("no threads: {error}")),
-    };
-    let started = Started { development: flags.is_development(), reader, since };
-    let status = runtime.block_on(serve(config, Arc::clone(&lock), started));
+    let process = Process { flags, levels, lock: Arc::clone(&lock), reader, since };
+    let status = runtime.block_on(process.serve(config, signals));
     // Everything that had to be written is; tasks of clients that went away need not be waited for.
     runtime.shutdown_background();
     drop(lock);
     status
+}
+
+fn runtime_with_signals() -> std::io::Result<(Runtime, Signals)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::listen()?
+    };
+    Ok((runtime, signals))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {
@@ -58,9 +71,11 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     exit::FAILED
 }
 
-#[derive(Clone, Copy)]
-struct Started {
-    development: bool,
+/// What a broker of this process needs apart from its configuration.
+struct Process<'a> {
+    flags: &'a Flags,
+    levels: Arc<LogLevels>,
+    lock: Arc<DirLock>,
     reader: Reader,
     since: Instant,
 }
@@ -76,33 +91,68 @@ fn open_disk(config: &mut BrokerConfig, lock: &DirLock) -> Arc<dyn Disk> {
     Arc::new(HandleCache::new(lock.guard(RealDisk::shared()), log_files))
 }
 
-async fn serve(mut config: BrokerConfig, lock: Arc<DirLock>, started: Started) -> ExitCode {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&format!("signals cannot be received: {error}")),
-    };
-    let disk = open_disk(&mut config, &lock);
-    let running = tokio::select! {
-        running = Broker::start_locked(config.clone(), disk, lock) => running,
-        name = signals.next() => {
-            // Nothing was acknowledged yet; what recovery did so far, the next start does again.
-            complain(format!("brokerd: stopped by {name} while starting"));
-            return exit::FAILED;
-        }
-    };
-    let running = match running {
-        Ok(running) => running,
-        Err(error) => {
-            let status = failed(&error);
-            if let Some(hint) = hint(&error) {
-                complain(hint);
+impl Process<'_> {
+    async fn serve(&self, mut config: BrokerConfig, mut signals: Signals) -> ExitCode {
+        let loaded = config.clone();
+        let disk = open_disk(&mut config, &self.lock);
+        let running = tokio::select! {
+            running = Broker::start_locked(config.clone(), disk, Arc::clone(&self.lock)) => running,
+            name = signals.stop() => {
+                // Nothing was acknowledged yet; what recovery did so far, the next start does again.
+                complain(format!("brokerd: stopped by {name} while starting"));
+                return exit::FAILED;
             }
-            return status;
+        };
+        let running = match running {
+            Ok(running) => running,
+            Err(error) => {
+                let status = failed(&error);
+                if let Some(hint) = hint(&error) {
+                    complain(hint);
+                }
+                return status;
+            }
+        };
+        self.announce(&config, &running);
+        loop {
+            match signals.next().await {
+                Wanted::Stop(name) => return stop(running, name, &mut signals, self.reader).await,
+                Wanted::Reload => {
+                    let _loaded = reload(self.flags, &loaded, &self.levels);
+                }
+            }
         }
-    };
-    announce(&config, &running, started);
-    let name = signals.next().await;
-    stop(running, name, &mut signals, started.reader).await
+    }
+
+    fn announce(&self, config: &BrokerConfig, running: &RunningBroker) {
+        let took = self.since.elapsed();
+        let report = Report {
+            config,
+            development: self.flags.is_development(),
+            grpc: running.grpc_addr(),
+            http: running.http_addr(),
+            recovery: running.recovery(),
+            took,
+        };
+        print(&report.text());
+        // Whoever reads the log in a terminal has the report before their eyes.
+        if self.reader == Reader::Collector {
+            tracing::info!(
+                event = "B0001",
+                version = env!("CARGO_PKG_VERSION"),
+                node = config.node.id.0,
+                data_dir = %config.node.data_dir.display(),
+                grpc = %running.grpc_addr(),
+                http = %running.http_addr(),
+                durability = %config.topic_defaults.config.durability,
+                partitions = running.recovery().partitions,
+                recovery_ms = u64::try_from(running.recovery().took.as_millis()).unwrap_or(u64::MAX),
+                start_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "started"
+            );
+        }
+        notify("READY=1");
+    }
 }
 
 /// What to do about a start that failed, where the message alone does not say.
@@ -119,38 +169,8 @@ fn hint(error: &StartError) -> Option<String> {
     }
 }
 
-fn announce(config: &BrokerConfig, running: &RunningBroker, started: Started) {
-    let took = started.since.elapsed();
-    let report = Report {
-        config,
-        development: started.development,
-        grpc: running.grpc_addr(),
-        http: running.http_addr(),
-        recovery: running.recovery(),
-        took,
-    };
-    print(&report.text());
-    // Whoever reads the log in a terminal has the report before their eyes.
-    if started.reader == Reader::Collector {
-        tracing::info!(
-            event = "B0001",
-            version = env!("CARGO_PKG_VERSION"),
-            node = config.node.id.0,
-            data_dir = %config.node.data_dir.display(),
-            grpc = %running.grpc_addr(),
-            http = %running.http_addr(),
-            durability = %config.topic_defaults.config.durability,
-            partitions = running.recovery().partitions,
-            recovery_ms = u64::try_from(running.recovery().took.as_millis()).unwrap_or(u64::MAX),
-            start_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "started"
-        );
-    }
-    notify("READY=1");
-}
-
 async fn stop(running: RunningBroker, name: &str, signals: &mut Signals, reader: Reader) -> ExitCode {
-    let since = Instant::now();
+    let since = TokioInstant::now();
     notify("STOPPING=1");
     if reader == Reader::Collector {
         tracing::info!(event = "B0003", signal = name, "draining");
@@ -159,9 +179,9 @@ async fn stop(running: RunningBroker, name: &str, signals: &mut Signals, reader:
     print("brokerd: draining.. ");
     let flushed = tokio::select! {
         flushed = running.shutdown() => flushed,
-        name = signals.next() => {
+        () = signals.stop_at_once(since) => {
             print("\n");
-            complain(format!("brokerd: second signal ({name}): stopped at once; the next start checks the logs"));
+            complain("brokerd: second SIGINT: stopped at once; the next start checks the logs");
             return exit::FAILED;
         }
     };
@@ -177,25 +197,5 @@ async fn stop(running: RunningBroker, name: &str, signals: &mut Signals, reader:
     } else {
         print("\n");
         failed(&"not everything could be written (see the log above); the next start checks the logs")
-    }
-}
-
-/// The signals that stop the broker.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
     }
 }

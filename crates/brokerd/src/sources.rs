@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use corduroy_broker::config::{ConfigErrors, FlagValue, Loaded, Sources, VARIABLE_PREFIX, load};
+use corduroy_broker::config::{
+    ConfigErrors, FlagValue, Loaded, Sources, VARIABLE_PREFIX, ignored_variables, load,
+};
 
 use crate::cli::Flags;
 
@@ -10,12 +12,11 @@ use crate::cli::Flags;
 const DEVELOPMENT_DATA_DIR: &str = "./brokerd-data";
 
 impl Flags {
-    /// Whether this is a development node: it was asked for, or nothing at all was.
+    /// Whether this is a development node: no configuration file says otherwise, nor where its data is.
     pub(crate) fn is_development(&self) -> bool {
-        let Self { config, data_dir, listen, node_id, dev, set } = self;
-        let nothing_else =
-            config.is_none() && data_dir.is_none() && listen.is_none() && node_id.is_none() && set.is_empty();
-        *dev || nothing_else
+        let names_data_dir =
+            self.data_dir.is_some() || self.set.iter().any(|(key, _)| key == "node.data_dir");
+        self.dev || (self.config.is_none() && !names_data_dir)
     }
 }
 
@@ -53,6 +54,13 @@ fn sources(flags: &Flags, variables: Vec<(String, String)>) -> Sources {
     Sources { file: flags.config.clone(), variables, development, flags: values }
 }
 
+/// Says at level debug which variables of this process's environment are not the broker's own, although they look so.
+pub(crate) fn log_ignored_variables() {
+    for name in ignored_variables(&environment()) {
+        tracing::debug!(name, "ignored: set by Kubernetes or Docker for a service");
+    }
+}
+
 /// Our variables. One that is no UTF-8 is read with replacement characters, which no key accepts.
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
@@ -66,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_win_over_the_environment_and_no_flags_mean_development() {
+    fn flags_win_over_the_environment_and_no_file_means_development() {
         let variables = || vec![("BROKERD_NODE__DATA_DIR".to_owned(), "/from/env".to_owned())];
         let flags = Flags { data_dir: Some("/from/flag".into()), ..Flags::default() };
         assert!(!flags.is_development());
@@ -79,5 +87,15 @@ mod tests {
         assert_eq!(loaded.config.node.data_dir, Path::new("./brokerd-data"));
         let loaded = load(&sources(&none, variables())).unwrap();
         assert_eq!(loaded.config.node.data_dir, Path::new("/from/env"));
+
+        // No flag but one that says where the data is makes it another kind of node.
+        let listens =
+            Flags { listen: Some("127.0.0.1:0".into()), node_id: Some("3".into()), ..Flags::default() };
+        assert!(listens.is_development());
+        let loaded = load(&sources(&listens, vec![])).unwrap();
+        assert_eq!(loaded.config.node.data_dir, Path::new("./brokerd-data"));
+        let set = vec![("node.data_dir".to_owned(), "/from/set".to_owned())];
+        assert!(!Flags { set, ..Flags::default() }.is_development());
+        assert!(!Flags { config: Some("brokerd.toml".into()), ..Flags::default() }.is_development());
     }
 }

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead, BufReader, Read as _},
+    net::TcpStream,
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -31,7 +32,11 @@ struct Running {
 impl Running {
     /// Starts and waits for the line that says it is ready.
     fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut child = brokerd(dir, &[&FREE_PORTS, more].concat()).spawn().unwrap();
+        Self::spawn(brokerd(dir, &[&FREE_PORTS, more].concat()))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let mut running = Self { child, out, report: Vec::new() };
         while !running.report.last().is_some_and(|line| line.starts_with("ready in ")) {
@@ -93,6 +98,85 @@ fn it_starts_says_so_and_stops_cleanly() {
         assert_eq!(health.status.code(), Some(1));
         assert!(error_of(&health).contains("is the broker running?"));
     }
+}
+
+/// A connection that says nothing: the drain waits for it.
+fn hold_the_drain(running: &Running) -> TcpStream {
+    TcpStream::connect(running.address("grpc")).unwrap()
+}
+
+#[test]
+fn a_signal_that_comes_twice_is_one_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = Running::start(dir.path(), &["--set", "node.drain_timeout=2s"]);
+    let held = hold_the_drain(&running);
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT, Signal::TERM] {
+        running.signal(signal);
+    }
+    let (status, rest) = running.end();
+    assert_eq!(status, Some(0), "{rest}");
+    assert!(rest.contains("bye ("), "{rest}");
+    assert!(dir.path().join("brokerd-data/clean-shutdown").exists());
+    drop(held);
+}
+
+#[test]
+fn a_later_ctrl_c_stops_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = Running::start(dir.path(), &["--set", "node.drain_timeout=10m"]);
+    let held = hold_the_drain(&running);
+    // Its log has a line for each signal, and must not fill the pipe.
+    let mut log = running.child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    running.signal(Signal::TERM);
+    let status = loop {
+        // The first of these come too soon after the first signal, and mean nothing.
+        running.signal(Signal::INT);
+        if let Some(status) = running.child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(1));
+    assert!(!dir.path().join("brokerd-data/clean-shutdown").exists());
+    drop((held, log));
+}
+
+/// Reads the log up to the line of this event.
+fn until_event(log: &mut impl BufRead, event: &str) -> String {
+    let wanted = format!("\"event\":\"{event}\"");
+    loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended without {event}");
+        if line.contains(&wanted) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn sighup_loads_the_configuration_again_and_never_ends_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("brokerd.toml");
+    std::fs::write(&file, "[node]\ndata_dir = \"data\"\n[log]\nlevel = \"info\"\n").unwrap();
+    let mut running = Running::start(dir.path(), &["--config", "brokerd.toml"]);
+    let mut log = BufReader::new(running.child.stderr.take().unwrap());
+
+    std::fs::write(&file, "[node]\ndrain_timeout = \"5s\"\n[log]\nlevel = \"debug\"\n").unwrap();
+    running.signal(Signal::HUP);
+    let line = until_event(&mut log, "B0005");
+    assert!(line.contains("\"log_level\":\"debug\""), "{line}");
+    assert!(line.contains("\"needs_restart\":\"node.data_dir, node.drain_timeout\""), "{line}");
+
+    std::fs::write(&file, "[log]\nlevel = \"loud\"\n").unwrap();
+    running.signal(Signal::HUP);
+    let line = until_event(&mut log, "B0006");
+    assert!(line.contains("brokerd.toml:2: log.level"), "{line}");
+
+    std::fs::write(&file, "[node]\ndata_dir = \"data\"\n[log]\nlevel = \"off\"\n").unwrap();
+    running.signal(Signal::HUP);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]
@@ -157,14 +241,44 @@ fn a_wrong_configuration_starts_nothing() {
 }
 
 #[test]
+fn what_kubernetes_sets_for_a_service_of_its_name_is_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let show =
+        |name: &str, value: &str| brokerd(dir.path(), &["config", "show"]).env(name, value).output().unwrap();
+    assert_eq!(show("BROKERD_PORT", "tcp://10.43.7.1:9480").status.code(), Some(0));
+    assert_eq!(show("BROKERD_SERVICE_PORT_GRPC", "9480").status.code(), Some(0));
+    assert_eq!(show("BROKERD_PORT", "9480").status.code(), Some(78));
+    assert_eq!(show("BROKERD_LISTEN__GRCP", "127.0.0.1:1").status.code(), Some(78));
+}
+
+#[test]
+fn the_hint_for_an_address_in_use_works_for_a_development_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Running::start(dir.path(), &[]);
+    let (home, address) = (tempfile::tempdir().unwrap(), first.address("grpc"));
+    let args = ["--listen", &address, "--set", "listen.http=127.0.0.1:0"];
+    let error = error_of(&brokerd(home.path(), &args).output().unwrap());
+    assert!(error.contains("choose another address: --listen 127.0.0.1:0"), "{error}");
+    let mut second = Running::spawn(brokerd(
+        home.path(),
+        &["--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"],
+    ));
+    assert!(second.report[1].contains("./brokerd-data "), "{:?}", second.report);
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().0, Some(0));
+}
+
+#[test]
 fn help_names_the_data_directory_that_is_used() {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("empty.toml"), "").unwrap();
     let help = brokerd(dir.path(), &["--help"]).output().unwrap();
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for (args, data_dir) in [
         (&["config", "show"][..], "./brokerd-data"),
         (&["config", "show", "--dev", "--listen", "127.0.0.1:0"], "./brokerd-data"),
-        (&["config", "show", "--listen", "127.0.0.1:0"], "/var/lib/brokerd"),
+        (&["config", "show", "--listen", "127.0.0.1:0"], "./brokerd-data"),
+        (&["config", "show", "--config", "empty.toml"], "/var/lib/brokerd"),
     ] {
         let shown = brokerd(dir.path(), args).output().unwrap();
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -1,6 +1,8 @@
 //! The environment variables `LOGCTL_*`: a closed set, so that a typing error is not silently ignored.
 
-use std::env;
+use std::{env, ffi::OsString};
+
+use corduroy_types::is_service_variable;
 
 use crate::error::CliError;
 
@@ -15,6 +17,8 @@ pub(crate) const KNOWN: &[(&str, &str)] = &[
     ("LOGCTL_TIMEOUT", "--timeout"),
 ];
 
+const PREFIX: &str = "LOGCTL_";
+
 /// Set by the shell's completion function, never by people.
 pub(crate) const COMPLETE: &str = "LOGCTL_COMPLETE";
 
@@ -23,13 +27,19 @@ pub(crate) const COMPLETE: &str = "LOGCTL_COMPLETE";
 /// # Errors
 /// Names the first unknown variable and the nearest known one.
 pub(crate) fn check() -> Result<(), CliError> {
-    check_names(env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    check_variables(env::vars_os().filter_map(text))
 }
 
-fn check_names(names: impl Iterator<Item = String>) -> Result<(), CliError> {
+/// Those that Kubernetes and Docker set for a service of this program's name are left alone.
+fn check_variables(variables: impl Iterator<Item = (String, String)>) -> Result<(), CliError> {
     let known = || KNOWN.iter().map(|(name, _)| *name);
-    let mut unknown: Vec<String> = names
-        .filter(|name| name.starts_with("LOGCTL_") && name != COMPLETE)
+    let mut unknown: Vec<String> = variables
+        .filter(|(name, value)| !is_service_variable(PREFIX, name, value))
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with(PREFIX) && name != COMPLETE)
         .filter(|name| known().all(|known| known != name))
         .collect();
     unknown.sort();
@@ -50,8 +60,13 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_found_and_corrected() {
-        let error = check_names(["HOME".to_owned(), "LOGCTL_CONTXT".to_owned()].into_iter()).unwrap_err();
+        let check = |variables: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            check_variables(variables.iter().map(owned))
+        };
+        let error = check(&[("HOME", ""), ("LOGCTL_CONTXT", "x")]).unwrap_err();
         assert_eq!(error.did_you_mean.as_deref(), Some("LOGCTL_CONTEXT"));
-        assert!(check_names(KNOWN.iter().map(|(name, _)| (*name).to_owned())).is_ok());
+        assert!(KNOWN.iter().all(|(name, _)| check(&[(name, "x")]).is_ok()));
+        assert!(check(&[("LOGCTL_SERVICE_HOST", "10.0.0.1"), ("LOGCTL_PORT", "tcp://10.0.0.1:1")]).is_ok());
     }
 }

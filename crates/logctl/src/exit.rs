@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Error(ExitClass),
     /// 130: Ctrl-C.
     Interrupted,
-    /// 143: SIGTERM.
+    /// 143: SIGTERM, or SIGHUP.
     Terminated,
 }
 

@@ -184,7 +184,7 @@ fn reference() -> String {
         ("7", "some items failed; they are listed on stderr"),
         ("8", "an answer is needed, and nobody can be asked"),
         ("9", "a check has findings"),
-        ("130, 143", "ended by Ctrl-C, by SIGTERM"),
+        ("130, 143", "ended by Ctrl-C, by SIGTERM or a closed terminal"),
     ] {
         text.push_str(&format!("| {code} | {meaning} |\n"));
     }

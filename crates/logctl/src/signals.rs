@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it is closed.
 
 use std::time::Duration;
 
@@ -6,14 +6,21 @@ use corduroy_types::ErrorCode;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    time::Instant,
 };
 
 use crate::{error::CliError, exit::Exit};
 
-/// Both signals, caught from here on.
+/// Supervisors and terminals send a signal twice within moments, and mean it once.
+const REPEATED_WITHIN: Duration = Duration::from_millis(100);
+
+/// The signals that end a command, caught from here on.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` where whoever started this process has it ignored, as nohup does.
+    hangup: Option<Signal>,
+    last: Option<Instant>,
 }
 
 impl Signals {
@@ -27,14 +34,24 @@ impl Signals {
                 CliError::new(ErrorCode::Internal, format!("signals cannot be caught: {error}"))
             })
         };
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        let hangup = if is_ignored(SignalKind::hangup()) { None } else { Some(catch(SignalKind::hangup())?) };
+        let (interrupt, terminate) = (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup, last: None })
     }
 
-    /// Waits for the next one, and says what the process should end with.
+    /// Waits for the next one, and says what the process should end with. What follows within a moment is the same.
     pub(crate) async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
+        loop {
+            let exit = tokio::select! {
+                _ = self.interrupt.recv() => Exit::Interrupted,
+                _ = self.terminate.recv() => Exit::Terminated,
+                _ = received(&mut self.hangup) => Exit::Terminated,
+            };
+            let repeated = self.last.is_some_and(|last| last.elapsed() < REPEATED_WITHIN);
+            if !repeated {
+                self.last = Some(Instant::now());
+                return exit;
+            }
         }
     }
 
@@ -45,6 +62,22 @@ impl Signals {
             std::process::exit(i32::from(exit.code()));
         });
     }
+}
+
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with `kind` ignored; where the system does not say, it was not.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(kind.as_raw_value() - 1).ok().and_then(|bit| 1_u64.checked_shl(bit));
+    bit.is_some_and(|bit| mask & bit != 0)
 }
 
 /// The first signal as a fact that can be looked at; the process ends by itself when it is not heeded in time.

@@ -312,7 +312,7 @@ codes! {
         "The check ran to its end and found something wrong.",
         "Read the findings it printed.";
     Interrupted = 1910, "INTERRUPTED", false, Failed, Either,
-        "Ctrl-C or SIGTERM ended the command; it exits 130 or 143.",
+        "Ctrl-C, SIGTERM or SIGHUP ended the command; it exits 130 or 143.",
         "The details say how far it came.";
 }
 

@@ -59,6 +59,22 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=), or lower listen.max_connections.",
     },
     CodeText {
+        code: "B0005",
+        summary: "SIGHUP: the configuration was loaded again, and log.level taken from it.",
+        action: "Nothing, unless keys are named that need a restart.",
+    },
+    CodeText {
+        code: "B0006",
+        summary: "SIGHUP: the configuration has errors; the broker goes on with what it had.",
+        action: "Correct what the text names (`brokerd config check FILE`) and send SIGHUP again.",
+    },
+    CodeText {
+        code: "B0007",
+        summary: "A signal to stop came while the broker was stopping already, and was ignored.",
+        action: "Nothing. A second Ctrl-C (SIGINT) stops at once; the next start checks the logs then.",
+    },
+    CodeText { code: "B0008", summary: "A log level that was set for a while is over.", action: "Nothing." },
+    CodeText {
         code: "B0101",
         summary: "A log was recovered after an unclean stop.",
         action: "Nothing: what was cut lay behind all that was synced, or nothing sound followed it.",

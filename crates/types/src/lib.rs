@@ -8,6 +8,7 @@ mod error_code;
 mod error_text;
 mod ids;
 mod ratio;
+mod service_variable;
 mod topic;
 mod topic_config;
 mod units;
@@ -18,6 +19,7 @@ pub use error_code::{ErrorCode, ExitClass, ProduceEnd};
 pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_page, explain};
 pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use ratio::{NotARatio, Ratio};
+pub use service_variable::is_service_variable;
 pub use topic::{InvalidTopicName, TopicName};
 pub use topic_config::{
     CONFIG_KEYS, CleanupPolicy, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig,

@@ -262,7 +262,8 @@ fn metrics_and_log() -> Vec<Key> {
         key!(
             log.level,
             log_filter(),
-            "What is logged, and after it single targets with their own level: \"info,corduroy_log=debug\"."
+            "What is logged, and after it single targets with their own level: \"info,corduroy_log=debug\". Loaded again \
+             on SIGHUP."
         ),
         key!(
             log.format,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use corduroy_types::nearest;
+use corduroy_types::{is_service_variable, nearest};
 
 use super::{
     check,
@@ -32,7 +32,8 @@ pub struct FlagValue {
 pub struct Sources {
     /// The file, if one was named.
     pub file: Option<PathBuf>,
-    /// The environment; variables that do not begin with [`VARIABLE_PREFIX`] are none of ours.
+    /// The environment; variables that do not begin with [`VARIABLE_PREFIX`] are none of ours, and those
+    /// that Kubernetes and Docker set for a service of that name neither.
     pub variables: Vec<(String, String)>,
     /// Defaults of `--dev`: like flags, but weaker than the environment and the file.
     pub development: Vec<FlagValue>,
@@ -53,6 +54,18 @@ impl Loaded {
     pub fn origins(&self) -> impl Iterator<Item = (&'static super::Key, &Origin)> {
         keys().iter().zip(&self.origins)
     }
+}
+
+/// The keys whose values differ, with whether a running broker takes the new value; the others need a restart.
+pub fn changed_keys(before: &BrokerConfig, after: &BrokerConfig) -> Vec<(&'static super::Key, bool)> {
+    let changed = keys().iter().filter(|key| key.show(before) != key.show(after));
+    changed.map(|key| (key, (key.section, key.name) == ("log", "level"))).collect()
+}
+
+/// The variables among `variables` that look like the broker's own and are not: Kubernetes and Docker set them.
+pub fn ignored_variables(variables: &[(String, String)]) -> impl Iterator<Item = &str> {
+    let ignored = |(name, value): &&(String, String)| is_service_variable(VARIABLE_PREFIX, name, value);
+    variables.iter().filter(ignored).map(|(name, _)| name.as_str())
 }
 
 /// Reads all sources and checks them.
@@ -107,7 +120,10 @@ fn apply(assignments: Vec<Assignment>, errors: &mut Vec<ConfigError>) -> Loaded 
 }
 
 fn variables(variables: &[(String, String)], read: &mut Read) {
-    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)) {
+    let own = |name: &str, value: &str| {
+        name.starts_with(VARIABLE_PREFIX) && !is_service_variable(VARIABLE_PREFIX, name, value)
+    };
+    for (name, value) in variables.iter().filter(|(name, value)| own(name, value)) {
         let origin = Origin::Variable(name.clone());
         match keys().iter().find(|key| key.variable() == *name) {
             Some(key) => read.assignments.push(Assignment { key, text: bare(key.form, value), origin }),

@@ -19,7 +19,7 @@ pub use check::REQUEST_OVERHEAD_BYTES;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use key::{BadValue, Form, Key};
 pub use keys::{SECTIONS, Section, find, keys};
-pub use load::{FlagValue, Loaded, Sources, VARIABLE_PREFIX, load};
+pub use load::{FlagValue, Loaded, Sources, VARIABLE_PREFIX, changed_keys, ignored_variables, load};
 pub use memory::MemoryBudgets;
 pub use model::{
     BrokerConfig, ClusterConfig, GroupsConfig, LimitsConfig, ListenConfig, LogConfig, MetricsConfig,

@@ -86,11 +86,16 @@ the command line; the last one that sets it wins.
 
 Sizes are written `256MiB`, durations `7d`; a bare number is bytes or milliseconds. `brokerd config check FILE`
 reports everything that is wrong with a file, with line numbers; `brokerd config show --origin` prints each value and
-where it came from. An unknown key, section or `BROKERD_` variable is an error. brokerd starts nothing while
-anything is wrong, and ends with status 78.
+where it came from. An unknown key, section or `BROKERD_` variable is an error; the variables that Kubernetes and Docker
+set for a service of that name (`BROKERD_SERVICE_HOST`, `BROKERD_PORT=tcp://..`) are ignored. brokerd starts nothing
+while anything is wrong, and ends with status 78.
 
-Without arguments, or with `--dev`, brokerd is a development node: all defaults, with its data in `./brokerd-data`
-instead of `/var/lib/brokerd`.
+On SIGHUP a running broker loads its configuration again and takes `log.level` from it; its log names the keys that
+changed and need a restart. A configuration with errors changes nothing.
+
+Without a configuration file brokerd is a development node: all defaults, with its data in `./brokerd-data` instead of
+`/var/lib/brokerd`, until `--data-dir`, `--set node.data_dir=` or `BROKERD_NODE__DATA_DIR` says where. `--dev` makes it
+one with a file too, where that does not name a data directory.
 ";
 
 fn setting(key: &Key, config: &BrokerConfig) -> String {

@@ -157,7 +157,7 @@ impl LogFilter {
         &self.0
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let known = |level: &str| Self::LEVELS.contains(&level);
         let is_target = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
         let good = text.split(',').all(|part| match part.split_once('=') {
