@@ -127,6 +127,26 @@ impl Batch {
         })
     }
 
+    /// As [`Batch::visit_records`], for as long as `see` says `true`; what comes behind that is neither decompressed nor
+    /// checked. Beside the record, `see` gets all of it as encoded: its parts borrow from those bytes.
+    ///
+    /// # Errors
+    /// As [`Batch::records`], and the record that is no record.
+    pub fn visit_records_while(
+        &self,
+        limits: DecompressLimits,
+        mut see: impl FnMut(&RecordRef<'_>, &[u8]) -> bool,
+    ) -> Result<(), BatchError> {
+        walk::walk_while(self, limits, |seen| Ok(see(&seen.record, seen.encoded)))
+    }
+
+    /// About the most memory that [`validate_for_append`](crate::validate_for_append) holds while it checks the records:
+    /// nothing of theirs where they are not compressed, else the codec's buffers.
+    #[must_use]
+    pub fn check_bytes(&self, limits: DecompressLimits) -> u64 {
+        compress::decoder_bytes(self.header.compression(), &self.payload(), limits)
+    }
+
     /// The same batch with the leader's time: every record then has the timestamp `now`.
     ///
     /// The one rewrite that a leader ever does: the attribute bit, the max timestamp and the checksum change, in a

@@ -56,6 +56,7 @@ mod partitioner;
 mod record;
 mod rewrite;
 mod stamped;
+mod survey;
 mod validate;
 mod varint;
 mod walk;

@@ -3,7 +3,8 @@
 use corduroy_types::{Offset, TimestampMs};
 
 use crate::{
-    Batch, BatchError, BatchHeader, Compression, DecompressLimits, TimestampType, error::RecordFault, walk,
+    Batch, BatchError, BatchHeader, Compression, DecompressLimits, TimestampType, error::RecordFault,
+    survey::survey,
 };
 
 /// The rules of a topic for what is appended to it.
@@ -62,7 +63,7 @@ impl ValidBatch {
 ///
 /// Where the topic has log-append time, the batch that comes back carries `now`; otherwise its bytes are the
 /// client's. Decompression can take a while (a batch may hold [`DecompressLimits::max_bytes`]), so this does not
-/// belong on a network thread.
+/// belong on a network thread. It holds [`Batch::check_bytes`] at most, however large the records are.
 ///
 /// # Errors
 /// Names the header field or the record that breaks a rule; [`BatchError::code`] has the code for the client. A
@@ -167,12 +168,11 @@ impl TimestampBounds {
 fn check_records(batch: &Batch, rules: &AppendRules, bounds: TimestampBounds) -> Result<(), BatchError> {
     let header = batch.header();
     let mut max_timestamp = TimestampMs(i64::MIN);
-    walk::walk(batch, rules.decompress, |seen| {
-        let record = &seen.record;
-        if seen.attributes != 0 {
-            return Err(RecordFault::Attributes { bits: seen.attributes });
+    survey(batch, rules.decompress, |record| {
+        if record.attributes != 0 {
+            return Err(RecordFault::Attributes { bits: record.attributes });
         }
-        if rules.compacted && record.key.is_none() {
+        if rules.compacted && !record.has_key {
             return Err(RecordFault::KeyRequired);
         }
         if !bounds.contain(record.timestamp) {

@@ -29,18 +29,29 @@ pub(crate) fn walk(
     limits: DecompressLimits,
     mut check: impl FnMut(&Seen<'_>) -> Result<(), RecordFault>,
 ) -> Result<(), BatchError> {
+    walk_while(batch, limits, |seen| check(seen).map(|()| true))
+}
+
+/// As [`walk`], for as long as `check` says `true`. What comes behind that is not looked at.
+pub(crate) fn walk_while(
+    batch: &Batch,
+    limits: DecompressLimits,
+    mut check: impl FnMut(&Seen<'_>) -> Result<bool, RecordFault>,
+) -> Result<(), BatchError> {
     let plan = RecordPlan::new(batch.header());
     let payload = batch.payload();
     if plan.record_count == 0 && payload.is_empty() {
         // Compaction has emptied it, codec bits still set.
         return Ok(());
     }
-    let mut place = Place { index: 0, offset_delta_min: 0 };
+    let mut place = Place::default();
     let extra_bytes = match batch.header().compression() {
         Compression::None => {
             let mut rest = &payload[..];
             while place.index < plan.record_count {
-                place.next(&plan, &mut rest, &mut check)?;
+                if !place.next(&plan, &mut rest, &mut check)? {
+                    return Ok(());
+                }
             }
             rest.len()
         }
@@ -49,13 +60,20 @@ pub(crate) fn walk(
             while place.index < plan.record_count {
                 let mut rest = window.whole_record()?;
                 let before = rest.len();
-                place.next(&plan, &mut rest, &mut check)?;
+                if !place.next(&plan, &mut rest, &mut check)? {
+                    return Ok(());
+                }
                 let taken = before - rest.len();
                 window.consume(taken);
             }
             window.left()?
         }
     };
+    nothing_left(&plan, extra_bytes)
+}
+
+/// Refuses what is behind the last record.
+pub(crate) fn nothing_left(plan: &RecordPlan, extra_bytes: usize) -> Result<(), BatchError> {
     match extra_bytes {
         0 => Ok(()),
         extra_bytes => Err(BatchError::TrailingRecordBytes {
@@ -66,35 +84,39 @@ pub(crate) fn walk(
 }
 
 /// Which record comes next.
-struct Place {
-    index: u32,
-    offset_delta_min: u32,
+#[derive(Default)]
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    pub(crate) offset_delta_min: u32,
 }
 
 impl Place {
+    /// Takes the next record off the front of `rest`; says what `check` said of it.
     #[inline]
-    fn next(
+    pub(crate) fn next(
         &mut self,
         plan: &RecordPlan,
         rest: &mut &[u8],
-        check: &mut impl FnMut(&Seen<'_>) -> Result<(), RecordFault>,
-    ) -> Result<(), BatchError> {
+        check: &mut impl FnMut(&Seen<'_>) -> Result<bool, RecordFault>,
+    ) -> Result<bool, BatchError> {
         let mut step = || {
             let whole = *rest;
             let raw: RawRecord<'_> = take_record(rest)?;
             let record = plan.resolve(&raw, self.offset_delta_min)?;
             let encoded = whole.get(..whole.len() - rest.len()).unwrap_or_default();
-            check(&Seen { attributes: raw.attributes, record, encoded })?;
-            Ok(record.offset_delta + 1)
+            let goes_on = check(&Seen { attributes: raw.attributes, record, encoded })?;
+            Ok((record.offset_delta + 1, goes_on))
         };
-        self.offset_delta_min = step().map_err(|fault| BatchError::Record { index: self.index, fault })?;
+        let (offset_delta_min, goes_on) =
+            step().map_err(|fault| BatchError::Record { index: self.index, fault })?;
+        self.offset_delta_min = offset_delta_min;
         self.index += 1;
-        Ok(())
+        Ok(goes_on)
     }
 }
 
 /// The stretch of decompressed bytes that is being looked at.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     decoder: Decoder<'a>,
     buffer: Vec<u8>,
     start: usize,
@@ -102,16 +124,24 @@ struct Window<'a> {
     ended: bool,
 }
 
+/// What stands at the front of a window.
+pub(crate) enum Front<'a> {
+    /// The next record whole, or everything up to the end of the data.
+    Whole(&'a [u8]),
+    /// The beginning of a record that is larger than what is to be held.
+    Large,
+}
+
 impl<'a> Window<'a> {
-    fn new(decoder: Decoder<'a>) -> Self {
+    pub(crate) fn new(decoder: Decoder<'a>) -> Self {
         Self { decoder, buffer: vec![0; WINDOW_BYTES], start: 0, end: 0, ended: false }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    fn consume(&mut self, count: usize) {
+    pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
     }
 
@@ -121,6 +151,27 @@ impl<'a> Window<'a> {
             self.fill()?;
         }
         Ok(self.bytes())
+    }
+
+    /// As [`Self::whole_record`], but a record of more than [`WINDOW_BYTES`] is not held.
+    pub(crate) fn front(&mut self) -> Result<Front<'_>, BatchError> {
+        while !self.ended && !holds_record(self.bytes()) {
+            if take_varint(&mut self.bytes()).and_then(|length| usize::try_from(length).ok())
+                > Some(WINDOW_BYTES)
+            {
+                return Ok(Front::Large);
+            }
+            self.fill()?;
+        }
+        Ok(Front::Whole(self.bytes()))
+    }
+
+    /// Makes sure of `count` bytes, far fewer than the window holds, unless the data ends before.
+    pub(crate) fn need(&mut self, count: usize) -> Result<(), BatchError> {
+        while !self.ended && self.bytes().len() < count {
+            self.fill()?;
+        }
+        Ok(())
     }
 
     /// Moves what is left to the front and reads more behind it.
@@ -142,7 +193,7 @@ impl<'a> Window<'a> {
     }
 
     /// How many bytes follow, as far as they are known: a byte too many is enough for an error.
-    fn left(&mut self) -> Result<usize, BatchError> {
+    pub(crate) fn left(&mut self) -> Result<usize, BatchError> {
         if self.start == self.end && !self.ended {
             self.fill()?;
         }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use corduroy_batch::{Batch, Compression, DecompressLimits};
+use corduroy_batch::{AppendRules, Batch, Compression, DecompressLimits, validate_for_append};
+use corduroy_types::TimestampMs;
 use support::{
     exercise::{DECOMPRESSED_MAX_BYTES, exercise},
     owned::{OwnedRecord, build},
@@ -139,5 +140,25 @@ fn a_large_cap_costs_nothing_by_itself() {
         let batch = Batch::parse(build(codec, std::slice::from_ref(&record)).unwrap()).unwrap();
         let peak = peak_of(|| drop(batch.records(DecompressLimits::new(u64::MAX)).unwrap()));
         assert!(peak <= SLACK_BYTES, "{codec}: {peak} bytes");
+    }
+}
+
+/// What one record decompresses to is never held for a check, and what is held is what is said.
+#[test]
+fn a_check_holds_what_it_says_however_large_the_record_is() {
+    let now = TimestampMs(1_700_000_000_000);
+    let record = OwnedRecord {
+        timestamp: now.0,
+        key: None,
+        value: Some(vec![0; 24 << 20]),
+        headers: vec![("h".to_owned(), Some(vec![0; 8 << 20]))],
+    };
+    for codec in Compression::ALL.into_iter().filter(|codec| codec.is_supported()) {
+        let batch = Batch::parse(build(codec, std::slice::from_ref(&record)).unwrap()).unwrap();
+        let rules = AppendRules { max_batch_bytes: u32::MAX, ..AppendRules::default() };
+        let peak = peak_of(|| drop(validate_for_append(&batch, &rules, now).unwrap()));
+        let said = usize::try_from(batch.check_bytes(rules.decompress)).unwrap();
+        assert!(peak <= said + 1_024, "{codec}: {peak} bytes, said {said}");
+        assert!(said <= 9 << 20 || codec == Compression::Snappy, "{codec}: {said} bytes");
     }
 }

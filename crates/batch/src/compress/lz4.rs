@@ -78,6 +78,12 @@ impl Descriptor {
     }
 }
 
+/// The largest block that a payload can hold, with the history behind it.
+pub(super) fn block_bytes_max(payload: &[u8]) -> u64 {
+    let most = Descriptor::take(&mut &*payload).map_or(0, |descriptor| descriptor.block_bytes_max as u64);
+    most.min((payload.len() as u64).saturating_mul(EXPANSION_MAX as u64)) + HISTORY_BYTES as u64
+}
+
 /// Decodes one frame; nothing may follow it.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],

@@ -66,6 +66,24 @@ pub(crate) fn decompress(
     Ok(out.freeze())
 }
 
+/// What every decoder takes beside its blocks and windows, with the window that its output passes through.
+const DECODER_BYTES: u64 = 256 * 1024;
+
+/// About the most memory that a [`Decoder`] of `payload` takes, and the window behind it.
+pub(crate) fn decoder_bytes(codec: Compression, payload: &[u8], limits: DecompressLimits) -> u64 {
+    let blocks = match codec {
+        Compression::None => return 0,
+        Compression::Gzip => 0,
+        Compression::Snappy => snappy::chunk_bytes_max(payload),
+        Compression::Lz4 => lz4::block_bytes_max(payload),
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => zstd::window_bytes(payload),
+        #[cfg(not(feature = "zstd"))]
+        Compression::Zstd => 0,
+    };
+    blocks.min(limits.max_bytes).saturating_add(DECODER_BYTES)
+}
+
 /// A running decompression that counts what comes out.
 pub(crate) struct Decoder<'a> {
     codec: Compression,

@@ -19,6 +19,11 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// nothing is reserved for it.
 const EXPANSION_MAX: usize = 22;
 
+/// The largest chunk that a payload can hold: without the framing it is one.
+pub(super) fn chunk_bytes_max(payload: &[u8]) -> u64 {
+    (payload.len() as u64).saturating_mul(EXPANSION_MAX as u64)
+}
+
 /// Decodes both forms.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],

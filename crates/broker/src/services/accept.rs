@@ -74,7 +74,7 @@ async fn append(
     let refused = |refusal: &Refusal| engine.metrics().data.produce_rejected(topic.metrics(), refusal.code);
     let api = engine.metrics().requests.api(Api::Produce);
     let begun = Instant::now();
-    let (bytes, checked) = check(&engine, &topic, partition, payload).await.inspect_err(refused)?;
+    let (bytes, checked) = check(shared, &engine, &topic, partition, payload).await.inspect_err(refused)?;
     let checked_in = begun.elapsed();
     let queued = Instant::now();
     let memory = shared.produce_memory(bytes).await?;
@@ -92,6 +92,7 @@ async fn append(
 
 /// Checks what is to be appended; returns its bytes and its parts.
 async fn check(
+    shared: &Shared,
     engine: &Arc<Engine>,
     topic: &Arc<Topic>,
     partition: Option<u32>,
@@ -103,7 +104,7 @@ async fn check(
             let partition = partition
                 .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "partition: required with a batch"))?;
             let replica = lookup::replica(topic, partition)?;
-            Ok((batch.len(), vec![check::raw_batch(engine, topic, replica, batch).await?]))
+            Ok((batch.len(), vec![check::raw_batch(shared, engine, topic, replica, batch).await?]))
         }
         Some(Payload::Records(records)) => plain::check_records(engine, topic, partition, records),
         None => Err(Refusal::new(ErrorCode::InvalidRequest, "payload: neither batch nor records")),

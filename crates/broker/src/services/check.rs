@@ -7,6 +7,7 @@ use corduroy_api::Refusal;
 use corduroy_batch::{AppendRules, Batch, Compression, ValidBatch, validate_for_append};
 use corduroy_types::TimestampMs;
 
+use super::Shared;
 use crate::engine::{Engine, Replica, Topic};
 
 /// One batch, checked, on its way into one partition.
@@ -17,8 +18,10 @@ pub(super) struct Checked {
     pub(super) record_indexes: Vec<u32>,
 }
 
-/// Parses and checks a raw batch, off the network threads where it has to be decompressed.
+/// Parses and checks a raw batch, off the network threads where it has to be decompressed. What that holds is charged
+/// to the memory for appends.
 pub(super) async fn raw_batch(
+    shared: &Shared,
     engine: &Arc<Engine>,
     topic: &Arc<Topic>,
     replica: Arc<Replica>,
@@ -28,7 +31,10 @@ pub(super) async fn raw_batch(
     let rules = topic.append_rules();
     let batch = Batch::parse(bytes).map_err(refuse_batch)?;
     let compressed = batch.header().compression() != Compression::None;
-    let batch = if compressed && rules.validate_compressed {
+    let batch = if compressed && (rules.validate_compressed || rules.compacted) {
+        let bytes = usize::try_from(batch.check_bytes(rules.decompress)).unwrap_or(usize::MAX);
+        // Before a place among those that compute, so that nobody keeps one while it waits.
+        let _memory = shared.produce_memory(bytes).await?;
         engine.off_network(move || validate(&batch, &rules, now)).await??
     } else {
         validate(&batch, &rules, now)?
