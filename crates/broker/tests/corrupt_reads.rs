@@ -52,6 +52,12 @@ async fn cluster(channel: Channel) -> v1::DescribeClusterResponse {
         .into_inner()
 }
 
+async fn describe(channel: Channel) -> v1::DescribedPartition {
+    let request = v1::DescribeTopicsRequest { names: vec!["t".to_owned()] };
+    let answer = AdminClient::new(channel).describe_topics(request).await.unwrap().into_inner();
+    answer.topics.into_iter().next().unwrap().partitions.remove(0)
+}
+
 async fn refused_reads(broker: &RunningBroker) -> u64 {
     let mut stream = TcpStream::connect(broker.http_addr()).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -113,11 +119,17 @@ async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
     let finding = state.findings.first().unwrap();
     assert!(finding.message.starts_with("t/0: ") && finding.message.contains("offset 0"), "{finding:?}");
 
+    let described = describe(channel.clone()).await;
+    let error = described.error.unwrap();
+    assert_eq!((error.code(), error.outcome()), (v1::ErrorCode::Corrupt, v1::Outcome::Unspecified));
+    assert!(error.next_good_offset.is_some_and(|next| next > 0), "{error:?}");
+
     // Once the records are deleted there is nothing left to say.
     let before = v1::DeleteRecordsPartition { partition: 0, before_offset: 40 };
     let request =
         v1::DeleteRecordsRequest { topic: "t".to_owned(), partitions: vec![before], ..Default::default() };
     AdminClient::new(channel.clone()).delete_records(request).await.unwrap();
+    assert_eq!(describe(channel.clone()).await.error, None);
     assert_eq!(cluster(channel).await.health(), v1::HealthState::Healthy);
     broker.shutdown().await;
 }

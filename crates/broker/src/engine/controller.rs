@@ -33,12 +33,9 @@ impl Controller {
         &self.image
     }
 
-    /// Checks a command without carrying it out.
-    ///
-    /// # Errors
-    /// What the command itself would be refused for.
-    pub(crate) fn check<C: Command>(&self, command: &C) -> Result<C::Answer, Refusal> {
-        self.image.decide(command).map(|decision| decision.answer).map_err(|error| refuse(&error))
+    /// A copy of the image, to check commands on that are not carried out.
+    pub(crate) fn draft(&self) -> Draft {
+        Draft(self.image.clone())
     }
 
     /// Carries a command out on the image: durable first, then applied.
@@ -62,11 +59,31 @@ impl Controller {
             let pending = self.replica.append(clock, batch, request).map_err(Refusal::without_outcome)?;
             pending.acknowledged().await.map_err(Refusal::without_outcome)?;
         }
-        let deltas = self.image.apply_all(&decision.records).map_err(|error| {
-            Refusal::new(ErrorCode::Internal, format!("a decided record cannot be applied: {error}"))
-        })?;
+        let deltas = apply(&mut self.image, &decision.records)?;
         Ok((decision.answer, deltas))
     }
+}
+
+/// An image that nobody else sees. Commands that one request holds are checked on it one after the other, each on what
+/// those before it would have done.
+pub(crate) struct Draft(Image);
+
+impl Draft {
+    /// Checks a command, and carries it out here alone.
+    ///
+    /// # Errors
+    /// What the command itself would be refused for.
+    pub(crate) fn check<C: Command>(&mut self, command: &C) -> Result<C::Answer, Refusal> {
+        let decision = self.0.decide(command).map_err(|error| refuse(&error))?;
+        apply(&mut self.0, &decision.records)?;
+        Ok(decision.answer)
+    }
+}
+
+fn apply(image: &mut Image, records: &[Record]) -> Result<Vec<Delta>, Refusal> {
+    image.apply_all(records).map_err(|error| {
+        Refusal::new(ErrorCode::Internal, format!("a decided record cannot be applied: {error}"))
+    })
 }
 
 fn encode(records: &[Record], clock: Clock) -> Result<Batch, Refusal> {

@@ -43,7 +43,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub(crate) use append::{AppendRequest, PendingAck};
 pub(crate) use clock::Clock;
-pub(crate) use controller::Controller;
+pub(crate) use controller::{Controller, Draft};
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
 pub(crate) use refusals::out_of_range;

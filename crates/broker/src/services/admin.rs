@@ -1,6 +1,6 @@
 //! The `Admin` service: topics and their configs.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use corduroy_api::{Refusal, topic_name_from_wire, v1};
 use corduroy_metadata::{AddPartitions, AlterTopicConfigs, CreateTopic, DeleteTopic};
@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, configs, lookup};
 use crate::{
-    engine::{Engine, Topic},
+    engine::{Draft, Engine, Topic},
     metrics::Api,
 };
 
@@ -70,11 +70,15 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::CreateTopics, async {
             check_items("topics", topics.len())?;
             let engine = self.shared.engine()?;
+            let mut draft = draft(&engine, validate_only).await;
             let mut created = Vec::with_capacity(topics.len());
             for topic in topics {
                 let name = topic.name.clone();
-                created.push(create_topic(&engine, topic, validate_only).await.unwrap_or_else(|refusal| {
-                    v1::CreatedTopic { error: Some(refusal.into()), name, ..Default::default() }
+                let one = create_topic(&engine, topic, draft.as_mut()).await;
+                created.push(one.unwrap_or_else(|refusal| v1::CreatedTopic {
+                    error: Some(refusal.into()),
+                    name,
+                    ..Default::default()
                 }));
             }
             Ok(v1::CreateTopicsResponse { topics: created })
@@ -90,10 +94,14 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::DeleteTopics, async {
             check_items("names", names.len())?;
             let engine = self.shared.engine()?;
+            let mut draft = draft(&engine, validate_only).await;
             let mut topics = Vec::with_capacity(names.len());
             for name in names {
-                topics.push(delete_topic(&engine, &name, validate_only).await.unwrap_or_else(|refusal| {
-                    v1::DeletedTopic { error: Some(refusal.into()), name, ..Default::default() }
+                let one = delete_topic(&engine, &name, draft.as_mut()).await;
+                topics.push(one.unwrap_or_else(|refusal| v1::DeletedTopic {
+                    error: Some(refusal.into()),
+                    name,
+                    ..Default::default()
                 }));
             }
             Ok(v1::DeleteTopicsResponse { topics })
@@ -111,7 +119,7 @@ impl v1::admin_server::Admin for AdminService {
             engine.check_writable()?;
             let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
             let counts = match validate_only {
-                true => engine.controller().lock().await.check(&command)?,
+                true => engine.controller().lock().await.draft().check(&command)?,
                 false => engine.change(command).await?,
             };
             Ok(v1::AddPartitionsResponse {
@@ -138,6 +146,11 @@ impl v1::admin_server::Admin for AdminService {
         let v1::DeleteRecordsRequest { topic, partitions, validate_only } = request.into_inner();
         self.answer(Api::DeleteRecords, async {
             check_items("partitions", partitions.len())?;
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = partitions.iter().find(|wanted| !seen.insert(wanted.partition)) {
+                let text = format!("partitions: {} is given twice", twice.partition);
+                return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+            }
             let engine = self.shared.engine()?;
             let topic = lookup::writable_topic(&engine, &topic, &bytes::Bytes::new())?;
             let mut answers = Vec::with_capacity(partitions.len());
@@ -253,14 +266,40 @@ fn describe_partition(
         log_end: cursors.log_end.get(),
         segment_count: u32::try_from(stats.segments).unwrap_or(u32::MAX),
         stored_bytes: stats.bytes,
-        error: replica.failure().map(|text| Refusal::new(ErrorCode::StorageFailed, text).into()),
+        error: trouble(replica).map(Into::into),
+    }
+}
+
+/// What is wrong with a partition: writes fail, or reads do where stored bytes are damaged.
+fn trouble(replica: &crate::engine::Replica) -> Option<Refusal> {
+    if let Some(failure) = replica.failure() {
+        return Some(Refusal::new(ErrorCode::StorageFailed, failure));
+    }
+    let damages = replica.damages();
+    let first = damages.first()?;
+    let text = match damages.len() {
+        1 => first.to_string(),
+        count => format!("{first}; {} more damaged ranges are known", count - 1),
+    };
+    let cursors = replica.cursors();
+    let mut refusal = Refusal::new(ErrorCode::Corrupt, text);
+    refusal = refusal.with_range(cursors.log_start, cursors.high_watermark);
+    refusal.next_good_offset = Some(first.next_good);
+    Some(refusal)
+}
+
+/// What the changes of one request are checked on, where that is all that is asked.
+async fn draft(engine: &Engine, validate_only: bool) -> Option<Draft> {
+    match validate_only {
+        true => Some(engine.controller().lock().await.draft()),
+        false => None,
     }
 }
 
 async fn create_topic(
     engine: &Arc<Engine>,
     topic: v1::NewTopic,
-    validate_only: bool,
+    draft: Option<&mut Draft>,
 ) -> Result<v1::CreatedTopic, Refusal> {
     // What is left of a full disk is for making room.
     engine.check_writable()?;
@@ -276,9 +315,9 @@ async fn create_topic(
         if_not_exists,
         now: engine.clock().now(),
     };
-    let created = match validate_only {
-        true => engine.controller().lock().await.check(&command)?,
-        false => engine.change(command).await?,
+    let created = match draft {
+        Some(draft) => draft.check(&command)?,
+        None => engine.change(command).await?,
     };
     Ok(v1::CreatedTopic {
         error: None,
@@ -294,14 +333,14 @@ async fn create_topic(
 async fn delete_topic(
     engine: &Arc<Engine>,
     name: &str,
-    validate_only: bool,
+    draft: Option<&mut Draft>,
 ) -> Result<v1::DeletedTopic, Refusal> {
     let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
     let (stored_bytes, record_count) = stored(&topic);
     let command = DeleteTopic { name: topic.name().clone() };
-    match validate_only {
-        true => drop(engine.controller().lock().await.check(&command)?),
-        false => drop(engine.change(command).await?),
+    match draft {
+        Some(draft) => drop(draft.check(&command)?),
+        None => drop(engine.change(command).await?),
     }
     Ok(v1::DeletedTopic {
         error: None,
@@ -320,7 +359,7 @@ async fn alter_configs(
     let found = lookup::topic(engine, &topic, &bytes::Bytes::new())?;
     let command = AlterTopicConfigs { name: found.name().clone(), set: configs::pairs(set), unset };
     let altered = match validate_only {
-        true => engine.controller().lock().await.check(&command)?,
+        true => engine.controller().lock().await.draft().check(&command)?,
         false => engine.change(command).await?,
     };
     let now = engine.clock().now();
