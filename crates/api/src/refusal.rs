@@ -85,6 +85,21 @@ impl Refusal {
         status
     }
 
+    /// Why a request could not be read: what the status tells, or the nearest for one that the gRPC library made, of a
+    /// message that cannot be decoded, or a method that does not exist.
+    pub fn of_request(status: &Status) -> Self {
+        if status.metadata().get_bin(ERROR_DETAIL_KEY).is_some() {
+            return Self::from_status(status);
+        }
+        let (code, what) = match status.code() {
+            Code::Internal | Code::InvalidArgument | Code::OutOfRange => {
+                (ErrorCode::InvalidRequest, "the request cannot be decoded: ")
+            }
+            code => (foreign_code(code), ""),
+        };
+        Self::new(code, format!("{what}{}", status.message()))
+    }
+
     /// Reads a refusal out of a status, or makes the nearest one for a status that no broker of ours sent.
     pub fn from_status(status: &Status) -> Self {
         let detail = status
@@ -240,6 +255,16 @@ mod tests {
         let status = refusal.clone().into_status();
         assert_eq!(status.code(), Code::OutOfRange);
         assert_eq!(Refusal::from_status(&status), refusal);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_decoded_is_the_senders_fault() {
+        let refusal = Refusal::of_request(&Status::internal("failed to decode Protobuf message"));
+        assert_eq!(refusal.code, ErrorCode::InvalidRequest);
+        assert!(refusal.message.contains("cannot be decoded: failed to decode"), "{refusal}");
+        let ours = Refusal::new(ErrorCode::BatchTooLarge, "large");
+        assert_eq!(Refusal::of_request(&ours.clone().into_status()), ours);
+        assert_eq!(Refusal::of_request(&Status::unimplemented("")).code, ErrorCode::Unsupported);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use corduroy_api::{ERROR_DETAIL_KEY, Refusal};
 use http::{Request, Response};
-use tonic::body::Body;
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
@@ -18,6 +19,16 @@ use super::{
     registry::Connection,
     request::{Guards, RequestBody},
 };
+
+/// The paths of our services. Health and reflection answer in their own ways.
+const OUR_PATHS: &str = "/corduroy.";
+
+/// The status with which the gRPC library ended a request before any service saw it.
+fn without_detail(answer: &Response<Body>) -> Option<Status> {
+    let status = Status::from_header_map(answer.headers())?;
+    let has_detail = status.metadata().get_bin(ERROR_DETAIL_KEY).is_some();
+    (status.code() != Code::Ok && !has_detail).then_some(status)
+}
 
 /// Makes [`Guarded`] services.
 #[derive(Clone, Debug)]
@@ -60,6 +71,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let rpc = Rpc::of_path(path);
+        let is_ours = path.starts_with(OUR_PATHS);
         let (received, sent) = self.limits.byte_counters(path).unzip();
         // Every connection of our listener is in the extensions; a request from elsewhere has nothing to charge.
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
@@ -76,6 +88,9 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
+            if is_ours && let Some(status) = without_detail(&answer) {
+                return Ok(Refusal::of_request(&status).into_status().into_http());
+            }
             let permits = answer.extensions_mut().remove::<AnswerPermits>();
             Ok(answer.map(|body| Body::new(AnswerBody::new(body, permits, sent))))
         })

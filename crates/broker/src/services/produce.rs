@@ -136,7 +136,7 @@ async fn serve(
                     }
                 },
                 Ok(None) => open = false,
-                Err(status) => (open, end) = (false, Err(status)),
+                Err(status) => (open, end) = (false, Err(Refusal::of_request(&status).into_status())),
             },
         }
     }

@@ -68,7 +68,7 @@ async fn open(
     caller: Option<Arc<Connection>>,
     requests: &mut Streaming<v1::SubscribeRequest>,
 ) -> Result<Membership, Refusal> {
-    let first = requests.message().await.map_err(|status| Refusal::from_status(&status))?;
+    let first = requests.message().await.map_err(|status| Refusal::of_request(&status))?;
     match first.and_then(|first| first.request) {
         Some(v1::subscribe_request::Request::Join(join)) => Membership::new(shared, caller, join).await,
         _ => Err(wire::invalid("request: a stream begins with `join`")),

@@ -258,7 +258,7 @@ impl Session {
     fn take_request(&mut self, request: Result<Option<v1::SubscribeRequest>, Status>) -> Result<(), End> {
         let request = match request {
             // A stream that breaks says the same as a request that is none.
-            Err(status) => return Err(End::Refused(Refusal::from_status(&status))),
+            Err(status) => return Err(End::Refused(Refusal::of_request(&status))),
             Ok(None) => {
                 self.half_closed = true;
                 self.reader.stop_all();
