@@ -44,33 +44,14 @@ impl Engine {
         done.await.map_err(|error| Refusal::new(ErrorCode::Internal, format!("a worker failed: {error}")))
     }
 
-    /// Reads whole batches from `from` on, below the high watermark.
+    /// Reads whole batches from `from` on, below the high watermark. What is sent of them is counted by whoever sends
+    /// it: [`Replica::count_sent`], [`Replica::count_batches_sent`].
     ///
     /// `max_bytes` is soft: the first batch comes even when it is larger (KIP-74), except with `strict`. 0 reads
     /// nothing and tells the cursors.
     ///
     /// # Errors
     /// Out of range, damaged, or the topic is gone.
-    pub(crate) async fn read(
-        &self,
-        replica: &Arc<Replica>,
-        from: Offset,
-        max_bytes: u32,
-        strict: bool,
-        hint: Option<ReadHint>,
-    ) -> Result<Fetched, Refusal> {
-        let fetched = self.look(replica, from, max_bytes, strict, hint).await?;
-        if let Some(metrics) = replica.metrics().filter(|_| !fetched.bytes.is_empty()) {
-            metrics.bytes_out.inc_by(fetched.bytes.len() as u64);
-            metrics.records_out.inc_by(record_count(&fetched.bytes));
-        }
-        Ok(fetched)
-    }
-
-    /// Reads for the broker's own use, which is not counted as sent to anybody.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub(crate) async fn look(
         &self,
         replica: &Arc<Replica>,
@@ -165,6 +146,23 @@ impl Engine {
             self.metrics.storage.corruption(CorruptionAction::ReadRefused).inc();
         }
         refusals::read(replica.identity(), error, cursors)
+    }
+}
+
+impl Replica {
+    /// Counts what is sent to a consumer.
+    pub(crate) fn count_sent(&self, bytes: usize, records: usize) {
+        if let Some(metrics) = self.metrics().filter(|_| bytes > 0) {
+            metrics.bytes_out.inc_by(bytes as u64);
+            metrics.records_out.inc_by(records as u64);
+        }
+    }
+
+    /// Counts whole batches that are sent to a consumer.
+    pub(crate) fn count_batches_sent(&self, batches: &[u8]) {
+        if self.metrics().is_some() {
+            self.count_sent(batches.len(), usize::try_from(record_count(batches)).unwrap_or(usize::MAX));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -20,6 +21,13 @@ const UNIT_BYTES: u64 = 1024;
 const SHARES: u64 = 16;
 /// But never less than one large answer or request.
 const SHARE_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// What a connection gets of the reserve of a budget, when the rest is used up: enough for a small answer.
+const RESERVED_UNITS: u32 = 64;
+/// That reserve is this part of the budget.
+const RESERVE: u32 = 4;
+/// Who asks for up to some memory gets at most this part of what is free. So however many come, some stays free: with
+/// `n` that give nothing back, one part in `1 + n / FREE_PART`.
+const FREE_PART: usize = 4;
 /// How long memory may be held before its holder counts as stalled, however little it is.
 const HOLD_MIN: Duration = Duration::from_secs(30);
 /// A holder may take longer for more bytes, but not be slower than this.
@@ -31,6 +39,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Budget {
     room: Arc<Semaphore>,
+    /// For those who find no room; each has a part of its own.
+    reserve: Arc<Semaphore>,
+    room_units: u32,
     units: u32,
     registry: Arc<Registry>,
 }
@@ -40,6 +51,8 @@ pub(super) struct Budget {
 pub(crate) struct Share {
     room: Arc<Semaphore>,
     units: u32,
+    /// Its part of the reserve.
+    reserved: Arc<Semaphore>,
     held: Mutex<Held>,
 }
 
@@ -61,16 +74,35 @@ pub(crate) struct Permit {
 }
 
 impl Budget {
+    /// All of it is for whoever comes.
     pub(super) fn new(bytes: u64, registry: Arc<Registry>) -> Self {
+        Self::with_reserve(bytes, 0, registry)
+    }
+
+    /// A part of it is for those who find the rest used up: see [`Self::acquire_up_to`].
+    pub(super) fn with_a_reserve(bytes: u64, registry: Arc<Registry>) -> Self {
+        Self::with_reserve(bytes, units(bytes) / RESERVE, registry)
+    }
+
+    fn with_reserve(bytes: u64, reserve_units: u32, registry: Arc<Registry>) -> Self {
         let units = units(bytes).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Self { room: Arc::new(Semaphore::new(units as usize)), units, registry }
+        let room_units = units.saturating_sub(reserve_units);
+        let semaphore = |units: u32| Arc::new(Semaphore::new(units as usize));
+        let (room, reserve) = (semaphore(room_units), semaphore(units - room_units));
+        Self { room, reserve, room_units, units, registry }
     }
 
     /// A new connection's share.
     pub(super) fn share(&self) -> Arc<Share> {
-        let units =
-            units(u64::from(self.units) * UNIT_BYTES / SHARES).max(units(SHARE_BYTES_MIN)).min(self.units);
-        Arc::new(Share { room: Arc::new(Semaphore::new(units as usize)), units, held: Mutex::default() })
+        let part = units(u64::from(self.units) * UNIT_BYTES / SHARES);
+        let units = part.max(units(SHARE_BYTES_MIN)).min(self.room_units);
+        let semaphore = |units: u32| Arc::new(Semaphore::new(units as usize));
+        Arc::new(Share {
+            room: semaphore(units),
+            units,
+            reserved: semaphore(RESERVED_UNITS),
+            held: Mutex::default(),
+        })
     }
 
     /// Waits for room for `bytes`, first in the connection's own share, then in the budget; at most the whole
@@ -79,23 +111,60 @@ impl Budget {
     pub(super) async fn acquire(&self, share: &Arc<Share>, bytes: u64) -> Permit {
         let units = units(bytes).min(share.units);
         let of_share = take(&share.room, units).await;
-        let of_budget = {
-            let mut waiting = std::pin::pin!(take(&self.room, units));
-            loop {
-                tokio::select! {
-                    biased;
-                    permit = &mut waiting => break permit,
-                    () = tokio::time::sleep(LOOK_EVERY) => self.registry.close_most_stalled(),
-                }
+        let of_budget = self.watching(take(&self.room, units)).await;
+        share.permit(of_budget, of_share)
+    }
+
+    /// Room for up to `bytes`, but not for more than a part of what is free: [`Permit::bytes`] says how much it became.
+    /// Who finds none gets a little of the reserve. So whoever comes has something at once, however many others hold
+    /// what they were given; it waits only for what its own connection holds, and after many hundreds of others.
+    pub(super) async fn acquire_up_to(&self, share: &Arc<Share>, bytes: u64) -> Permit {
+        let wanted = units(bytes).min(share.units);
+        let least = wanted.min(RESERVED_UNITS);
+        let mut of_share = take(&share.room, least).await;
+        let more = (wanted - least).min(u32::try_from(share.room.available_permits()).unwrap_or(0));
+        if let Ok(more) = Arc::clone(&share.room).try_acquire_many_owned(more) {
+            of_share.merge(more);
+        }
+        let fair = (self.room.available_permits() / FREE_PART).max(least as usize);
+        let got = of_share.num_permits().min(fair);
+        if let Ok(of_budget) =
+            Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(got).unwrap_or(u32::MAX))
+        {
+            drop(of_share.split(of_share.num_permits().saturating_sub(got)));
+            return share.permit(of_budget, of_share);
+        }
+        drop(of_share.split(of_share.num_permits().saturating_sub(least as usize)));
+        let reserved = async {
+            let of_share = take(&share.reserved, least).await;
+            (take(&self.reserve, least).await, of_share)
+        };
+        let either = async {
+            tokio::select! {
+                biased;
+                (of_budget, of_share) = reserved => (of_budget, Some(of_share)),
+                of_budget = take(&self.room, least) => (of_budget, None),
             }
         };
-        let number = share.held.lock().hold(units);
-        Permit { share: Arc::downgrade(share), number, of_budget, of_share }
+        let (of_budget, reserved) = self.watching(either).await;
+        share.permit(of_budget, reserved.unwrap_or(of_share))
+    }
+
+    /// Waits, and looks for those who keep what is waited for.
+    async fn watching<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = std::pin::pin!(waiting);
+        loop {
+            tokio::select! {
+                biased;
+                got = &mut waiting => return got,
+                () = tokio::time::sleep(LOOK_EVERY) => self.registry.close_most_stalled(),
+            }
+        }
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
-        let free = u64::try_from(self.room.available_permits()).unwrap_or(u64::MAX);
-        u64::from(self.units).saturating_sub(free) * UNIT_BYTES
+        let free = self.room.available_permits() + self.reserve.available_permits();
+        u64::from(self.units).saturating_sub(u64::try_from(free).unwrap_or(u64::MAX)) * UNIT_BYTES
     }
 }
 
@@ -123,6 +192,11 @@ impl Held {
 }
 
 impl Share {
+    fn permit(self: &Arc<Self>, of_budget: OwnedSemaphorePermit, of_share: OwnedSemaphorePermit) -> Permit {
+        let number = self.held.lock().hold(u32::try_from(of_budget.num_permits()).unwrap_or(u32::MAX));
+        Permit { share: Arc::downgrade(self), number, of_budget, of_share }
+    }
+
     /// Bytes that are held, if the oldest of them should have been given back by `now`.
     pub(super) fn stalled_bytes(&self, now: Instant) -> Option<u64> {
         let held = self.held.lock();
@@ -133,6 +207,11 @@ impl Share {
 }
 
 impl Permit {
+    /// How much it is for.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::try_from(self.of_budget.num_permits()).unwrap_or(u64::MAX).saturating_mul(UNIT_BYTES)
+    }
+
     /// From now on it is held by the broker's own doing: its connection is not to blame for it.
     pub(super) fn excuse(&self) {
         if let Some(share) = self.share.upgrade()

@@ -7,7 +7,8 @@
 //! - an **answer** is charged to the fetch budget before its records are read, until its last byte has left
 //!   (`answer`);
 //! - a **connection** has a share of each budget, waits when that is used up, and is closed when it sits on a share
-//!   that others wait for (`budget`, `registry`, `io`).
+//!   that others wait for. An answer takes no more than a part of what is free, and where nothing is, a little of a
+//!   reserve: readers that take nothing keep nobody else's small answers waiting (`budget`, `registry`, `io`).
 
 mod answer;
 mod bounded;
@@ -65,11 +66,10 @@ impl Limits {
     pub(crate) fn new(config: &BrokerConfig, metrics: Arc<Metrics>) -> Arc<Self> {
         let budgets = MemoryBudgets::of(config);
         let registry = Arc::new(Registry::new(config.listen.max_connections, metrics.connections.clone()));
-        let budget = |bytes| Budget::new(bytes, Arc::clone(&registry));
         Arc::new(Self {
             metrics,
-            receive: budget(budgets.receive_bytes),
-            fetch: budget(budgets.fetch_bytes),
+            receive: Budget::new(budgets.receive_bytes, Arc::clone(&registry)),
+            fetch: Budget::with_a_reserve(budgets.fetch_bytes, Arc::clone(&registry)),
             registry,
             request_max_bytes: config.limits.request_max_bytes,
             default_message_bytes: config.topic_defaults.config.max_message_bytes.into(),
@@ -98,11 +98,21 @@ impl Limits {
         GuardLayer::new(Arc::clone(self))
     }
 
-    /// Waits for room for an answer of up to `bytes` to `caller`: taken before its records are read, made smaller
-    /// to what was read, and handed to the answer's [`AnswerPermits`].
+    /// Room for an answer of up to `bytes` to `caller`: taken before its records are read, made smaller to what was
+    /// read, and handed to the answer's [`AnswerPermits`]. It may be for less: read no more than [`Permit::bytes`].
     ///
     /// `None` when nobody is to be charged: the request came through no listener.
     pub(crate) async fn answer_permit(&self, caller: Option<&Arc<Connection>>, bytes: u64) -> Option<Permit> {
+        Some(self.fetch.acquire_up_to(caller?.fetch_share(), bytes).await)
+    }
+
+    /// Waits for room for an answer of `bytes`, where the smallest there is to read turned out to be that large. At
+    /// most the share of a connection is charged.
+    pub(crate) async fn whole_answer_permit(
+        &self,
+        caller: Option<&Arc<Connection>>,
+        bytes: u64,
+    ) -> Option<Permit> {
         Some(self.fetch.acquire(caller?.fetch_share(), bytes).await)
     }
 

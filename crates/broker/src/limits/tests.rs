@@ -19,7 +19,8 @@ use super::{
     *,
 };
 
-/// Limits with a receive and a fetch budget of 16 MiB each, so with shares of 2 MiB.
+/// Limits with a receive and a fetch budget of 16 MiB each, so with shares of 2 MiB. A quarter of the fetch budget is
+/// its reserve.
 fn limits() -> Arc<Limits> {
     let mut config = BrokerConfig::for_tests("/nowhere");
     config.node.memory_limit = crate::config::Auto::Set(64 * MIB);
@@ -246,18 +247,18 @@ async fn whoever_sits_on_memory_that_others_wait_for_is_closed() {
     let limits = limits();
     let mut hoarders = Vec::new();
     let mut held = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..6 {
         let hoarder = connect(&limits);
-        held.push(limits.answer_permit(Some(&hoarder), 2 * MIB).await);
+        held.push(limits.whole_answer_permit(Some(&hoarder), 2 * MIB).await);
         hoarders.push(hoarder);
     }
-    assert_eq!(limits.answering_bytes(), 16 * MIB);
+    assert_eq!(limits.answering_bytes(), 12 * MIB);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(hoarders.iter().all(|hoarder| !hoarder.is_killed()), "nobody waits, so nobody is closed");
 
     let waiting = tokio::spawn({
         let (limits, reader) = (Arc::clone(&limits), connect(&limits));
-        async move { limits.answer_permit(Some(&reader), MIB).await }
+        async move { limits.whole_answer_permit(Some(&reader), MIB).await }
     });
     let victim = loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -268,6 +269,42 @@ async fn whoever_sits_on_memory_that_others_wait_for_is_closed() {
     assert_eq!(hoarders.iter().filter(|hoarder| hoarder.is_killed()).count(), 1);
     drop(held.remove(victim));
     drop(waiting.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_take_nothing_keep_nobody_waiting() {
+    for hoarders_hold_large_answers in [false, true] {
+        let limits = limits();
+        let began = Instant::now();
+        let mut held = Vec::new();
+        for n in 0..19 {
+            let hoarder = connect(&limits);
+            if hoarders_hold_large_answers && n < 6 {
+                held.push((limits.whole_answer_permit(Some(&hoarder), 2 * MIB).await, hoarder));
+                continue;
+            }
+            // As much as it can get.
+            let first = limits.answer_permit(Some(&hoarder), 8 * MIB).await;
+            let second = timeout(Duration::from_secs(1), limits.answer_permit(Some(&hoarder), 8 * MIB)).await;
+            held.push((first, Arc::clone(&hoarder)));
+            held.push((second.ok().flatten(), hoarder));
+        }
+        let waited = Instant::now();
+        let permit = limits.answer_permit(Some(&connect(&limits)), MIB).await.unwrap();
+        assert_eq!(waited.elapsed(), Duration::ZERO, "others hold {} bytes", limits.answering_bytes());
+        assert!(permit.bytes() >= 64 * KIB, "{}", permit.bytes());
+        assert!(held.iter().all(|(_, hoarder)| !hoarder.is_killed()), "nobody had to be closed");
+        assert!(limits.answering_bytes() <= 16 * MIB && began.elapsed() < Duration::from_secs(30));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alone_gets_all_that_it_asks_for() {
+    let limits = limits();
+    let permit = limits.answer_permit(Some(&connect(&limits)), 2 * MIB).await.unwrap();
+    assert_eq!(permit.bytes(), 2 * MIB);
+    let permit = limits.answer_permit(Some(&connect(&limits)), 100).await.unwrap();
+    assert_eq!(permit.bytes(), KIB);
 }
 
 #[tokio::test(start_paused = true)]

@@ -156,9 +156,10 @@ impl Session {
             place.send((Ok(message(end, true)), None));
             return Ok(Outcome::Finished);
         }
-        let max_bytes = self.max_message_bytes;
-        let permit = self.shared.limits.answer_permit(self.caller.as_ref(), max_bytes.into()).await;
-        let (answer, outcome) = match source.read(&self.engine, max_bytes, self.plain).await {
+        let Self { shared, caller, engine, max_message_bytes, plain, .. } = self;
+        let (read, permit) =
+            source.read_charged(shared, caller.as_ref(), engine, *max_message_bytes, *plain).await;
+        let (answer, outcome) = match read {
             Ok(Read::Nothing { moved: false }) => return Ok(Outcome::Nothing),
             Ok(Read::Nothing { moved: true }) => return Ok(Outcome::Pushed),
             Ok(Read::Records(records)) => (*records, Outcome::Pushed),

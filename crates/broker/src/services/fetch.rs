@@ -9,7 +9,10 @@ use corduroy_types::{ErrorCode, LeaderEpoch, Offset};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
-use super::{Shared, lookup, plain};
+use super::{
+    Shared, lookup,
+    plain_out::{self, PlainRecords, Room},
+};
 use crate::{
     engine::{Engine, Fetched, Replica},
     limits::{Connection, Permit},
@@ -17,6 +20,11 @@ use crate::{
 
 const PARTITIONS_MAX: usize = 10_000;
 const PARTITION_BYTES_DEFAULT: u32 = 1024 * 1024;
+/// Plain records in the whole answer, where the request does not say: an answer that every gRPC client takes by default.
+const PLAIN_BYTES_DEFAULT: u32 = 3 * 1024 * 1024;
+/// What an answer takes beside its records, and for each partition beside its topic's name: cursors, tags, lengths.
+pub(super) const ANSWER_BYTES: usize = 512;
+const PARTITION_ANSWER_BYTES: usize = 80;
 const WAIT_MS_MAX: u32 = 300_000;
 
 /// One partition of a fetch, found and checked; or why not.
@@ -53,17 +61,19 @@ pub(super) async fn fetch(
     }
     let plain = record_form(form)? == v1::RecordForm::Plain;
     let limit = shared.fetch_max_bytes();
-    let max_bytes = if max_bytes == 0 { limit } else { max_bytes.min(limit) };
+    let max_bytes = match max_bytes {
+        0 if plain => PLAIN_BYTES_DEFAULT.min(limit),
+        0 => limit,
+        _ => max_bytes.min(limit),
+    };
     let wanted: Vec<_> = partitions.into_iter().map(|partition| find(&engine, partition)).collect();
     let deadline = Instant::now() + Duration::from_millis(max_wait_ms.into());
-    let wanted_bytes = largest_answer(&wanted, max_bytes);
     loop {
         let changes = Changes::of(&wanted);
         // Taken anew for each read: nobody holds memory while there is nothing to read.
-        let permit = shared.limits.answer_permit(caller.as_ref(), wanted_bytes).await;
-        let (partitions, bytes) = read_all(&engine, &wanted, max_bytes, plain).await?;
-        let failed = partitions.iter().any(|partition| partition.error.is_some());
-        let answer = v1::FetchResponse { partitions };
+        let (answer, bytes, permit) =
+            read_charged(shared, &engine, caller.as_ref(), &wanted, max_bytes, plain).await?;
+        let failed = answer.partitions.iter().any(|partition| partition.error.is_some());
         if bytes >= min_bytes.max(1) as usize || failed || Instant::now() >= deadline {
             return Ok(with_permit(answer, permit));
         }
@@ -74,6 +84,44 @@ pub(super) async fn fetch(
             () = shared.stopping() => return Ok((answer, None)),
         }
     }
+}
+
+/// Reads every partition once, charged to `caller`, within `max_bytes` or what there is memory for.
+async fn read_charged(
+    shared: &Shared,
+    engine: &Arc<Engine>,
+    caller: Option<&Arc<Connection>>,
+    wanted: &[Wanted],
+    max_bytes: u32,
+    plain: bool,
+) -> Result<(v1::FetchResponse, usize, Option<Permit>), Refusal> {
+    let names = wanted.iter().map(|wanted| wanted.topic.len() + PARTITION_ANSWER_BYTES);
+    let overhead = ANSWER_BYTES + names.sum::<usize>();
+    let most = largest_answer(wanted, max_bytes).saturating_add(u64::try_from(overhead).unwrap_or(u64::MAX));
+    let permit = shared.limits.answer_permit(caller, most).await;
+    let (partitions, bytes) =
+        read_all(engine, wanted, within(permit.as_ref(), overhead, max_bytes), plain).await?;
+    let answer = v1::FetchResponse { partitions };
+    let Some(large) = outgrown(permit.as_ref(), &answer) else { return Ok((answer, bytes, permit)) };
+    // A first batch, or record, that is larger. It is read again once there is room for it.
+    drop((answer, permit));
+    let permit = shared.limits.whole_answer_permit(caller, large).await;
+    let (partitions, bytes) =
+        read_all(engine, wanted, within(permit.as_ref(), overhead, max_bytes), plain).await?;
+    Ok((v1::FetchResponse { partitions }, bytes, permit))
+}
+
+/// How many bytes of records to read, with `overhead` beside them in the answer.
+pub(super) fn within(permit: Option<&Permit>, overhead: usize, max_bytes: u32) -> u32 {
+    let Some(permit) = permit else { return max_bytes };
+    let granted = permit.bytes().saturating_sub(u64::try_from(overhead).unwrap_or(u64::MAX)).max(1);
+    u32::try_from(granted).unwrap_or(u32::MAX).min(max_bytes)
+}
+
+/// The size of an answer that is larger than what it is charged for.
+pub(super) fn outgrown(permit: Option<&Permit>, answer: &impl prost::Message) -> Option<u64> {
+    let bytes = u64::try_from(answer.encoded_len()).unwrap_or(u64::MAX);
+    permit.is_some_and(|permit| bytes > permit.bytes()).then_some(bytes)
 }
 
 /// The most bytes of records that an answer holds, but for a first batch that is larger.
@@ -146,13 +194,15 @@ async fn read_all(
         // With the budget used up a partition still tells its cursors.
         let budget = if left == 0 { 0 } else { place.max_bytes.min(u32::try_from(left).unwrap_or(u32::MAX)) };
         let strict = total > 0;
-        match engine.read(&place.replica, place.from, budget, strict, None).await {
+        match engine.look(&place.replica, place.from, budget, strict, None).await {
             Ok(fetched) => {
-                total += fetched.bytes.len();
-                left = left.saturating_sub(fetched.bytes.len());
+                let form = if plain { Form::Plain { max_bytes: budget, strict } } else { Form::Batches };
                 let range = place.from..fetched.high_watermark;
-                let answer = fetched_partition(engine, topic, *partition, range, fetched, plain).await;
-                answers.push(answer.unwrap_or_else(|refusal| failed(topic, *partition, refusal)));
+                let read = fetched_partition(engine, &place.replica, range, fetched, form).await;
+                let (answer, bytes) = read.unwrap_or_else(|refusal| (failed(topic, *partition, refusal), 0));
+                total += bytes;
+                left = left.saturating_sub(bytes);
+                answers.push(answer);
             }
             Err(refusal) => answers.push(failed(topic, *partition, refusal)),
         }
@@ -171,26 +221,45 @@ pub(super) fn failed(topic: &str, partition: u32, refusal: Refusal) -> v1::Fetch
     }
 }
 
-/// Puts what was read into an answer, as whole batches or as the plain records of `range`.
+/// How records go into an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    Batches,
+    /// At most so many bytes of them, or else the first one; with `strict` not that either.
+    Plain {
+        max_bytes: u32,
+        strict: bool,
+    },
+}
+
+/// Puts what was read into an answer, as whole batches or as the plain records of `range`; returns it with the bytes of
+/// its records, which count as sent.
 pub(super) async fn fetched_partition(
     engine: &Arc<Engine>,
-    topic: &str,
-    partition: u32,
+    replica: &Replica,
     range: Range<Offset>,
     fetched: Fetched,
-    plain: bool,
-) -> Result<v1::FetchedPartition, Refusal> {
+    form: Form,
+) -> Result<(v1::FetchedPartition, usize), Refusal> {
     let Fetched { bytes, next_offset, log_start, high_watermark, leader_epoch, .. } = fetched;
-    let (batches, records, next_offset) = if plain && !bytes.is_empty() {
-        let convert = move || plain::to_records(bytes, range.start, range.end, DecompressLimits::default());
-        let (records, next_offset) = engine.off_network(convert).await??;
-        (Bytes::new(), records, next_offset)
-    } else {
-        (bytes, Vec::new(), next_offset)
+    let (batches, records, next_offset, bytes) = match form {
+        Form::Plain { max_bytes, strict } if !bytes.is_empty() => {
+            let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+            let room = Room { max_bytes, at_least_one: !strict };
+            let convert = move || plain_out::to_records(bytes, range, DecompressLimits::default(), room);
+            let PlainRecords { records, next_offset, bytes, .. } = engine.off_network(convert).await??;
+            replica.count_sent(bytes, records.len());
+            (Bytes::new(), records, next_offset, bytes)
+        }
+        Form::Plain { .. } | Form::Batches => {
+            replica.count_batches_sent(&bytes);
+            let length = bytes.len();
+            (bytes, Vec::new(), next_offset, length)
+        }
     };
-    Ok(v1::FetchedPartition {
-        topic: topic.to_owned(),
-        partition,
+    let answer = v1::FetchedPartition {
+        topic: replica.topic().to_string(),
+        partition: replica.index().0,
         error: None,
         log_start: log_start.get(),
         high_watermark: high_watermark.get(),
@@ -198,7 +267,8 @@ pub(super) async fn fetched_partition(
         batches,
         records,
         next_offset: next_offset.get(),
-    })
+    };
+    Ok((answer, bytes))
 }
 
 /// Watches on the high watermarks of some partitions, taken before they are read so that nothing slips between.

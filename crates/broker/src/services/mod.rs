@@ -15,6 +15,7 @@ mod numbered;
 mod offsets;
 mod order;
 mod plain;
+mod plain_out;
 mod produce;
 mod push;
 

@@ -1,22 +1,18 @@
-//! Plain records: what programs that have only the generated stubs send and receive.
+//! Plain records on their way in: what programs that have only the generated stubs send.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use corduroy_api::{Refusal, v1};
 use corduroy_batch::{
-    Batch, BatchBuilder, Compression, DecompressLimits, PushOutcome, partition_for_key, record_encoded_bytes,
+    Batch, BatchBuilder, Compression, PushOutcome, partition_for_key, record_encoded_bytes,
 };
-use corduroy_types::{ErrorCode, Offset, TimestampMs};
+use corduroy_types::{ErrorCode, TimestampMs};
 
 use super::{
     check::{Checked, refuse_batch, validate},
     lookup,
 };
 use crate::engine::{Engine, Topic};
-
-/// About the most bytes of decompressed records in one answer; one batch may alone be more.
-const PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Groups records by partition and builds a batch for each, checking everything before anything is appended.
 ///
@@ -110,63 +106,4 @@ fn too_large(record: &v1::Record, index: u32, max_bytes: u32) -> Refusal {
         )
         .with_hint("send fewer records in a request, or raise max.message.bytes")
     }
-}
-
-/// Turns stored batches into plain records, from `from` on and below `upper`; returns them with the offset at which
-/// to go on.
-///
-/// Stops after the batch with which the records exceed [`PLAIN_BYTES_MAX`], because a little that was read may be
-/// much when it is decompressed.
-///
-/// # Errors
-/// A batch that cannot be decompressed within `limits`, where it is the first one.
-pub(super) fn to_records(
-    mut batches: Bytes,
-    from: Offset,
-    upper: Offset,
-    limits: DecompressLimits,
-) -> Result<(Vec<v1::Record>, Offset), Refusal> {
-    let mut out = Vec::new();
-    let mut next = from;
-    let mut plain_bytes = 0;
-    while plain_bytes <= PLAIN_BYTES_MAX
-        && let Some(batch) = Batch::parse_prefix(&mut batches).map_err(refuse_batch)?
-    {
-        let batch_end = batch.header().next_offset().min(upper).max(next);
-        if batch.header().attributes.is_control() {
-            next = batch_end;
-            continue;
-        }
-        let records = match batch.records(limits) {
-            Ok(records) => records,
-            Err(_) if next > from => return Ok((out, next)),
-            Err(error) => return Err(refuse_batch(error)),
-        };
-        plain_bytes += records.buffer().len();
-        for record in records.iter() {
-            let record = record.map_err(refuse_batch)?;
-            if record.offset < from || record.offset >= upper {
-                continue;
-            }
-            let slice = |part: Option<&[u8]>| part.map(|part| records.buffer().slice_ref(part));
-            out.push(v1::Record {
-                key: slice(record.key),
-                value: slice(record.value),
-                headers: plain_headers(&records, record.headers),
-                timestamp_ms: Some(record.timestamp.0),
-                offset: record.offset.get(),
-            });
-        }
-        next = batch_end;
-    }
-    Ok((out, next))
-}
-
-fn plain_headers(records: &corduroy_batch::Records, headers: corduroy_batch::Headers<'_>) -> Vec<v1::Header> {
-    headers
-        .map(|(key, value)| v1::Header {
-            key: key.to_owned(),
-            value: value.map(|value| records.buffer().slice_ref(value)),
-        })
-        .collect()
 }

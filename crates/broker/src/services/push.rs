@@ -5,8 +5,14 @@ use std::sync::Arc;
 use corduroy_api::{Refusal, v1};
 use corduroy_types::{ErrorCode, Offset};
 
-use super::fetch;
-use crate::engine::{Engine, ReadHint, Replica};
+use super::{
+    Shared,
+    fetch::{self, Form},
+};
+use crate::{
+    engine::{Engine, ReadHint, Replica},
+    limits::{Connection, Permit},
+};
 
 const MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
 const MESSAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
@@ -47,26 +53,45 @@ impl Source {
         Self { topic, partition, replica, next, until, hint: None }
     }
 
-    /// Reads what comes next, about `max_bytes` of it, and goes on behind it.
-    ///
-    /// # Errors
-    /// It cannot be read from there.
-    pub(super) async fn read(
+    /// Reads what comes next, about `max_bytes` of it or what there is memory for, and goes on behind it. Returns it with
+    /// the permit for its memory, which is charged to `caller`.
+    pub(super) async fn read_charged(
         &mut self,
+        shared: &Shared,
+        caller: Option<&Arc<Connection>>,
         engine: &Arc<Engine>,
         max_bytes: u32,
         plain: bool,
-    ) -> Result<Read, Refusal> {
+    ) -> (Result<Read, Refusal>, Option<Permit>) {
+        let overhead = fetch::ANSWER_BYTES + self.topic.len();
+        let most = u64::from(max_bytes).saturating_add(u64::try_from(overhead).unwrap_or(u64::MAX));
+        let permit = shared.limits.answer_permit(caller, most).await;
         let from = self.next;
-        let mut fetched = engine.read(&self.replica, from, max_bytes, false, self.hint.take()).await?;
+        let read = self.read(engine, fetch::within(permit.as_ref(), overhead, max_bytes), plain).await;
+        let large = match &read {
+            Ok(Read::Records(records)) => fetch::outgrown(permit.as_ref(), records.as_ref()),
+            _ => None,
+        };
+        let Some(large) = large else { return (read, permit) };
+        // A first batch, or record, that is larger. It is read again once there is room for it.
+        drop((read, permit));
+        (self.next, self.hint) = (from, None);
+        let permit = shared.limits.whole_answer_permit(caller, large).await;
+        let read = self.read(engine, fetch::within(permit.as_ref(), overhead, max_bytes), plain).await;
+        (read, permit)
+    }
+
+    async fn read(&mut self, engine: &Arc<Engine>, max_bytes: u32, plain: bool) -> Result<Read, Refusal> {
+        let from = self.next;
+        let mut fetched = engine.look(&self.replica, from, max_bytes, false, self.hint.take()).await?;
         self.hint = fetched.hint.take();
         if fetched.bytes.is_empty() {
             self.next = fetched.next_offset;
             return Ok(Read::Nothing { moved: self.next > from });
         }
         let range = from..self.until.unwrap_or(Offset::MAX).min(fetched.high_watermark);
-        let topic = self.topic.as_str();
-        let answer = fetch::fetched_partition(engine, topic, self.partition, range, fetched, plain).await?;
+        let form = if plain { Form::Plain { max_bytes, strict: false } } else { Form::Batches };
+        let (answer, _) = fetch::fetched_partition(engine, &self.replica, range, fetched, form).await?;
         self.next = Offset::new(answer.next_offset).unwrap_or(from);
         Ok(Read::Records(Box::new(answer)))
     }

@@ -127,11 +127,10 @@ impl Turn {
 }
 
 async fn read(membership: Arc<Membership>, at: TopicPartition, mut source: Source, place: Place) -> Turn {
-    let max_bytes = membership.max_message_bytes;
-    let permit = membership.shared.limits.answer_permit(membership.caller.as_ref(), max_bytes.into()).await;
+    let Membership { shared, engine, caller, max_message_bytes, .. } = &*membership;
     // Watching before reading: nothing slips between.
     let mut watch = source.replica.watch_high_watermark();
-    let read = source.read(&membership.engine, max_bytes, true).await;
+    let (read, permit) = source.read_charged(shared, caller.as_ref(), engine, *max_message_bytes, true).await;
     let changed = async move {
         // An error means that the topic was deleted: reading again says so.
         let _moved_or_gone = watch.changed().await;
