@@ -52,7 +52,7 @@ impl ClientBuilder {
     /// # Errors
     /// `INVALID_ADDRESS`: correct the URL. `UNAVAILABLE`, `TIMED_OUT`, `STARTING`: the broker is not there (yet);
     /// try again, or use [`connect_lazy`](Self::connect_lazy) and let the calls wait. `UNSUPPORTED`,
-    /// `UNEXPECTED_ANSWER`: what listens there is no Corduroy broker.
+    /// `UNEXPECTED_ANSWER`: what listens there is no Corduroy broker; the message says what it is instead.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.connect_lazy()?;
         client.admin().describe_cluster().await?;

@@ -1,7 +1,7 @@
 //! One logical connection: the addresses it may use, the one it uses, and whether it works.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -16,8 +16,9 @@ use tonic::{
 
 use crate::{
     ClientError,
-    error::{cause_of, is_connection_failure, refusal_of},
+    error::{cause_of, has_detail, is_connection_failure, refusal_of},
     event::{ConnectionRole, Event, EventSink},
+    foreign::foreign_answer,
     urls::BrokerUrl,
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct ConnectionOptions {
 pub(crate) struct Connection {
     role: ConnectionRole,
     channels: Vec<(String, Channel)>,
+    /// Which of them have answered like a broker.
+    worked: Vec<AtomicBool>,
     current: AtomicUsize,
     /// Since when it is known to be down.
     down_since: Mutex<Option<Instant>>,
@@ -63,6 +66,7 @@ impl Connection {
             .collect::<Result<Vec<_>, ClientError>>()?;
         Ok(Self {
             role,
+            worked: channels.iter().map(|_| AtomicBool::new(false)).collect(),
             channels,
             current: AtomicUsize::new(0),
             down_since: Mutex::new(None),
@@ -91,6 +95,11 @@ impl Connection {
 
     /// Reads the status that a call over channel `index` ended with, and notes a lost connection.
     pub(crate) fn failed(&self, index: usize, status: &Status) -> Refusal {
+        if let Some(what) = self.foreign(index, status) {
+            let refusal = self.not_a_broker(index, &what);
+            self.lost(index, format!("no Corduroy broker listens there: {what}"));
+            return refusal;
+        }
         let refusal = refusal_of(status, self.url(index));
         if is_connection_failure(status) {
             self.lost(index, cause_of(status));
@@ -99,6 +108,21 @@ impl Connection {
             self.works(index);
         }
         refusal
+    }
+
+    /// What is wrong with the server behind channel `index`, if it is no broker and never was.
+    fn foreign(&self, index: usize, status: &Status) -> Option<String> {
+        let has_worked = self.worked.get(index).is_some_and(|worked| worked.load(Ordering::Relaxed));
+        if has_worked || has_detail(status) { None } else { foreign_answer(status) }
+    }
+
+    fn not_a_broker(&self, index: usize, what: &str) -> Refusal {
+        // With other addresses to try, the next one may be a broker's.
+        let code =
+            if self.address_count() > 1 { ErrorCode::Unavailable } else { ErrorCode::UnexpectedAnswer };
+        Refusal::new(code, format!("no Corduroy broker listens at {}: {what}", self.url(index))).with_hint(
+            "Clients connect to the broker's listen.grpc, port 9480 by default; 9481 is for metrics and health.",
+        )
     }
 
     /// Notes that the connection over channel `index` is gone.
@@ -119,6 +143,9 @@ impl Connection {
 
     /// Notes that a call over channel `index` was answered.
     pub(crate) fn works(&self, index: usize) {
+        if let Some(worked) = self.worked.get(index) {
+            worked.store(true, Ordering::Relaxed);
+        }
         let mut down_since = self.down_since.lock();
         if let Some(since) = down_since.take() {
             let url = self.url(index).to_owned();

@@ -84,7 +84,8 @@ pub(crate) fn is_connection_failure(status: &Status) -> bool {
         && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal)
 }
 
-fn has_detail(status: &Status) -> bool {
+/// Whether a broker says more of it than the status does.
+pub(crate) fn has_detail(status: &Status) -> bool {
     status.metadata().get_bin(ERROR_DETAIL_KEY).is_some()
 }
 

@@ -26,6 +26,7 @@ mod connection;
 mod consumer;
 mod error;
 mod event;
+mod foreign;
 mod group;
 mod producer;
 mod record;

@@ -8,7 +8,9 @@ use crate::ClientError;
 /// One or more addresses of brokers, tried in turn until one answers.
 ///
 /// Made from one text, in which commas separate addresses, or from a list of texts. Each is written
-/// `http://HOST:PORT`; it is checked when the client connects.
+/// `http://HOST:PORT`; it is checked when the client connects. `HOST` is an IPv4 address, an IPv6 address in brackets
+/// (`http://[::1]:9480`, without a zone), or a name; of a name with several addresses, IPv4 and IPv6, the first that
+/// answers is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerUrls(Vec<String>);
 

@@ -172,7 +172,7 @@ impl Pulse {
     fn report(&mut self, error: &ClientError, failure: Failure) {
         tracing::debug!(group = %self.core.options.group, %error, "heartbeat failed");
         self.failures += 1;
-        let is_unreachable = error.code() == ErrorCode::Unavailable
+        let is_unreachable = matches!(error.code(), ErrorCode::Unavailable | ErrorCode::UnexpectedAnswer)
             && self.failures > self.core.client.control.address_count();
         let is_late = self.born.elapsed() >= self.core.client.request_timeout;
         let tells = failure == Failure::End || is_unreachable || is_late;
