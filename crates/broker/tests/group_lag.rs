@@ -147,6 +147,25 @@ async fn lag_is_what_can_still_be_received_and_how_old_the_first_of_it_is() {
 }
 
 #[tokio::test]
+async fn a_position_beyond_the_end_is_told_and_is_not_caught_up() {
+    let node = Node::start(&[]).await;
+    // Of an empty partition, too.
+    for produced in [0_u64, 5] {
+        node.produce(numbered(u32::try_from(produced).unwrap()), None).await;
+        node.commit(produced).await;
+        assert_eq!(node.partition().await.lag_records, Some(0));
+        assert_eq!(node.findings().await, Vec::<String>::new());
+        node.commit(produced + 4).await;
+        let partition = node.partition().await;
+        assert_eq!((partition.lag_records, partition.lag_ms), (None, None));
+        let findings = node.findings().await;
+        let wanted = format!("position {} in orders/0 lies beyond the end, {produced}", produced + 4);
+        assert!(findings.iter().any(|finding| finding.contains(&wanted)), "{findings:?}");
+    }
+    node.broker.crash();
+}
+
+#[tokio::test]
 async fn what_compaction_removed_is_no_lag() {
     let node = Node::start(&[
         ("cleanup.policy", "compact"),

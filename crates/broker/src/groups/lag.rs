@@ -77,11 +77,15 @@ impl Looks {
 
 impl Groups {
     /// The lag of a group that has committed `position` in a partition. `None` where nothing was committed, unless
-    /// there is nothing to read, and where the partition is gone.
+    /// there is nothing to read, where the partition is gone, and where the position lies beyond the end: no consumer can
+    /// read there, so it has not caught up.
     pub(crate) async fn lag(&self, at: TopicPartition, position: Option<Offset>) -> Option<Lag> {
         let replica = self.engine.topics().by_id(at.topic_id)?.replica(at.partition)?;
         let cursors = replica.cursors();
         let end = cursors.high_watermark;
+        if position.is_some_and(|position| position > end) {
+            return None;
+        }
         if cursors.log_start >= end {
             return Some(Lag::NONE);
         }

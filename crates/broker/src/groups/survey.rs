@@ -55,6 +55,8 @@ pub(crate) struct Trouble {
 pub(crate) enum TroubleKind {
     /// Records were deleted that it had not read.
     Lost { position: Offset, log_start: Offset },
+    /// Its committed position lies beyond the end of the log, where nothing can be read.
+    BeyondEnd { position: Offset, high_watermark: Offset },
     /// At its present rate records will be.
     Overtaken { within: Duration },
 }
@@ -152,13 +154,19 @@ impl Surveyor {
         for (at, position) in committed {
             let Some(topic) = groups.engine.topics().by_id(at.topic_id) else { continue };
             let Some(replica) = topic.replica(at.partition) else { continue };
-            let Some(lag) = groups.lag(at, Some(position)).await else { continue };
+            let trouble = |kind| Trouble { topic: topic.name().clone(), partition: at.partition.0, kind };
+            let Some(lag) = groups.lag(at, Some(position)).await else {
+                let high_watermark = replica.cursors().high_watermark;
+                let beyond = (position > high_watermark)
+                    .then_some(TroubleKind::BeyondEnd { position, high_watermark });
+                surveyed.troubles.extend(beyond.map(trouble));
+                continue;
+            };
             let entry = surveyed.topics.entry(topic.name().clone()).or_default();
             entry.lag_records += lag.records;
             entry.lag_ms = entry.lag_ms.max(lag.age_ms.unwrap_or(0));
-            let trouble = self.trouble(groups, &surveyed.group, (at, position), (&topic, &replica), lag);
-            let of = |kind| Trouble { topic: topic.name().clone(), partition: at.partition.0, kind };
-            surveyed.troubles.extend(trouble.map(of));
+            let kind = self.trouble(groups, &surveyed.group, (at, position), (&topic, &replica), lag);
+            surveyed.troubles.extend(kind.map(trouble));
         }
         surveyed
     }

@@ -36,6 +36,15 @@ fn finding(group: &GroupName, trouble: &Trouble, more: usize) -> v1::Finding {
                 "see logctl group describe {group}; then logctl group reset {group} --topics {topic} --to start"
             ),
         ),
+        TroubleKind::BeyondEnd { position, high_watermark } => (
+            format!(
+                "group {group}: its position {position} in {topic}/{partition} lies beyond the end, {high_watermark}; \
+                 its consumers cannot read there"
+            ),
+            format!(
+                "see logctl group describe {group}; then logctl group reset {group} --topics {topic}:{partition} --to end"
+            ),
+        ),
         TroubleKind::Overtaken { within } => (
             format!(
                 "group {group}: at its present rate, retention overtakes it in {topic}/{partition} in {}",
