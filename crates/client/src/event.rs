@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use corduroy_types::Offset;
+use corduroy_types::{Offset, TopicName};
 
-use crate::{CommitError, FailedRecord, PositionLost, RecordMeta, TopicPartition};
+use crate::{ClientError, CommitError, FailedRecord, PositionLost, RecordMeta, TopicPartition};
 
 /// Which of a client's two connections an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +73,28 @@ pub enum Event {
         /// Where reading goes on.
         resumed_at: Offset,
     },
+    /// A topic that a consumer of a group is to read does not exist. Nothing is read of it until it does. Told once, when
+    /// the consumer has joined.
+    TopicMissing {
+        /// Its group.
+        group: Arc<str>,
+        /// The topic, as it was named.
+        topic: TopicName,
+        /// What the broker says, with the nearest name as its hint.
+        error: ClientError,
+    },
+    /// A group's position lies beyond the end of a partition: nothing can be read there, and what is appended below it is
+    /// not read. The consumer gets the error, too, and does not go on in the partition by itself.
+    PositionBeyondEnd {
+        /// Its group.
+        group: Arc<str>,
+        /// Where.
+        partition: TopicPartition,
+        /// The offset that the group would read next.
+        position: Offset,
+        /// The end of what can be read.
+        end: Offset,
+    },
     /// A message was handed out and is not done for long. It holds back the group's position in its partition, and
     /// rebalances wait for it. Told once for each such message that is its partition's first.
     RecordStuck {
@@ -85,13 +107,29 @@ pub enum Event {
         /// For how long, at least.
         since: Duration,
     },
-    /// What was done could not be committed, and trying again is of no use: the partitions are somebody else's by
-    /// now, say.
+    /// What was done could not be committed so far, and is tried again. Told once, until a commit succeeds.
+    CommitDelayed {
+        /// The group.
+        group: Arc<str>,
+        /// Why, and which partitions.
+        error: CommitError,
+    },
+    /// What was done could not be committed, and it is not tried again: the partitions are somebody else's by now, say, or
+    /// the member lets go of them, or stops. The group reads it again.
     CommitFailed {
         /// The group.
         group: Arc<str>,
         /// Why, and which partitions.
         error: CommitError,
+    },
+    /// A consumer of a group was dropped without [`close`](crate::GroupConsumer::close) when not all was committed that
+    /// was done. It is committed in the background, and the member leaves, if the runtime goes on for long enough;
+    /// otherwise the group reads it again, and others get the member's partitions only when its session ends.
+    NotClosed {
+        /// The group.
+        group: Arc<str>,
+        /// How many offsets were done and not committed.
+        uncommitted_count: u64,
     },
     /// A handler of a [run](crate::GroupConsumer::run) failed, and is called again for the record.
     HandlerFailed {
@@ -151,6 +189,19 @@ impl Event {
             Self::RecordStuck { group, partition, offset, since } => {
                 let for_ms = since.as_millis();
                 tracing::warn!(%group, %partition, %offset, for_ms, "a message is not done");
+            }
+            Self::TopicMissing { group, topic, error } => {
+                tracing::warn!(%group, %topic, %error, hint = error.hint(), "a topic of the group does not exist");
+            }
+            Self::PositionBeyondEnd { group, partition, position, end } => {
+                tracing::error!(%group, %partition, %position, %end, "the group's position lies beyond the end");
+            }
+            Self::NotClosed { group, uncommitted_count } => tracing::warn!(
+                %group, uncommitted_count,
+                "a consumer was dropped without close, with records done that are not committed"
+            ),
+            Self::CommitDelayed { group, error } => {
+                tracing::warn!(%group, %error, "offsets are not committed yet; it is tried again");
             }
             Self::CommitFailed { group, error } => tracing::warn!(%group, %error, "offsets not committed"),
             Self::HandlerFailed { record, retry_in } => {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use corduroy_client::{
-    CloseError, Commit, ErrorCode, Event, GroupConsumer, HookError, OffsetSpec, Rebalance, RebalanceHook,
-    TopicPartition,
+    CloseError, Commit, ErrorCode, Event, GroupConsumer, HookError, Offset, OffsetSpec, OffsetToCommit,
+    PartitionIndex, Rebalance, RebalanceHook, Record, TopicPartition,
 };
 use corduroy_testing::Broker;
 use group_support::{
@@ -504,4 +504,109 @@ async fn what_cannot_be_is_refused_before_anybody_is_asked() {
     // And the broker's own rules come through.
     let error = consumer().group("g").pattern("(").build().await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidRequest, "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_exist_is_told_of() {
+    let broker = broker(1).await;
+    let (client, mut events) = client(&broker);
+    let mut consumer = builder(&client).topics(["ordres"]).build().await.unwrap();
+    let (topic, error) = events
+        .until(|event| match event {
+            Event::TopicMissing { group, topic, error } if **group == *GROUP => {
+                Some((topic.clone(), error.clone()))
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!((topic.as_str(), error.code()), ("ordres", ErrorCode::TopicNotFound));
+    assert!(error.hint().contains("did you mean \"orders\"?"), "{}", error.hint());
+    // It is read from when it is there.
+    broker.topic("ordres", 1).await.unwrap();
+    let producer = broker.client().producer().build().await.unwrap();
+    producer.send(Record::to("ordres").value("1")).await.unwrap();
+    assert_eq!(next(&mut consumer).await.topic().as_str(), "ordres");
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_end_is_an_event_and_an_error() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..3).await;
+    let admin = broker.client().admin();
+    let beyond = OffsetToCommit::new(TOPIC, PartitionIndex(0), Offset::new(7).unwrap());
+    for result in admin.commit_offsets(GROUP, [beyond]).await.unwrap() {
+        result.unwrap();
+    }
+    let (client, mut events) = client(&broker);
+    let mut consumer = member(&client).await;
+    let error = tokio::time::timeout(LONG, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OffsetOutOfRange);
+    let told = events
+        .until(|event| match event {
+            Event::PositionBeyondEnd { position, end, .. } => Some((position.get(), end.get())),
+            _ => None,
+        })
+        .await;
+    assert_eq!(told, (7, 3));
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_dropped_with_uncommitted_work_says_so() {
+    let broker = broker(1).await;
+    produce(&broker, 0, 0..3).await;
+    let (client, mut events) = client(&broker);
+    let seldom = Commit::Processed { every: LONG };
+    for closes in [true, false] {
+        let mut consumer = builder(&client).commit(seldom).build().await.unwrap();
+        produce(&broker, 0, 3..6).await;
+        let first = next(&mut consumer).await;
+        for message in [first, next(&mut consumer).await] {
+            message.done();
+        }
+        let is_told = |event: &Event| match event {
+            Event::NotClosed { uncommitted_count, .. } => Some(*uncommitted_count),
+            _ => None,
+        };
+        if closes {
+            consumer.close(LONG).await.unwrap();
+            assert_eq!(events.now().iter().find_map(is_told), None);
+        } else {
+            drop(consumer);
+            assert_eq!(events.until(is_told).await, 2);
+            // The runtime goes on, so it is committed nevertheless.
+            until_committed(&broker, 0, 4).await;
+        }
+    }
+    // With nothing to lose there is nothing to tell.
+    drop(builder(&client).commit(seldom).build().await.unwrap());
+    until_stable(&broker, 0).await;
+    assert!(!events.now().iter().any(|event| matches!(event, Event::NotClosed { .. })));
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_told_of_while_it_is_tried_and_when_the_member_stops() {
+    let mut broker = broker_that_returns(1).await;
+    let (client, mut events) = client(&broker);
+    let mut consumer = builder(&client).session_timeout(LONG).build().await.unwrap();
+    produce(&broker, 0, 0..3).await;
+    next(&mut consumer).await.done();
+    until_committed(&broker, 0, 1).await;
+    for restarts in [true, false] {
+        let message = next(&mut consumer).await;
+        broker.power().cut();
+        message.done();
+        events.until(|event| matches!(event, Event::CommitDelayed { .. }).then_some(())).await;
+        if restarts {
+            broker.restart_after_power_loss().await.unwrap();
+            until_committed(&broker, 0, 2).await;
+        }
+    }
+    let error = consumer.close(Duration::ZERO).await.unwrap_err();
+    let CloseError::Commit(error) = error else { panic!("{error}") };
+    assert!(error.is_retriable(), "{error}");
+    let told = events.until(|event| match event {
+        Event::CommitFailed { error, .. } => Some(error.clone()),
+        _ => None,
+    });
+    assert_eq!(told.await, error);
 }

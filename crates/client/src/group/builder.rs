@@ -18,7 +18,7 @@ use super::{
     pulse::Pulse,
     steward::Steward,
 };
-use crate::{Client, ClientError, OffsetSpec, backoff::Backoff, topics::topic_name};
+use crate::{Client, ClientError, Event, OffsetSpec, backoff::Backoff, topics::topic_name};
 
 const BUFFER_BYTES: u64 = 64 * MIB;
 const IN_FLIGHT_MAX: u32 = 65_536;
@@ -125,7 +125,8 @@ impl GroupConsumerBuilder {
         }
     }
 
-    /// Reads these topics. One that does not exist yet is read from when it does.
+    /// Reads these topics. One that does not exist yet is read from when it does, and an
+    /// [`Event::TopicMissing`](crate::Event::TopicMissing) tells of it.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
         self
@@ -266,9 +267,13 @@ impl GroupConsumerBuilder {
         tokio::spawn(pulse.run());
         tokio::spawn(Steward::new(Arc::clone(&core), wishes, news, orders_to).run());
         // From here on, whatever happens to this future, the member leaves the group when this is dropped.
-        let consumer = GroupConsumer::new(core, wishes_to);
+        let consumer = GroupConsumer::new(Arc::clone(&core), wishes_to);
         match joined.await {
-            Ok(joined) => joined.map(|()| consumer),
+            Ok(joined) => {
+                joined?;
+                tokio::spawn(tell_missing(core, self.topics));
+                Ok(consumer)
+            }
             Err(_) => Err(ClientError::new(ErrorCode::Closed, "the runtime is shutting down")),
         }
     }
@@ -326,6 +331,20 @@ impl GroupConsumerBuilder {
             rebalance_timeout_ms: timeout_ms("rebalance_timeout", self.rebalance_timeout)?,
             again: false,
         })
+    }
+}
+
+/// Tells of topics that do not exist, which a group may wait for for ever.
+async fn tell_missing(core: Arc<Core>, topics: Vec<String>) {
+    for topic in topics.iter().filter_map(|topic| topic_name(topic).ok()) {
+        match core.client.refresh_topic(&topic).await {
+            Ok(_) => {}
+            Err(error) if error.code() == ErrorCode::TopicNotFound => {
+                let group = Arc::clone(&core.options.group);
+                core.client.events.tell(Event::TopicMissing { group, topic, error });
+            }
+            Err(error) => tracing::debug!(%topic, %error, "whether the topic exists could not be found out"),
+        }
     }
 }
 

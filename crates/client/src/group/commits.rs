@@ -152,6 +152,19 @@ impl Core {
             .collect()
     }
 
+    /// How many offsets are done and not committed, where commits are automatic; at least one where that is not known.
+    pub(crate) fn uncommitted_count(&self) -> u64 {
+        if !matches!(self.options.commit, Commit::Processed { .. }) {
+            return 0;
+        }
+        let state = self.state.lock();
+        let count = |slot: &Slot| {
+            let done = slot.track.place().offset;
+            slot.committed.map_or(1, |committed| done.distance_from(committed.min(done)))
+        };
+        state.slots.values().map(count).sum()
+    }
+
     /// What is committed.
     pub(crate) fn committed(&self, which: &Which) -> Offsets {
         let state = self.state.lock();

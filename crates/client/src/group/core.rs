@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64},
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
     time::Duration,
 };
@@ -114,6 +114,8 @@ pub(crate) struct Core {
     pub(crate) state: Mutex<State>,
     /// The member epoch to commit under.
     pub(crate) epoch: AtomicU32,
+    /// Commits fail for a passing reason, and that was told.
+    pub(crate) commit_delayed: AtomicBool,
     /// Moves on four times in `stuck_after`.
     pub(crate) tick: AtomicU64,
     /// One commit at a time, so that an older one cannot come behind a newer.
@@ -147,6 +149,7 @@ impl Core {
             signals: Arc::new(Signals::new(in_flight_max)),
             state: Mutex::new(state),
             epoch: AtomicU32::new(0),
+            commit_delayed: AtomicBool::new(false),
             tick: AtomicU64::new(0),
             commits: Arc::default(),
             hook_calls: tokio::sync::Mutex::default(),

@@ -13,7 +13,7 @@ use super::{
     offsets::Part,
     window::{Place, Tick},
 };
-use crate::{ConsumeError, Event, Message};
+use crate::{ConsumeError, Event, Message, TopicPartition};
 
 type Next = Poll<Option<Result<Message, GroupConsumeError>>>;
 
@@ -114,7 +114,10 @@ impl Core {
         let overtaken = error
             .log_start()
             .filter(|log_start| error.code() == ErrorCode::OffsetOutOfRange && error.position < *log_start);
-        let Some(log_start) = overtaken else { return Verdict::Tell(error.into()) };
+        let Some(log_start) = overtaken else {
+            self.tell_beyond_end(&error);
+            return Verdict::Tell(error.into());
+        };
         let found = state.find(error.topic.as_str(), error.partition.0);
         let Some((part, place)) = found.map(|(part, _, place)| (part.clone(), place)) else {
             return Verdict::Ignore;
@@ -128,6 +131,16 @@ impl Core {
             slot.track.pass(resumed_at);
         }
         Verdict::GoOn(Event::PositionLost { lost, resumed_at })
+    }
+
+    /// Tells of a position behind everything that can be read.
+    fn tell_beyond_end(&self, error: &ConsumeError) {
+        let is_beyond = |end: &Offset| error.code() == ErrorCode::OffsetOutOfRange && error.position > *end;
+        if let Some(end) = error.high_watermark().filter(is_beyond) {
+            let (group, position) = (Arc::clone(&self.options.group), error.position);
+            let partition = TopicPartition::new(error.topic.clone(), error.partition);
+            self.client.events.tell(Event::PositionBeyondEnd { group, partition, position, end });
+        }
     }
 
     pub(crate) fn position_lost(&self, part: &Part, position: Offset, log_start: Offset) -> PositionLost {

@@ -36,7 +36,7 @@ pub(crate) use track::{Signals, Track};
 
 use self::{core::Core, offsets::Part, steward::Wish};
 use crate::{
-    AssignedPartition, Client, ClientError, Message, OffsetSpec, PartitionStatus,
+    AssignedPartition, Client, ClientError, Event, Message, OffsetSpec, PartitionStatus,
     consumer::{Partition, resolve},
 };
 
@@ -52,8 +52,11 @@ use crate::{
 /// Memory is bounded: fetched records by `buffer_bytes`, bookkeeping by `in_flight_max` messages that were handed out
 /// and are not done, at less than 64 bytes each.
 ///
-/// Dropped without [`close`](Self::close), it leaves the group in the background, with nothing but finished work
-/// committed.
+/// End it with [`close`](Self::close): that commits what is done and leaves the group, so that others go on at once. A
+/// program that is ended by a signal has to catch it for that, as below. Dropped without `close`, it commits and leaves
+/// in the background, if the runtime goes on for long enough, and an [`Event::NotClosed`] tells if something was not
+/// committed yet. A program that just ends leaves what it did since the last commit to be read again, and its partitions
+/// unread until its session ends.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -66,8 +69,12 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// let mut consumer = client.consumer().group("billing").topics(["orders"]).build().await?;
-/// while let Some(message) = consumer.next().await {
-///     let message = message?;
+/// loop {
+///     let message = tokio::select! {
+///         message = consumer.next() => message,
+///         _ = tokio::signal::ctrl_c() => None,
+///     };
+///     let Some(message) = message.transpose()? else { break };
 ///     println!("{}@{} {:?}", message.partition(), message.offset(), message.value());
 ///     message.done();
 /// #   break;
@@ -311,9 +318,13 @@ fn not_read(topic: &str, partition: u32) -> ClientError {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        if let Some(wishes) = self.wishes.take() {
-            let _ = wishes.send(Wish::Abandon);
+        let Some(wishes) = self.wishes.take() else { return };
+        let uncommitted_count = self.core.uncommitted_count();
+        if uncommitted_count > 0 {
+            let group = Arc::clone(&self.core.options.group);
+            self.core.client.events.tell(Event::NotClosed { group, uncommitted_count });
         }
+        let _ = wishes.send(Wish::Abandon);
     }
 }
 

@@ -54,6 +54,13 @@ pub(crate) struct Steward {
     closed_to: mpsc::UnboundedSender<(Answer, Closed, Instant)>,
 }
 
+/// Whether a commit that fails is tried again later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Yes,
+    No,
+}
+
 type Closed = Result<Offsets, CloseError>;
 type Answer = oneshot::Sender<Closed>;
 
@@ -193,7 +200,7 @@ impl Steward {
             return;
         }
         let core = Arc::clone(&self.core);
-        let job = async move { core.commit_automatically(Which::All, Instant::now()).await };
+        let job = async move { core.commit_automatically(Which::All, Instant::now(), Last::No).await };
         self.committing = Some(self.jobs.spawn(job));
     }
 
@@ -282,8 +289,8 @@ impl Core {
             return false;
         }
         let _ = tokio::time::timeout_at(began + timeout / 4 * 3, self.tell_going(parts)).await;
-        self.commit_automatically(Which::These(parts.iter().cloned().collect()), began + timeout / 8 * 7)
-            .await;
+        let which = Which::These(parts.iter().cloned().collect());
+        self.commit_automatically(which, began + timeout / 8 * 7, Last::Yes).await;
         {
             // They are lost with the lock held.
             let mut state = self.state.lock();
@@ -316,18 +323,26 @@ impl Core {
     }
 
     /// Commits what is done where commits are automatic.
-    async fn commit_automatically(self: &Arc<Self>, which: Which, until: Instant) {
+    async fn commit_automatically(self: &Arc<Self>, which: Which, until: Instant, last: Last) {
         if !matches!(self.options.commit, Commit::Processed { .. } | Commit::BeforeHandling) {
             return;
         }
-        if let Err(error) = self.commit(which, until).await {
-            if error.is_retriable() {
-                tracing::debug!(group = %self.options.group, %error, "not committed; it is tried again later");
-            } else {
-                let group = Arc::clone(&self.options.group);
-                self.client.events.tell(Event::CommitFailed { group, error });
+        match self.commit(which, until).await {
+            Ok(_) => self.commit_delayed.store(false, Ordering::Relaxed),
+            Err(error) if error.is_retriable() && last == Last::No => {
+                if !self.commit_delayed.swap(true, Ordering::Relaxed) {
+                    let group = Arc::clone(&self.options.group);
+                    self.client.events.tell(Event::CommitDelayed { group, error });
+                }
             }
+            Err(error) => self.tell_not_committed(&error),
         }
+    }
+
+    /// Tells that what was done is not committed, and will not be.
+    fn tell_not_committed(&self, error: &CommitError) {
+        let group = Arc::clone(&self.options.group);
+        self.client.events.tell(Event::CommitFailed { group, error: error.clone() });
     }
 
     /// Ends reading, waits for messages until then, tells the hook, and commits.
@@ -347,11 +362,9 @@ impl Core {
         let committed = match self.options.commit {
             Commit::Manual | Commit::Never => self.committed(&Which::All),
             Commit::Processed { .. } | Commit::BeforeHandling => {
-                let commit = self.commit(Which::All, until);
-                match tokio::time::timeout_at(until, commit).await {
-                    Ok(committed) => committed?,
-                    Err(_) => return Err(CommitError::timed_out(names(&parts)).into()),
-                }
+                let commit = tokio::time::timeout_at(until, self.commit(Which::All, until)).await;
+                let committed = commit.unwrap_or_else(|_| Err(CommitError::timed_out(names(&parts))));
+                committed.inspect_err(|error| self.tell_not_committed(error))?
             }
         };
         if count > 0 { Err(CloseError::NotDone { count, committed }) } else { Ok(committed) }
@@ -364,7 +377,7 @@ impl Core {
             let parts: Vec<_> = state.slots.keys().cloned().collect();
             state.stop_reading(&parts);
         }
-        self.commit_automatically(Which::All, Instant::now() + LAST_WORDS).await;
+        self.commit_automatically(Which::All, Instant::now() + LAST_WORDS, Last::Yes).await;
         Ok(Offsets::new())
     }
 
