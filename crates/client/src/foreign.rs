@@ -35,3 +35,32 @@ fn is_not_http2(status: &Status) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_servers_that_are_no_brokers() {
+        let status = |code: Code, message: &str| Status::new(code, message);
+        let http = |code, number: u16| status(code, &format!("{NOT_GRPC}{number}"));
+        for (status, says) in [
+            (http(Code::Unimplemented, 404), Some("HTTP status 404")),
+            (http(Code::Internal, 400), Some("HTTP status 400")),
+            // A proxy before a broker that is down.
+            (http(Code::Unavailable, 503), None),
+            (status(Code::Unimplemented, ""), Some("without the Corduroy API")),
+            (status(Code::Unimplemented, "this version has no transactions"), None),
+            (status(Code::Unavailable, "shutting down"), None),
+            (status(Code::Internal, ""), None),
+            (
+                status(Code::Internal, "protocol error: received message with invalid compression flag: 60"),
+                Some("no gRPC message"),
+            ),
+        ] {
+            let found = foreign_answer(&status);
+            assert_eq!(found.is_some(), says.is_some(), "{status:?}");
+            assert!(found.unwrap_or_default().contains(says.unwrap_or_default()), "{status:?}");
+        }
+    }
+}
