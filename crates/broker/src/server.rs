@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use corduroy_api::v1;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::services::{AdminService, ClusterService, FetchService, GroupsService, ProduceService, Shared};
 
@@ -34,8 +34,8 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    set_serving(&reporter).await;
-    tokio::spawn(report_stopping(Arc::clone(&shared), reporter));
+    set_status(&reporter, ServingStatus::NotServing).await;
+    tokio::spawn(report(Arc::clone(&shared), reporter));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
@@ -78,18 +78,79 @@ pub(crate) async fn serve(
     router.serve_with_incoming_shutdown(incoming, stop).await
 }
 
-const HEALTH_NAMES: [&str; 3] = ["", "Data", "Admin"];
+/// The names in `grpc.health.v1`: the broker as a whole, and each of its services.
+const HEALTH_NAMES: [&str; 6] = [
+    "",
+    v1::produce_server::SERVICE_NAME,
+    v1::fetch_server::SERVICE_NAME,
+    v1::admin_server::SERVICE_NAME,
+    v1::cluster_server::SERVICE_NAME,
+    v1::groups_server::SERVICE_NAME,
+];
 
-async fn set_serving(reporter: &HealthReporter) {
+async fn set_status(reporter: &HealthReporter, status: ServingStatus) {
     for name in HEALTH_NAMES {
-        reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
+        reporter.set_service_status(name, status).await;
     }
 }
 
-/// NOT_SERVING from the moment the drain begins.
-async fn report_stopping(shared: Arc<Shared>, reporter: HealthReporter) {
+/// SERVING from the end of recovery until the moment the drain begins.
+async fn report(shared: Arc<Shared>, reporter: HealthReporter) {
+    tokio::select! {
+        () = shared.ready() => set_status(&reporter, ServingStatus::Serving).await,
+        () = shared.stopping() => {}
+    }
     shared.stopping().await;
-    for name in HEALTH_NAMES {
-        reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+    set_status(&reporter, ServingStatus::NotServing).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient,
+    };
+
+    use super::*;
+    use crate::{config::BrokerConfig, health::Health, metrics::Metrics};
+
+    fn of(service: &str) -> HealthCheckRequest {
+        HealthCheckRequest { service: service.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn health_follows_the_broker_under_the_names_of_its_services() {
+        let config = Arc::new(BrokerConfig::for_tests("/data"));
+        let shared = Shared::new(config, Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let channel = tonic::transport::Channel::from_shared(url).unwrap().connect_lazy();
+        let served = tokio::spawn(serve(Arc::clone(&shared), listener, std::future::pending()));
+        let mut client = HealthClient::new(channel);
+        let watched = client.watch(of("corduroy.v1.Fetch")).await.unwrap().into_inner();
+        let mut watched = watched.map(|told| told.unwrap().status());
+        assert_eq!(watched.next().await, Some(Told::NotServing), "recovery is not done");
+        for name in HEALTH_NAMES {
+            let told = client.check(of(name)).await.unwrap().into_inner();
+            assert_eq!(told.status(), Told::NotServing, "{name:?} before recovery is done");
+        }
+        shared.set_ready();
+        assert_eq!(watched.next().await, Some(Told::Serving));
+        let services =
+            ["Produce", "Fetch", "Groups", "Admin", "Cluster"].map(|name| format!("corduroy.v1.{name}"));
+        for name in services.iter().map(String::as_str).chain([""]) {
+            let begun = std::time::Instant::now();
+            // One name after the other is changed.
+            while client.check(of(name)).await.unwrap().into_inner().status() != Told::Serving {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{name:?} is not served");
+            }
+        }
+        for name in ["Data", "Admin", "corduroy.v1.Nothing"] {
+            assert_eq!(client.check(of(name)).await.unwrap_err().code(), Code::NotFound, "{name}");
+        }
+        shared.begin_stop();
+        assert_eq!(watched.next().await, Some(Told::NotServing));
+        served.abort();
     }
 }

@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     start_facts: OnceLock<StartFacts>,
     produce_memory: Arc<Semaphore>,
     produce_permits: usize,
+    ready: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
 }
 
@@ -72,6 +73,7 @@ impl Shared {
             start_facts: OnceLock::new(),
             produce_memory: Arc::new(Semaphore::new(produce_permits)),
             produce_permits,
+            ready: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
         })
     }
@@ -81,6 +83,19 @@ impl Shared {
         self.limits.follow_largest_message(engine.max_message_bytes());
         let _set_once = self.groups.set(Groups::open(Arc::clone(&engine)));
         let _set_once = self.engine.set(engine);
+        self.set_ready();
+    }
+
+    /// Lets those go on who wait for [`Self::ready`].
+    pub(crate) fn set_ready(&self) {
+        self.ready.send_replace(true);
+    }
+
+    /// Ends when requests are served: recovery is done.
+    pub(crate) async fn ready(&self) {
+        let mut ready = self.ready.subscribe();
+        // An error would mean that `self` is gone, and with it whoever asks.
+        let _ends = ready.wait_for(|ready| *ready).await;
     }
 
     /// Keeps what is known once the broker has started. Called once, before the engine is set.
