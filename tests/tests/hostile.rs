@@ -145,3 +145,22 @@ async fn a_client_that_never_reads_costs_little() {
     drop(held);
     connections.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[test]
+fn half_sent_questions_keep_nobody_else_from_an_answer() {
+    use std::io::Write as _;
+
+    let (_dir, home) = support::scratch();
+    let broker = Brokerd::start(&home.join("data"), &[]);
+    let address = broker.http.trim_start_matches("http://");
+    let half_sent: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let answer = support::get(&broker.http, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(half_sent);
+}
