@@ -5,7 +5,10 @@ use std::{fmt::Write as _, future::Future, io, sync::Arc};
 use axum::{
     Router,
     extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,7 +17,7 @@ use tokio::net::TcpListener;
 use crate::{
     health::{Check, Health},
     limits::BoundedListener,
-    metrics::{self, Metrics},
+    metrics::{Exposition, Metrics},
 };
 
 #[derive(Clone, Debug)]
@@ -51,10 +54,11 @@ async fn index() -> &'static str {
     concat!("brokerd ", env!("CARGO_PKG_VERSION"), "\n/metrics\n/livez\n/readyz\n/healthz\n")
 }
 
-async fn scrape(State(shared): State<Shared>) -> Response {
+async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let format = Exposition::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
     // Sampling asks every partition and the file system: not for a network thread.
-    match tokio::task::spawn_blocking(move || shared.metrics.encode()).await {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+    match tokio::task::spawn_blocking(move || shared.metrics.encode_as(format)).await {
+        Ok(text) => ([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be read\n").into_response(),
     }
 }
@@ -200,10 +204,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_served_as_openmetrics() {
+    async fn metrics_are_served_in_the_format_that_is_asked_for() {
         let (status, text) = ask(&shared(), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.contains("brokerd_build_info") && text.ends_with("# EOF\n"));
+        assert!(text.contains("# TYPE brokerd_build_info gauge\n") && !text.contains("# EOF"), "{text}");
+        let request = axum::http::Request::get("/metrics").header(ACCEPT, "application/openmetrics-text");
+        let answer = router(shared()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()[CONTENT_TYPE], Exposition::OpenMetrics.content_type());
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.ends_with(b"# EOF\n"));
         assert_eq!(ask(&shared(), "/nothing").await.0, StatusCode::NOT_FOUND);
     }
 }

@@ -4,6 +4,7 @@
 //! (free disk space, bytes of a topic, memory) are read when somebody scrapes: see [`ScrapeSample`].
 
 mod data;
+mod exposition;
 mod groups;
 pub mod labels;
 mod process;
@@ -19,6 +20,7 @@ use arc_swap::ArcSwapOption;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 pub use data::DataMetrics;
+pub use exposition::Exposition;
 pub use groups::GroupMetrics;
 pub use labels::{
     Api, CacheResult, CommitResult, ConnectionResult, CorruptionAction, DeletedReason, Phase, RebalanceReason,
@@ -36,9 +38,6 @@ pub type Counter = prometheus_client::metrics::counter::Counter;
 pub type Gauge = prometheus_client::metrics::gauge::Gauge;
 /// Times, in seconds, or sizes.
 pub type Histogram = prometheus_client::metrics::histogram::Histogram;
-
-/// The MIME type of [`Metrics::encode`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Sampler = Box<dyn Fn() -> ScrapeSample + Send + Sync>;
 
@@ -84,6 +83,14 @@ impl Metrics {
         self.sampler.source.store(Some(Arc::new(sampler)));
     }
 
+    /// Everything in this text format.
+    pub fn encode_as(&self, format: Exposition) -> String {
+        match format {
+            Exposition::OpenMetrics => self.encode(),
+            Exposition::Prometheus => exposition::to_prometheus(&self.encode()),
+        }
+    }
+
     /// Everything in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -110,5 +117,7 @@ fn seconds_buckets() -> Histogram {
     ])
 }
 
+#[cfg(test)]
+mod openmetrics_tests;
 #[cfg(test)]
 mod tests;

@@ -171,7 +171,8 @@ impl ConnectionMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let open = Family::<OfListener, Gauge>::default();
         let totals = Family::<ListenerResult, Counter>::default();
-        registry.register("connections", "Connections open now", open.clone());
+        // Not "connections": that is the family of the counter below.
+        registry.register("open_connections", "Connections open now", open.clone());
         registry.register(
             "connections",
             "Connections accepted, refused at listen.max_connections, and killed for holding memory without progress",

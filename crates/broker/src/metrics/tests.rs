@@ -11,7 +11,7 @@ fn name(text: &str) -> TopicName {
 }
 
 /// Metrics on which everything that can happen has happened once.
-fn busy() -> Metrics {
+pub(super) fn busy() -> Metrics {
     let metrics = Metrics::new();
     let orders = metrics.data.topic(&name("orders"));
     orders.records_in.inc_by(3);
@@ -174,7 +174,8 @@ const HEAD: &str = "\
 
 <!-- Generated from what /metrics exports; a test compares it. UPDATE_DOCS=1 rewrites it. -->
 
-`listen.http` serves them at `/metrics` in the OpenMetrics text format. Times are in seconds, sizes in bytes. No label
+`listen.http` serves them at `/metrics`: in the OpenMetrics text format to scrapers that ask for it (`Accept`), else in the
+text format 0.0.4 of Prometheus, with the same names. Times are in seconds, sizes in bytes. No label
 holds a client's id. Partitions have series of their own only with `metrics.partition_level = \"all\"`. Each topic costs
 six series, and one more for each reason for which produce requests to it were refused; topics beyond 10,000 share the
 label `topic=\"__other\"`.
