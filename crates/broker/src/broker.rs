@@ -11,7 +11,7 @@ use crate::{
     engine::{Engine, EngineContext, OpenError},
     health::Health,
     http,
-    metrics::Metrics,
+    metrics::{CorruptionAction, Metrics},
     sampling, server,
     services::{Shared, StartFacts},
 };
@@ -100,6 +100,10 @@ impl Broker {
         let watch = lock.map(|lock| Watch::start(lock, Arc::clone(&health)));
         let watch = watch.transpose().map_err(StartError::Thread)?;
         let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
+        for fault in data_dir.faults() {
+            metrics.storage.corruption(CorruptionAction::Repaired).inc();
+            tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
+        }
         let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
         let (stop, stopped) = watch::channel(false);
         let http_task = tokio::spawn(http::serve(
@@ -124,6 +128,7 @@ impl Broker {
             started_at_ms: engine.clock().now().0,
             recovery: recovered.took,
             listening: addresses.0.to_string(),
+            faults: data_dir.faults().to_vec(),
         });
         shared.set_engine(Arc::clone(&engine));
         health.set_recovered();

@@ -122,11 +122,13 @@ impl Log {
         let log_end = self.cursors.log_end();
         // An index that lacks the front of its segment is not worth keeping: it is built again when needed.
         let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
-        let end = self.active.end_point(log_end);
+        let index_checksum = indexes.as_ref().map(|(offsets, times)| crate::index::checksum(offsets, times));
+        let (end, first_crc) = (self.active.end_point(log_end), self.active.first_crc());
         let file = Arc::clone(&self.active.file);
         let producers = self.upkeep.rolled(&self.producers, log_end);
-        self.pending.push_back(Pending::Seal(Box::new(Seal { file, end, indexes, producers })));
-        Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end)));
+        let seal = Seal { file, end, first_crc, indexes, index_checksum, producers };
+        self.pending.push_back(Pending::Seal(Box::new(seal)));
+        Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end, index_checksum)));
         self.active = Active::new(&self.shared.dir, log_end, &self.config);
     }
 }

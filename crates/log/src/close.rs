@@ -4,6 +4,7 @@ use corduroy_types::Durability;
 
 use crate::disk::OpenMode;
 use crate::error::LogError;
+use crate::index::checksum;
 use crate::log::Log;
 use crate::producers::Snapshot;
 use crate::segment::{INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, UNINDEXED_BYTES, file_path};
@@ -36,9 +37,10 @@ impl Log {
         }
         // An index that lacks the front of its segment is not worth keeping.
         let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
+        let index_checksum = indexes.as_ref().map(|(offsets, times)| checksum(offsets, times));
         let (offsets, times) = indexes.unzip();
         let (base, log_end) = (self.active.base(), self.cursors.log_end());
-        let producers = Snapshot::encode(&self.producers, log_end, base, self.active.bytes);
+        let producers = Snapshot::encode(&self.producers, log_end, base, self.active.bytes, index_checksum);
         for (offset, suffix, contents) in [
             (base, INDEX_SUFFIX, offsets),
             (base, TIME_INDEX_SUFFIX, times),

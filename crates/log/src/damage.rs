@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 
 use crate::BATCH_BYTES_MAX;
 use crate::disk::DiskFile;
+use crate::error::ReadError;
 use crate::index::{Expect, ScanStart};
-use crate::scan::{Damage, check_crc, parse_header};
+use crate::scan::{Damage, DamageReason, check_crc, parse_header};
 
 /// A part of the log that cannot be read. It is never cut and never served; appends go on behind it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,20 @@ pub struct DamagedRange {
     pub segment_base: Offset,
     /// The next offset that can be read: where the range ends.
     pub next_good: Offset,
+}
+
+impl From<&DamagedRange> for ReadError {
+    fn from(range: &DamagedRange) -> Self {
+        Self::Corrupt { damage: Box::new(range.damage.clone()), next_good: Some(range.next_good) }
+    }
+}
+
+impl DamagedRange {
+    /// Whether the state of the partition was lost, so that nothing below `next_good` is served; else bytes of a segment
+    /// are damaged or missing.
+    pub fn is_doubt(&self) -> bool {
+        self.damage.reason == DamageReason::StateLost
+    }
 }
 
 /// More ranges than this are not remembered one by one: the disk is gone then.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use corduroy_types::{LeaderEpoch, Offset};
 
+use crate::journal::PartitionKey;
 use crate::producers::SequenceError;
 use crate::scan::Damage;
 
@@ -139,6 +140,20 @@ pub enum LogError {
         version: u16,
         /// The newest one known.
         known: u16,
+    },
+    /// The files in a partition's directory are another partition's. Put the right directory in its place; nothing
+    /// was changed.
+    #[error(
+        "{} holds partition {} of topic id {}, and not what its path says, partition {} of topic id {}; put the right directory there",
+        dir.display(), found.partition, found.topic_id, expected.partition, expected.topic_id
+    )]
+    OtherPartition {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it should be.
+        expected: PartitionKey,
+        /// Whose the files in it say that they are.
+        found: PartitionKey,
     },
     /// A file whose name is not that of a segment.
     #[error("{} is not a segment: its name should be a base offset in 20 digits and .log", path.display())]

@@ -13,6 +13,8 @@ pub struct StretchWithGaps {
     pub end: Offset,
     /// Bytes of its batches. Compaction changes them when it removes records.
     pub bytes: u64,
+    /// Records in it; `None` where they were not counted.
+    pub records: Option<u64>,
 }
 
 impl Log {
@@ -24,17 +26,23 @@ impl Log {
         let mut expected = from;
         for segment in self.sealed.iter().skip(behind) {
             if expected < segment.base() {
-                stretches.push(StretchWithGaps { base: expected, end: segment.base(), bytes: 0 });
+                stretches.push(nothing_between(expected, segment.base()));
             }
-            if segment.gaps || segment.lost {
-                let (base, end) = (segment.base(), segment.end);
-                stretches.push(StretchWithGaps { base, end, bytes: segment.bytes });
+            if segment.gaps || segment.lost.is_some() {
+                let (base, end, bytes) = (segment.base(), segment.end, segment.bytes);
+                let records = segment.records.filter(|_| segment.lost.is_none());
+                stretches.push(StretchWithGaps { base, end, bytes, records });
             }
             expected = segment.end.max(expected);
         }
         if expected < self.active.base() {
-            stretches.push(StretchWithGaps { base: expected, end: self.active.base(), bytes: 0 });
+            stretches.push(nothing_between(expected, self.active.base()));
         }
         stretches
     }
+}
+
+/// A stretch for which there is no segment.
+fn nothing_between(base: Offset, end: Offset) -> StretchWithGaps {
+    StretchWithGaps { base, end, bytes: 0, records: None }
 }

@@ -19,7 +19,7 @@
 //! | `mark` | the durable mark, which tells a torn tail from damage |
 //! | `salvage` | giving up what cannot be read |
 //! | `scrub` | looking for damage before a reader meets it |
-//! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable |
+//! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable, in two copies |
 //! | `journal` | the commit journal: many logs made durable by one sync, replica state, replay |
 //! | `epochs`, `epoch_log`, `truncate` | the epoch history; cutting a log |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
@@ -86,6 +86,7 @@ pub use round::{Round, RoundResult, Step};
 pub use salvage::{Salvage, SalvagePlan, Salvaged};
 pub use scan::{Damage, DamageReason};
 pub use scrub::{Scrub, ScrubStep};
+pub use state_file::{StateFault, StateFaultReason};
 pub use swap::Swap;
 pub use time_lookup::{FoundRecord, TimeLookupPlan};
 pub use truncate::{TruncateError, Truncation};

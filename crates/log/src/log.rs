@@ -16,6 +16,7 @@ use crate::producers::{Producers, Upkeep};
 use crate::round::Pending;
 use crate::segment::{Active, Sealed, SegmentFile};
 use crate::shared::Shared;
+use crate::state_file::StateFault;
 use crate::tail::Tail;
 
 /// One partition's log. Whoever holds it serialises access; no method but open and close does I/O.
@@ -150,6 +151,13 @@ impl Log {
     /// Reads there answer [`crate::ReadError::Corrupt`]; all others go on.
     pub fn damages(&self) -> Vec<DamagedRange> {
         self.shared.damages()
+    }
+
+    /// Small files of the partition that were not as they should be when it was opened. What they held was taken from
+    /// elsewhere and written again, so nothing is lost; but the disk is to be suspected. Forgotten when it is opened
+    /// again, and by [`crate::Salvage::accept_state`].
+    pub fn faults(&self) -> Vec<StateFault> {
+        self.shared.faults()
     }
 
     /// Figures, without I/O.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use corduroy_types::Offset;
 
+use crate::damage::DamagedRange;
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::read_disk::{DiskRead, Place};
@@ -69,6 +70,8 @@ pub struct ReadPlan {
 #[derive(Debug)]
 enum Source {
     Nothing,
+    /// Below what is served while the state of the partition is in doubt.
+    Doubtful(Box<DamagedRange>),
     Memory(Vec<TailEntry>),
     Disk(DiskRead),
 }
@@ -105,6 +108,8 @@ impl Log {
         let upper = upper.min(readable_end);
         let source = if from >= upper {
             Source::Nothing
+        } else if let Some(doubt) = self.shared.doubt().filter(|doubt| from < doubt.next_good) {
+            Source::Doubtful(Box::new(doubt))
         } else if self.tail.start().is_some_and(|start| start <= from) {
             Source::Memory(self.tail_entries(from, max_bytes, upper))
         } else {
@@ -150,7 +155,7 @@ impl ReadPlan {
         match &self.source {
             Source::Nothing => true,
             Source::Memory(entries) => entries.is_empty(),
-            Source::Disk(_) => false,
+            Source::Doubtful(_) | Source::Disk(_) => false,
         }
     }
 
@@ -162,6 +167,7 @@ impl ReadPlan {
     pub fn perform(&self) -> Result<ReadBatches, ReadError> {
         match &self.source {
             Source::Nothing => Ok(ReadBatches::none(self.from)),
+            Source::Doubtful(doubt) => Err(ReadError::from(&**doubt)),
             Source::Memory(entries) => Ok(concatenate(self.from, entries)),
             Source::Disk(read) => read.perform(&self.shared),
         }

@@ -8,14 +8,14 @@ use corduroy_batch::{BatchHeader, HEADER_BYTES};
 use corduroy_types::Offset;
 
 use crate::damage::Sought;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, write_beside};
 use crate::error::ReadError;
 use crate::index::{Expect, Indexes, ScanStart};
 use crate::lower::Lower;
 use crate::read::{Hint, ReadBatches, ReadCursor};
 use crate::recovery::index_segment;
 use crate::scan::{Damage, DamageReason, check_crc, parse_header};
-use crate::segment::{Sealed, SegmentFile};
+use crate::segment::{INDEX_SUFFIX, Sealed, SegmentFile, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
 
 /// What a read from a segment file needs to know.
@@ -47,6 +47,8 @@ pub(crate) enum Place {
 const SLACK_BYTES: u64 = 8 << 10;
 
 enum Stop {
+    /// The segment is lost.
+    Lost(ReadError),
     Io(io::Error),
     Damage(Damage),
 }
@@ -83,7 +85,11 @@ impl DiskRead {
     }
 
     fn perform_here(&self, shared: &Shared) -> Result<ReadBatches, ReadError> {
-        let stop = match self.try_all(shared) {
+        let lost = match &self.place {
+            Place::Sealed(sealed) => sealed.lost_error(),
+            Place::Active(_) | Place::Lower(_) => None,
+        };
+        let stop = match lost.map_or_else(|| self.try_all(shared), |lost| Err(Stop::Lost(lost))) {
             Ok(read) => return Ok(read),
             Err(stop) => stop,
         };
@@ -92,12 +98,8 @@ impl DiskRead {
         if self.from < log_start {
             return Err(ReadError::BelowStart { from: self.from, log_start });
         }
-        if let Place::Sealed(sealed) = &self.place
-            && sealed.lost
-        {
-            return Err(sealed.lost_error());
-        }
         match stop {
+            Stop::Lost(error) => Err(error),
             Stop::Io(source) => Err(ReadError::Io { file: self.file.path(), source }),
             Stop::Damage(damage) => {
                 let (position, offset) = (damage.position, damage.offset);
@@ -160,7 +162,8 @@ impl DiskRead {
     }
 }
 
-/// The indexes of a sealed segment: as they are in memory, mapped, or built anew when the files are doubtful.
+/// The indexes of a sealed segment: as they are in memory, as stored, or built from the segment when the files are
+/// doubtful.
 pub(crate) fn sealed_indexes(
     shared: &Shared,
     sealed: &Sealed,
@@ -170,19 +173,44 @@ pub(crate) fn sealed_indexes(
     if let Some(indexes) = &*slot {
         return Ok(indexes.clone());
     }
-    let map = || Indexes::map(&*shared.disk, &shared.dir, sealed.base(), sealed.end, sealed.bytes).ok();
+    let (base, extent) = (sealed.base(), (sealed.end, sealed.bytes));
+    let load = || Indexes::load(&*shared.disk, &shared.dir, base, extent, sealed.index_checksum).ok();
     // While it is swapped in, the files with its name may be the old segment's.
-    let mapped = if sealed.file.is_swapping() { None } else { map() };
-    let indexes = match mapped {
+    let loaded = if sealed.file.is_swapping() { None } else { load() };
+    let indexes = match loaded {
         Some(indexes) => indexes,
-        None => {
-            let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
-            let built = index_segment(interval, path, file, sealed.extent())?;
-            shared.note_damages_of(&sealed.file, built.damages);
-            built.index.indexes()
-        }
+        None => build_indexes(shared, sealed, file)?,
     };
-    Ok(slot.insert(indexes).clone())
+    *slot = indexes.keep();
+    Ok(indexes)
+}
+
+/// The indexes of a sealed segment, built from it because what a search met contradicts them.
+pub(crate) fn rebuilt_indexes(
+    shared: &Shared,
+    sealed: &Sealed,
+    file: &Arc<dyn DiskFile>,
+) -> io::Result<Indexes> {
+    let indexes = build_indexes(shared, sealed, file)?;
+    *sealed.indexes.lock() = indexes.keep();
+    Ok(indexes)
+}
+
+fn build_indexes(shared: &Shared, sealed: &Sealed, file: &Arc<dyn DiskFile>) -> io::Result<Indexes> {
+    let (interval, path) = (shared.index_interval_bytes, sealed.file.path());
+    let built = index_segment(interval, path, file, sealed.extent())?;
+    let indexes = built.index.indexes();
+    // Only what the catalogue vouches for may stand in the files.
+    let as_sealed = built.damages.is_empty() && sealed.index_checksum == Some(indexes.checksum());
+    shared.note_damages_of(&sealed.file, built.damages);
+    if as_sealed && !sealed.file.is_swapping() {
+        for (suffix, contents) in [(INDEX_SUFFIX, &indexes.offsets), (TIME_INDEX_SUFFIX, &indexes.times)] {
+            let path = file_path(&shared.dir, sealed.base(), suffix);
+            let written = write_beside(&*shared.disk, &path, contents.clone());
+            let _built_again_when_needed = written.and_then(|beside| shared.disk.rename(&beside, &path));
+        }
+    }
+    Ok(indexes)
 }
 
 /// One pass over a part of a segment file.

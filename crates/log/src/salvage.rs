@@ -14,6 +14,7 @@ use crate::error::LogError;
 use crate::index::ScanStart;
 use crate::log::Log;
 use crate::scan::{Depth, Walk, WalkError};
+use crate::scrub::Scrub;
 use crate::segment::Sealed;
 use crate::shared::Shared;
 use crate::swap::{SegmentWriter, Swap};
@@ -33,6 +34,8 @@ pub enum SalvagePlan {
 #[derive(Debug)]
 pub struct Salvage {
     shared: Arc<Shared>,
+    /// All sealed segments.
+    sealed: Arc<Vec<Arc<Sealed>>>,
     left: VecDeque<Arc<Sealed>>,
 }
 
@@ -49,7 +52,8 @@ pub struct Salvaged {
 impl Log {
     /// Plans to give up the damage that is known (see [`Log::damages`]). What can be read stays, at its offsets.
     pub fn plan_salvage(&mut self) -> SalvagePlan {
-        let damaged: BTreeSet<Offset> = self.damages().iter().map(|range| range.segment_base).collect();
+        let of_segments = self.damages().into_iter().filter(|range| !range.is_doubt());
+        let damaged: BTreeSet<Offset> = of_segments.map(|range| range.segment_base).collect();
         if self.active.bytes > 0 && damaged.contains(&self.active.base()) {
             self.roll();
         }
@@ -58,14 +62,32 @@ impl Log {
             return SalvagePlan::AfterRound;
         }
         let left: VecDeque<Arc<Sealed>> = segments().cloned().collect();
-        if left.is_empty() {
+        if left.is_empty() && self.shared.doubt().is_none() && self.shared.faults().is_empty() {
             return SalvagePlan::Nothing;
         }
-        SalvagePlan::Ready(Salvage { shared: Arc::clone(&self.shared), left })
+        let sealed = Arc::clone(&self.sealed);
+        SalvagePlan::Ready(Salvage { shared: Arc::clone(&self.shared), sealed, left })
     }
 }
 
 impl Salvage {
+    /// Takes what is stored for what it should be, where the state of the partition was lost: all of it is served from
+    /// then on, records that had been deleted too. Returns what was in doubt. Do this first.
+    ///
+    /// # Errors
+    /// The disk's. Nothing has changed then; try again later.
+    pub fn accept_state(&self) -> Result<Option<DamagedRange>, LogError> {
+        self.shared.forget_faults();
+        let Some(doubt) = self.shared.doubt() else { return Ok(None) };
+        let mut scrub = Scrub::accepting(&self.shared, &self.sealed);
+        while !scrub.step(u64::MAX)?.done {}
+        let state = &self.shared.state;
+        let accepted = state.change(&*self.shared.disk, |state| state.doubtful_end = Offset::ZERO);
+        accepted.map_err(LogError::io("write", state.path()))?;
+        self.shared.set_doubtful_end(Offset::ZERO);
+        Ok(Some(doubt))
+    }
+
     /// Writes the sound batches of the next damaged segment beside it; `None` when there are no more.
     ///
     /// # Errors
@@ -95,7 +117,7 @@ fn copy_sound(
         let known = shared.damages().into_iter();
         known.filter(|range| range.segment_base == old.base()).collect::<Vec<_>>()
     };
-    if old.lost {
+    if old.lost.is_some() {
         return Ok(known());
     }
     let (base, end, path) = (old.base(), old.end, old.file.path());

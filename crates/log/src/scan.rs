@@ -78,6 +78,15 @@ pub enum DamageReason {
         /// The checksum of what is there.
         computed: u32,
     },
+    /// The file is a segment of another partition, or an older one of this: its batches are sound, and not those that
+    /// were written there.
+    #[error("the file is another segment's: its batches are not those that were written there")]
+    OtherSegment,
+    /// The state of the partition was lost, and with it which of the records had been deleted.
+    #[error(
+        "it is lost with its copy, and with it which records had been deleted: none of those stored then is served until that is accepted"
+    )]
+    StateLost,
     /// The segment ends before the next one begins.
     #[error("the file ends there, and the next segment begins at offset {next}")]
     Missing {
@@ -330,11 +339,6 @@ impl Walk {
     /// Where the walk began, or goes on.
     pub(crate) fn place(&self) -> ScanStart {
         ScanStart { position: self.position, expect: self.expect }
-    }
-
-    /// Where the walk ends.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
     }
 
     pub(crate) fn read_bytes(&self) -> u64 {

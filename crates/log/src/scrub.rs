@@ -19,7 +19,7 @@ use crate::index::ScanStart;
 use crate::log::Log;
 use crate::recovery::{Extent, checksum};
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
-use crate::segment::SegmentFile;
+use crate::segment::{Sealed, SegmentFile};
 use crate::shared::Shared;
 
 /// A check of all that a log had on stable storage when this was planned. Perform it step by step.
@@ -29,6 +29,8 @@ pub struct Scrub {
     shared: Arc<Shared>,
     left: VecDeque<Part>,
     under_way: Option<UnderWay>,
+    /// Whether what is found is taken for what it should be, on an operator's word.
+    accepting: bool,
 }
 
 /// What a step did.
@@ -59,13 +61,16 @@ struct UnderWay {
     walk: Walk,
     checksum: u32,
     max_timestamp: Option<TimestampMs>,
+    records: u64,
+    first_crc: Option<u32>,
     found: Vec<DamagedRange>,
 }
 
 impl Log {
     /// Plans a check of everything below `durable_end`.
     pub fn plan_scrub(&self) -> Scrub {
-        let settled = self.sealed.iter().filter(|sealed| sealed.end <= self.settled_end && !sealed.lost);
+        let settled =
+            self.sealed.iter().filter(|sealed| sealed.end <= self.settled_end && sealed.lost.is_none());
         let mut left: VecDeque<Part> = settled
             .map(|sealed| Part {
                 file: Arc::clone(&sealed.file),
@@ -81,11 +86,24 @@ impl Log {
             let (file, checksum) = (Arc::clone(&self.active.file), Some(durable.checksum));
             left.push_back(Part { file, extent, checksum, sealed: false });
         }
-        Scrub { shared: Arc::clone(&self.shared), left, under_way: None }
+        Scrub { shared: Arc::clone(&self.shared), left, under_way: None, accepting: false }
     }
 }
 
 impl Scrub {
+    /// A check of sealed segments of which nothing is on record, after which they are taken for what they are.
+    pub(crate) fn accepting(shared: &Arc<Shared>, segments: &[Arc<Sealed>]) -> Self {
+        let unknown = segments.iter().filter(|sealed| sealed.checksum.is_none() && sealed.lost.is_none());
+        let part = |sealed: &Arc<Sealed>| Part {
+            file: Arc::clone(&sealed.file),
+            extent: sealed.extent(),
+            checksum: None,
+            sealed: true,
+        };
+        let left = unknown.map(part).collect();
+        Self { shared: Arc::clone(shared), left, under_way: None, accepting: true }
+    }
+
     /// Goes on for about `max_bytes` more: it stops at the first batch boundary behind that many.
     ///
     /// # Errors
@@ -142,7 +160,9 @@ impl Scrub {
         if deleted || !self.is_current(&done.part) {
             return Ok(Vec::new());
         }
-        if done.part.sealed && done.part.checksum.is_none() && done.found.is_empty() {
+        // While the state is in doubt, what is found is not taken for what was written.
+        let vouched = self.accepting || done.part.extent.base >= self.shared.doubtful_end();
+        if done.part.sealed && done.part.checksum.is_none() && done.found.is_empty() && vouched {
             // Found sound though nothing was on record: from now on it is held to what it is.
             let entered = self.shared.state.enter(&*self.shared.disk, done.entry());
             entered.map_err(LogError::io("write", self.shared.state.path()))?;
@@ -156,7 +176,16 @@ impl UnderWay {
         let Extent { base, bytes, gaps, .. } = part.extent;
         let start = ScanStart::of_segment(base);
         let walk = Walk::new(&file, part.file.path(), Depth::Checksums, start, bytes).allowing_gaps(gaps);
-        Self { part, file, walk, checksum: 0, max_timestamp: None, found: Vec::new() }
+        Self {
+            part,
+            file,
+            walk,
+            checksum: 0,
+            max_timestamp: None,
+            records: 0,
+            first_crc: None,
+            found: Vec::new(),
+        }
     }
 
     /// Whether the segment's end was reached. Adds what was read to `read`.
@@ -184,6 +213,8 @@ impl UnderWay {
 
     fn note(&mut self, header: &BatchHeader) {
         self.checksum = crc32c_append(self.checksum, self.walk.batch_bytes());
+        self.records += u64::from(header.record_count);
+        self.first_crc.get_or_insert(header.crc);
         if header.max_timestamp != TimestampMs(-1) {
             self.max_timestamp = self.max_timestamp.max(Some(header.max_timestamp));
         }
@@ -206,6 +237,17 @@ impl UnderWay {
     fn entry(&self) -> CatalogueEntry {
         let Extent { base, end, bytes, gaps } = self.part.extent;
         let (checksum, max_timestamp) = (self.checksum, self.max_timestamp);
-        CatalogueEntry { base, end, bytes, checksum, max_timestamp, gaps }
+        CatalogueEntry {
+            base,
+            end,
+            bytes,
+            checksum,
+            max_timestamp,
+            gaps,
+            records: Some(self.records),
+            first_crc: self.first_crc,
+            index_checksum: None,
+            suspect: false,
+        }
     }
 }

@@ -211,10 +211,33 @@ pub(crate) struct Sealed {
     pub(crate) checksum: Option<u32>,
     /// Whether offsets may be missing between its base and its end: compacted, or sealed after damage.
     pub(crate) gaps: bool,
-    /// Whether there is no file at all: the offsets are known to have been given out, and nothing else.
-    pub(crate) lost: bool,
-    /// Mapped when first needed; before its files are written, and when they are doubtful, an image in memory.
+    /// Why nothing of it is served: the offsets are known to have been given out, and nothing else.
+    pub(crate) lost: Option<Lost>,
+    /// Records in it; `None` where they were not counted.
+    pub(crate) records: Option<u64>,
+    /// CRC-32 over its index files, where it is on record.
+    pub(crate) index_checksum: Option<u32>,
+    /// Read when first needed; before its files are written, and when they are doubtful, an image in memory.
     pub(crate) indexes: Mutex<Option<Indexes>>,
+}
+
+/// Why nothing of a sealed segment is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// There is no file.
+    Missing,
+    /// The file is another segment's.
+    Other,
+}
+
+impl Lost {
+    /// What a read of the segment that ends at `end` says.
+    pub(crate) fn reason(self, end: Offset) -> DamageReason {
+        match self {
+            Self::Missing => DamageReason::Missing { next: end },
+            Self::Other => DamageReason::OtherSegment,
+        }
+    }
 }
 
 impl Sealed {
@@ -222,11 +245,11 @@ impl Sealed {
         self.file.base
     }
 
-    /// What a read of it says when there is no file.
-    pub(crate) fn lost_error(&self) -> ReadError {
-        let reason = DamageReason::Missing { next: self.end };
+    /// What a read of it says when nothing of it is served.
+    pub(crate) fn lost_error(&self) -> Option<ReadError> {
+        let reason = self.lost?.reason(self.end);
         let damage = Damage { file: self.file.path(), position: 0, offset: self.base(), reason };
-        ReadError::Corrupt { damage: Box::new(damage), next_good: Some(self.end) }
+        Some(ReadError::Corrupt { damage: Box::new(damage), next_good: Some(self.end) })
     }
 
     pub(crate) fn extent(&self) -> Extent {
@@ -255,6 +278,8 @@ struct First {
     timestamp: TimestampMs,
     /// When it was appended: the age of records without a timestamp.
     appended_at: TimestampMs,
+    /// The checksum that it carries.
+    crc: u32,
 }
 
 /// Positions and relative offsets are stored in 31 bits.
@@ -291,7 +316,8 @@ impl Active {
     }
 
     pub(crate) fn note_first(&mut self, header: &BatchHeader, now: TimestampMs) {
-        self.first.get_or_insert(First { timestamp: header.max_timestamp, appended_at: now });
+        let (timestamp, crc) = (header.max_timestamp, header.crc);
+        self.first.get_or_insert(First { timestamp, appended_at: now, crc });
     }
 
     /// Where a scan for the batch that holds `target` may begin, if it is not in the part without an index.
@@ -337,8 +363,14 @@ impl Active {
         Some(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
     }
 
-    /// The segment as it is now, never to be appended to again.
-    pub(crate) fn seal(&self, end: Offset) -> Sealed {
+    /// The checksum that its first batch carries.
+    pub(crate) fn first_crc(&self) -> Option<u32> {
+        self.first.map(|first| first.crc)
+    }
+
+    /// The segment as it is now, never to be appended to again. `index_checksum` is that of its index files, if it gets
+    /// any.
+    pub(crate) fn seal(&self, end: Offset, index_checksum: Option<u32>) -> Sealed {
         Sealed {
             file: Arc::clone(&self.file),
             end,
@@ -346,7 +378,9 @@ impl Active {
             max_timestamp: self.index.max_timestamp().map(|(timestamp, _)| timestamp),
             checksum: Some(self.checksum),
             gaps: false,
-            lost: false,
+            lost: None,
+            records: Some(end.distance_from(self.base())),
+            index_checksum,
             indexes: Mutex::new(Some(self.index.indexes())),
         }
     }

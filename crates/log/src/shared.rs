@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use corduroy_types::Offset;
+use parking_lot::Mutex;
 
 use crate::damage::{DamagedRange, Damages, Sought};
 use crate::disk::{Disk, DiskFile};
 use crate::error::ReadError;
-use crate::scan::Damage;
+use crate::scan::{Damage, DamageReason};
 use crate::segment::SegmentFile;
-use crate::state_file::StateWriter;
+use crate::state_file::{StateFault, StateWriter};
 
 /// The parts of a log that need no lock.
 #[derive(Debug)]
@@ -22,7 +23,9 @@ pub(crate) struct Shared {
     pub(crate) state: StateWriter,
     pub(crate) index_interval_bytes: u32,
     log_start: AtomicU64,
+    doubtful_end: AtomicU64,
     damages: Damages,
+    faults: Mutex<Vec<StateFault>>,
     stopped: AtomicBool,
 }
 
@@ -35,8 +38,50 @@ impl Shared {
         log_start: Offset,
     ) -> Arc<Self> {
         let log_start = AtomicU64::new(log_start.get());
-        let (damages, stopped) = (Damages::default(), AtomicBool::new(false));
-        Arc::new(Self { disk, dir, state, index_interval_bytes, log_start, damages, stopped })
+        Arc::new(Self {
+            disk,
+            dir,
+            state,
+            index_interval_bytes,
+            log_start,
+            doubtful_end: AtomicU64::new(0),
+            damages: Damages::default(),
+            faults: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Nothing below is served, because the state was lost; 0 where nothing is in doubt.
+    pub(crate) fn doubtful_end(&self) -> Offset {
+        Offset::new(self.doubtful_end.load(Ordering::Acquire)).unwrap_or(Offset::MAX)
+    }
+
+    pub(crate) fn set_doubtful_end(&self, end: Offset) {
+        self.doubtful_end.store(end.get(), Ordering::Release);
+    }
+
+    /// That the state was lost, as damage of what it leaves in doubt.
+    pub(crate) fn doubt(&self) -> Option<DamagedRange> {
+        let (log_start, next_good) = (self.log_start(), self.doubtful_end());
+        if next_good <= log_start {
+            return None;
+        }
+        let file = self.state.path().to_path_buf();
+        let damage = Damage { file, position: 0, offset: log_start, reason: DamageReason::StateLost };
+        Some(DamagedRange { damage, segment_base: log_start, next_good })
+    }
+
+    /// Remembers what was wrong with small files whose contents were taken from elsewhere.
+    pub(crate) fn note_faults(&self, faults: impl IntoIterator<Item = StateFault>) {
+        self.faults.lock().extend(faults);
+    }
+
+    pub(crate) fn faults(&self) -> Vec<StateFault> {
+        self.faults.lock().clone()
+    }
+
+    pub(crate) fn forget_faults(&self) {
+        self.faults.lock().clear();
     }
 
     /// The log has stopped. What its files hold is not believed from here on: pages may be lost that only the commit
@@ -105,6 +150,8 @@ impl Shared {
 
     /// The damage known in what the log has.
     pub(crate) fn damages(&self) -> Vec<DamagedRange> {
-        self.damages.above(self.log_start())
+        let mut known = self.damages.above(self.log_start());
+        known.extend(self.doubt());
+        known
     }
 }

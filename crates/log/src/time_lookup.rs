@@ -11,10 +11,10 @@ use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 use crate::damage::Sought;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
-use crate::index::ScanStart;
+use crate::index::{Indexes, ScanStart};
 use crate::log::Log;
 use crate::lower::Lower;
-use crate::read_disk::sealed_indexes;
+use crate::read_disk::{rebuilt_indexes, sealed_indexes};
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
 use crate::segment::{Sealed, SegmentFile};
 use crate::shared::Shared;
@@ -108,6 +108,9 @@ impl TimeLookupPlan {
     /// # Errors
     /// [`ReadError::Corrupt`] when the search meets damage, [`ReadError::Io`].
     pub fn perform(&self) -> Result<Option<FoundRecord>, ReadError> {
+        if let Some(doubt) = self.shared.doubt().filter(|doubt| self.log_start < doubt.next_good) {
+            return Err(ReadError::from(&doubt));
+        }
         let mut search = Search { plan: self, best: None };
         for sealed in self.sealed.iter().take_while(|sealed| sealed.base() < self.upper) {
             if search.may_hold(sealed.max_timestamp) && search.sealed(sealed)? {
@@ -138,6 +141,23 @@ impl TimeLookupPlan {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
     let file = path.to_path_buf();
     move |source| ReadError::Io { file, source }
+}
+
+/// A part of the log to walk through.
+struct Part<'a> {
+    segment: &'a SegmentFile,
+    file: &'a Arc<dyn DiskFile>,
+    path: &'a Path,
+    /// Bytes of the file that count, and the offset at which they end.
+    limit: u64,
+    end: Offset,
+    gaps: bool,
+}
+
+/// Why a walk ended early.
+enum Stop {
+    Io(io::Error),
+    Damage(Damage),
 }
 
 /// One look-up under way.
@@ -182,21 +202,22 @@ impl Search<'_> {
     /// What was the active segment when the plan was made.
     fn active(&mut self) -> Result<bool, ReadError> {
         let plan = self.plan;
-        let (file, path) = (&plan.active, plan.active.path());
+        let (segment, path) = (&plan.active, plan.active.path());
         let mut walk = || {
-            let open = file.open(&*plan.shared.disk).map_err(at(&path))?;
+            let file = segment.open(&*plan.shared.disk).map_err(at(&path))?;
             let start = match &plan.active_lower {
                 Some((lower, near)) => {
-                    let indexes = lower.indexes(&plan.shared, file, &open).map_err(at(&path))?;
-                    indexes.scan_start(file.base, indexes.offset_before(file.base, *near))
+                    let indexes = lower.indexes(&plan.shared, segment, &file).map_err(at(&path))?;
+                    indexes.scan_start(segment.base, indexes.offset_before(segment.base, *near))
                 }
                 None => plan.active_start,
             };
-            let walk = Walk::new(&open, path.clone(), Depth::Headers, start, plan.active_limit);
-            self.walk((file, &open), &path, walk, plan.written.offset)
+            let (limit, end) = (plan.active_limit, plan.written.offset);
+            let part = Part { segment, file: &file, path: &path, limit, end, gaps: false };
+            self.walk(&part, start).map_err(|stop| self.refuse(&part, stop))
         };
         let result = walk();
-        match file.replacement() {
+        match segment.replacement() {
             Some(new) => self.sealed_to(new, new.bytes),
             None => result,
         }
@@ -204,14 +225,30 @@ impl Search<'_> {
 
     fn sealed_at(&mut self, sealed: &Sealed, path: &Path, limit: u64) -> Result<bool, ReadError> {
         let shared = &self.plan.shared;
-        if limit == 0 && !sealed.lost {
+        if let Some(lost) = sealed.lost_error() {
+            return Err(lost);
+        }
+        if limit == 0 {
             return Ok(false); // no round has made its file yet
         }
-        if sealed.lost {
-            return Err(sealed.lost_error());
-        }
         let file = sealed.file.open(&*shared.disk).map_err(at(path))?;
+        let part =
+            Part { segment: &sealed.file, file: &file, path, limit, end: sealed.end, gaps: sealed.gaps };
         let indexes = sealed_indexes(shared, sealed, &file).map_err(at(path))?;
+        let start = self.start_in(sealed, &indexes);
+        match self.walk(&part, start) {
+            // An index entry may be wrong: the segment itself decides.
+            Err(Stop::Damage(_)) if start.position > 0 => {
+                let indexes = rebuilt_indexes(shared, sealed, &file).map_err(at(path))?;
+                let start = self.start_in(sealed, &indexes);
+                self.walk(&part, start).map_err(|stop| self.refuse(&part, stop))
+            }
+            other => other.map_err(|stop| self.refuse(&part, stop)),
+        }
+    }
+
+    /// Where in a sealed segment the walk begins.
+    fn start_in(&self, sealed: &Sealed, indexes: &Indexes) -> ScanStart {
         let base = sealed.base();
         let below = match self.plan.wanted {
             Wanted::AtOrAfter(timestamp) => Some(indexes.offset_before(base, timestamp)),
@@ -222,32 +259,32 @@ impl Search<'_> {
                 .filter(|(_, last)| *last < self.plan.upper && *last >= self.plan.log_start)
                 .map(|(timestamp, _)| indexes.offset_before(base, timestamp)),
         };
-        let start = below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset));
-        let walk = Walk::new(&file, path.to_path_buf(), Depth::Headers, start, limit);
-        self.walk((&sealed.file, &file), path, walk.allowing_gaps(sealed.gaps), sealed.end)
+        below.map_or(ScanStart::of_segment(base), |offset| indexes.scan_start(base, offset))
     }
 
-    /// Goes through headers, and into those batches that may hold a better record. `end` is the offset at which the
-    /// walk ends.
-    fn walk(
-        &mut self,
-        (segment, file): (&SegmentFile, &Arc<dyn DiskFile>),
-        path: &Path,
-        mut walk: Walk,
-        end: Offset,
-    ) -> Result<bool, ReadError> {
-        let (limit, start) = (walk.limit(), walk.place());
-        let corrupt = |damage: Damage| {
-            let sought = Sought { position: damage.position, offset: damage.offset, limit, end };
-            self.plan.shared.corrupt(segment, &**file, damage, sought)
-        };
+    fn refuse(&self, part: &Part<'_>, stop: Stop) -> ReadError {
+        match stop {
+            Stop::Io(source) => at(part.path)(source),
+            Stop::Damage(damage) => {
+                let (position, offset) = (damage.position, damage.offset);
+                let sought = Sought { position, offset, limit: part.limit, end: part.end };
+                self.plan.shared.corrupt(part.segment, &**part.file, damage, sought)
+            }
+        }
+    }
+
+    /// Goes through headers, and into those batches that may hold a better record.
+    fn walk(&mut self, part: &Part<'_>, start: ScanStart) -> Result<bool, Stop> {
+        let walk = Walk::new(part.file, part.path.to_path_buf(), Depth::Headers, start, part.limit);
+        let mut walk = walk.allowing_gaps(part.gaps);
+        let start = walk.place();
         loop {
             let header = match walk.next() {
                 Ok(Some(header)) => header,
                 Ok(None) => return Ok(false),
-                Err(WalkError::Io(source)) => return Err(at(path)(source)),
+                Err(WalkError::Io(source)) => return Err(Stop::Io(source)),
                 Err(WalkError::Damaged(damage)) => {
-                    return Err(corrupt(walk.locate(start, damage).map_err(at(path))?));
+                    return Err(Stop::Damage(walk.locate(start, damage).map_err(Stop::Io)?));
                 }
             };
             if header.base_offset >= self.plan.upper {
@@ -255,9 +292,9 @@ impl Search<'_> {
             }
             let passed = header.next_offset() <= self.plan.log_start;
             if !passed && self.may_hold(Some(header.max_timestamp)) {
-                let bytes = read_batch(&**file, &header, walk.batch_at()).map_err(at(path))?;
-                let place = damage_at(path, walk.batch_at(), &header);
-                if self.batch(bytes, place).map_err(corrupt)? {
+                let bytes = read_batch(&**part.file, &header, walk.batch_at()).map_err(Stop::Io)?;
+                let place = damage_at(part.path, walk.batch_at(), &header);
+                if self.batch(bytes, place).map_err(Stop::Damage)? {
                     return Ok(true);
                 }
             }

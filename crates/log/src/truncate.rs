@@ -136,7 +136,7 @@ pub(crate) fn cut_files(disk: &dyn Disk, dir: &Path, to: Offset) -> Result<Offse
     let files = look_through(disk, dir)?;
     // Before the segments, so that none is ever found shorter than the catalogue says.
     let state = match state_file::read(disk, dir)? {
-        state_file::Found::Whole(state) => Some(state),
+        state_file::Found::Whole(stored) => Some(stored),
         _ => None,
     };
     let state = StateWriter::new(dir, state);

@@ -97,7 +97,7 @@ fn small_files_are_replaced_and_read_within_limits() {
     assert!(error.to_string().contains("6 bytes, more than the 3"), "{error}");
     assert_eq!(RealDisk.list(dir.path()).unwrap().len(), 1, "no temporary file stays");
     assert!(RealDisk.space(dir.path()).unwrap().total_bytes > 0);
-    assert_eq!((*RealDisk.map(&path).unwrap()).as_ref(), b"second");
+    assert_eq!(read_file(&RealDisk, &path, u64::MAX).unwrap(), b"second");
 }
 
 #[test]

@@ -89,7 +89,8 @@ mod tests {
             places.iter().for_each(|place| assert_eq!(code(place), expected, "{text:?} {}", place.display()));
         };
         expect(b"format_version = 1\nnode_id = 1\n", None);
-        expect(b"format_version = 2\nshape = \"unknown\"\n", Some(ErrorCode::Unsupported));
+        expect(b"format_version = 2\nnode_id = 1\n", None);
+        expect(b"format_version = 3\nshape = \"unknown\"\n", Some(ErrorCode::Unsupported));
         for text in [&b""[..], b"\xff", b"format_version = -1\n", b"\0"] {
             expect(text, Some(ErrorCode::Corrupt));
         }

@@ -173,6 +173,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Find out who moved it.",
     },
     CodeText {
+        code: "B0230",
+        summary: "A small file was damaged, missing or older than its copy. What it held was taken from elsewhere; nothing is lost.",
+        action: "Suspect the disk.",
+    },
+    CodeText {
         code: "B0301",
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use corduroy_log::{
     Disk,
-    disk::{DiskFile, Entry, Mapped, OpenMode, Space},
+    disk::{DiskFile, Entry, OpenMode, Space},
 };
 
 /// Raises and lowers the fence of the disks that were made with it. Copies are one fence.
@@ -91,11 +91,6 @@ impl Disk for FencedDisk {
         self.disk.sync_dir(dir)
     }
 
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        self.fence.pass()?;
-        self.disk.map(path)
-    }
-
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.fence.pass()?;
         self.disk.space(path)
@@ -153,7 +148,6 @@ mod tests {
             disk.create_dir_all(Path::new("/d/more")),
             disk.list(dir).map(drop),
             disk.sync_dir(dir),
-            disk.map(path).map(drop),
             disk.space(dir).map(drop),
             file.write_at(&[Bytes::from_static(b"new")], 0),
             file.sync(),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use corduroy_log::disk::{Disk, OpenMode, read_file, replace_file};
+use corduroy_log::disk::{Disk, is_out_of_handles, read_file, replace_file};
 use corduroy_types::{BrokerId, DATA_FORMAT_VERSION};
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ pub(crate) use watch::Watch;
 
 const IDENTITY_FILE: &str = "directory.toml";
 const CLEAN_FILE: &str = "clean-shutdown";
+const CLEAN_TEXT: &[u8] = b"This broker stopped cleanly. Removed at its next start.\n";
 const LOCK_FILE: &str = "LOCK";
 /// Far more than the identity takes; a larger file is none of ours.
 const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
@@ -130,6 +131,7 @@ pub struct DataDir {
     path: PathBuf,
     identity: Identity,
     was_clean: bool,
+    faults: Vec<String>,
 }
 
 impl DataDir {
@@ -147,8 +149,9 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read directory.toml")(error)),
         };
+        let is_current = stored.as_ref().is_none_or(|(_, is_current)| *is_current);
         let identity = match stored {
-            Some(identity) => identity,
+            Some((identity, _)) => identity,
             None => {
                 let entries = disk.list(&path).map_err(failed("list it"))?;
                 refuse_foreign(&path, entries.iter().map(|entry| entry.name.as_ref()))?;
@@ -160,7 +163,11 @@ impl DataDir {
             }
         };
         refuse_other_owner(&path, &identity, config)?;
-        let mut opened = Self { disk, path, identity, was_clean: false };
+        if !is_current {
+            replace_file(&*disk, &path.join(IDENTITY_FILE), identity.encode())
+                .map_err(failed("write in it"))?;
+        }
+        let mut opened = Self { disk, path, identity, was_clean: false, faults: Vec::new() };
         opened.was_clean = opened.take_clean_mark().map_err(failed("remove its clean-shutdown mark"))?;
         Ok(opened)
     }
@@ -180,12 +187,16 @@ impl DataDir {
         self.was_clean
     }
 
+    /// What was not as it should be with its own files, and did no harm.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
     /// Leaves the clean-shutdown mark: the last act of a broker whose logs are all closed and synced.
     ///
     /// Returns whether the mark is durable; without it the next start checks the logs, which costs time only.
     pub fn close(self) -> bool {
-        let text = Bytes::from_static(b"This broker stopped cleanly. Removed at its next start.\n");
-        match replace_file(&*self.disk, &self.path.join(CLEAN_FILE), text) {
+        match replace_file(&*self.disk, &self.path.join(CLEAN_FILE), Bytes::from_static(CLEAN_TEXT)) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(dir = %self.path.display(), %error, "the clean-shutdown mark could not be written");
@@ -195,16 +206,21 @@ impl DataDir {
     }
 
     /// Removes the mark, durably, before anything is loaded: from here on a crash is seen as one.
-    fn take_clean_mark(&self) -> io::Result<bool> {
+    /// One that does not read as it was written says nothing, and the logs are checked as after a crash.
+    fn take_clean_mark(&mut self) -> io::Result<bool> {
         let mark = self.path.join(CLEAN_FILE);
-        match self.disk.open(&mark, OpenMode::Read) {
-            Ok(_file) => {}
+        let sound = match read_file(&*self.disk, &mark, CLEAN_TEXT.len() as u64) {
+            Ok(text) => text == CLEAN_TEXT,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) if is_out_of_handles(&error) => return Err(error),
+            Err(_) => false,
+        };
+        if !sound {
+            self.faults.push(format!("{} was damaged: the stop was taken for unclean", mark.display()));
         }
         self.disk.remove_file(&mark)?;
         self.disk.sync_dir(&self.path)?;
-        Ok(true)
+        Ok(sound)
     }
 }
 

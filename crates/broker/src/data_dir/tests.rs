@@ -99,15 +99,52 @@ fn other_owners_foreign_files_and_newer_formats_are_refused() {
     let foreign = DataDir::open(Arc::clone(&disk), &config("/other")).unwrap_err();
     assert!(matches!(foreign, DataDirError::Foreign { ref entry, .. } if entry == "notes.txt"), "{foreign}");
 
-    write(&*disk, "/newer/directory.toml", "format_version = 2\nshape = \"unknown\"\n");
+    write(&*disk, "/newer/directory.toml", "format_version = 3\nshape = \"unknown\"\n");
     let newer = DataDir::open(Arc::clone(&disk), &config("/newer")).unwrap_err();
-    assert!(matches!(newer, DataDirError::Newer { found: 2, .. }), "{newer}");
+    assert!(matches!(newer, DataDirError::Newer { found: 3, .. }), "{newer}");
 
     for text in ["", "\u{0}", "format_version = 1\n", "format_version = -1\n"] {
         write(&*disk, "/damaged/directory.toml", text);
         let damaged = DataDir::open(Arc::clone(&disk), &config("/damaged")).unwrap_err();
         assert!(matches!(damaged, DataDirError::Damaged { .. }), "{damaged}");
     }
+}
+
+#[test]
+fn an_identity_that_rots_is_refused_and_one_without_a_checksum_gets_it() {
+    let (sim, disk) = sim();
+    let opened = DataDir::open(Arc::clone(&disk), &config("/data")).unwrap();
+    let identity = opened.identity().clone();
+    opened.close();
+    let path = Path::new("/data/directory.toml");
+    let written = read_file(&*disk, path, 1 << 16).unwrap();
+    for at in 0..written.len() {
+        assert!(sim.damage(path, at as u64, |bytes| bytes[0] ^= 1));
+        let opened = DataDir::open(Arc::clone(&disk), &config("/data"));
+        assert!(opened.is_err(), "a flipped bit in byte {at}: {:?}", opened.unwrap().identity());
+        sim.damage(path, at as u64, |bytes| bytes[0] ^= 1);
+    }
+    let text = String::from_utf8(written.clone()).unwrap();
+    let (unchecked, _) = text.rsplit_once("crc32").unwrap();
+    let old = unchecked.replace("format_version = 2", "format_version = 1");
+    disk.remove_file(path).unwrap();
+    write(&*disk, "/data/directory.toml", &old);
+    let opened = DataDir::open(Arc::clone(&disk), &config("/data")).unwrap();
+    assert_eq!(opened.identity(), &identity);
+    assert_eq!(read_file(&*disk, path, 1 << 16).unwrap(), written);
+}
+
+#[test]
+fn a_clean_shutdown_mark_that_rots_says_nothing() {
+    let (sim, disk) = sim();
+    DataDir::open(Arc::clone(&disk), &config("/data")).unwrap().close();
+    assert!(sim.damage(Path::new("/data/clean-shutdown"), 3, |bytes| bytes[0] ^= 1));
+    let opened = DataDir::open(Arc::clone(&disk), &config("/data")).unwrap();
+    assert!(!opened.was_clean());
+    assert!(opened.faults()[0].contains("clean-shutdown"), "{:?}", opened.faults());
+    opened.close();
+    let opened = DataDir::open(Arc::clone(&disk), &config("/data")).unwrap();
+    assert!(opened.was_clean() && opened.faults().is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use corduroy_api::Refusal;
 use corduroy_log::{
-    Compaction, CompactionError, CompactionNeed, CompactionProgress, CompactionStep, CompactionTotals,
+    Compaction, CompactionError, CompactionNeed, CompactionProgress, CompactionStep, CompactionTotals, Disk,
     LogError, Swap,
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -137,6 +137,10 @@ impl Engine {
             pass.discard(disk);
             return Err(Ended::Overtaken);
         }
+        if let Err(error) = finish_swap(disk, replica) {
+            pass.discard(disk);
+            return Err(Ended::Failed { error: error.to_string(), retry: true });
+        }
         let before = pass.totals();
         let progress = pass.step(STEP);
         self.count(before, pass.totals());
@@ -145,7 +149,7 @@ impl Engine {
             Ok(CompactionProgress::Swap(swap)) => match self.swap(replica, swap) {
                 Ok(true) => Ok(pass),
                 Ok(false) => Err(Ended::Overtaken),
-                Err(error) => Err(Ended::Failed { error: error.to_string(), retry: false }),
+                Err(error) => Err(Ended::Failed { error: error.to_string(), retry: true }),
             },
             Ok(CompactionProgress::Done(compacted)) => {
                 let persisted = compacted.persist(disk);
@@ -173,9 +177,14 @@ impl Engine {
             swap.discard(disk);
             return Ok(false);
         }
+        // The old segments count on where this fails, and the next pass does it again.
         swap.commit(disk)?;
         let applied = replica.with_log(|log, _| log.apply_swap(&swap)).unwrap_or(false);
-        if applied { swap.finish(disk).map(|()| true) } else { Ok(false) }
+        if !applied {
+            return Ok(false);
+        }
+        replica.set_unfinished_swap(swap);
+        finish_swap(disk, replica).map(|()| true)
     }
 
     fn count(&self, before: CompactionTotals, after: CompactionTotals) {
@@ -192,6 +201,16 @@ impl Engine {
         let retry_at_ms = retry.then(|| self.clock.monotonic_ms().saturating_add(RETRY_AFTER_MS));
         replica.set_compaction_failure(Some(CompactionFailure { text, retry_at_ms }));
     }
+}
+
+/// Gives the segment that was swapped in last its name. What fails is left for the next call.
+pub(super) fn finish_swap(disk: &dyn Disk, replica: &Replica) -> Result<(), LogError> {
+    let Some(swap) = replica.take_unfinished_swap() else { return Ok(()) };
+    // A log that was opened again has finished it by itself.
+    if !replica.with_log(|log, _| swap.is_of(log)).unwrap_or(false) {
+        return Ok(());
+    }
+    swap.finish(disk).inspect_err(|_| replica.set_unfinished_swap(swap))
 }
 
 impl std::fmt::Display for CompactionFailure {

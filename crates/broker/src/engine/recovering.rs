@@ -104,6 +104,10 @@ pub(super) fn note(recovered: &mut Recovered, metrics: &Metrics, replica: &Repli
         metrics.storage.corruption(CorruptionAction::Fenced).inc();
         tracing::error!(event = "B0206", topic = %replica.topic(), partition = %replica.index(), %damage, "damaged bytes");
     }
+    for fault in &report.faults {
+        metrics.storage.corruption(CorruptionAction::Repaired).inc();
+        tracing::warn!(event = "B0230", topic = %replica.topic(), partition = %replica.index(), %fault, "a small file was not as it should be");
+    }
     for name in &report.unknown_files {
         tracing::warn!(event = "B0102", topic = %replica.topic(), partition = %replica.index(), %name, "a file that belongs to nothing is left alone");
     }

@@ -15,7 +15,7 @@ use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchHeader};
 use corduroy_log::{
     Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor,
-    ReadPlan, Removal, Round, RoundResult, StretchWithGaps,
+    ReadPlan, Removal, Round, RoundResult, StateFault, StretchWithGaps, Swap,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TimestampMs, TopicId, TopicName};
@@ -45,6 +45,8 @@ pub(crate) struct Replica {
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
     compaction_failure: Mutex<Option<CompactionFailure>>,
+    /// A swap that counts, and whose files have not all got their names.
+    unfinished_swap: Mutex<Option<Swap>>,
     commits: CommitQueue,
 }
 
@@ -93,6 +95,7 @@ impl Replica {
             leader_epoch: AtomicU32::new(0),
             seen_end: AtomicU64::new(u64::MAX),
             compaction_failure: Mutex::default(),
+            unfinished_swap: Mutex::default(),
             commits,
         })
     }
@@ -122,9 +125,22 @@ impl Replica {
         *self.compaction_failure.lock() = failure;
     }
 
+    pub(super) fn set_unfinished_swap(&self, swap: Swap) {
+        *self.unfinished_swap.lock() = Some(swap);
+    }
+
+    pub(super) fn take_unfinished_swap(&self) -> Option<Swap> {
+        self.unfinished_swap.lock().take()
+    }
+
     /// The ranges that cannot be read, as far as they are known.
     pub(crate) fn damages(&self) -> Vec<DamagedRange> {
         self.with_log(|log, _| log.damages()).unwrap_or_default()
+    }
+
+    /// Small files of it that were not as they should be when it was opened.
+    pub(crate) fn faults(&self) -> Vec<StateFault> {
+        self.with_log(|log, _| log.faults()).unwrap_or_default()
     }
 
     pub(crate) fn topic_id(&self) -> TopicId {

@@ -7,7 +7,7 @@ use corduroy_log::{DamagedRange, LogError, SalvagePlan};
 use corduroy_types::ErrorCode;
 use tokio::time::{Instant, sleep};
 
-use super::{Engine, Replica, refusals};
+use super::{Engine, Replica, compaction::finish_swap, refusals};
 use crate::metrics::CorruptionAction;
 
 /// How long the round that seals a damaged last segment may take.
@@ -51,7 +51,8 @@ impl Engine {
         let given_up = self.off_network(move || {
             // Goes with the work, which goes on when its caller does not.
             let _one_at_a_time = one_at_a_time;
-            let mut given_up = Vec::new();
+            finish_swap(&*disk, &of)?;
+            let mut given_up: Vec<DamagedRange> = salvage.accept_state()?.into_iter().collect();
             while let Some(salvaged) = salvage.write_next()? {
                 let swap = salvaged.swap;
                 if !of.with_log(|log, _| log.may_swap(&swap)).unwrap_or(false) {
@@ -60,7 +61,8 @@ impl Engine {
                 }
                 swap.commit(&*disk)?;
                 of.with_log(|log, _| log.apply_swap(&swap));
-                swap.finish(&*disk)?;
+                of.set_unfinished_swap(swap);
+                finish_swap(&*disk, &of)?;
                 given_up.extend(salvaged.given_up);
             }
             Ok::<_, LogError>(given_up)

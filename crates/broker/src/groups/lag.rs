@@ -118,6 +118,9 @@ async fn records_between(
         }
         let known = looks.lock().counts.get(&(at, stretch));
         let counted = match known {
+            None if (first, last) == (stretch.base, stretch.end) && stretch.records.is_some() => {
+                stretch.records
+            }
             Some((known_first, known)) if last == stretch.end => {
                 // Only what lies between the two is counted.
                 let (low, high) = (known_first.min(first), known_first.max(first));

@@ -166,6 +166,8 @@ label_words! {
         Fenced = "fenced",
         /// Given up by an operator.
         GivenUp = "given_up",
+        /// A small file whose contents were taken from elsewhere.
+        Repaired = "repaired",
     }
 }
 

@@ -96,7 +96,7 @@ impl StorageMetrics {
         registry.register("fsync_seconds", "Time of sync calls", metrics.fsync_seconds.clone());
         registry.register(
             "log_corruption",
-            "Damage found in logs, by what was done: cut (an unacknowledged tail at recovery), read_refused (each read), fenced (each range found at start or by the scrub), given_up (each range, by an operator)",
+            "Damage found in logs, by what was done: cut (an unacknowledged tail at recovery), read_refused (each read), fenced (each range found at start or by the scrub), given_up (each range, by an operator), repaired (small files whose contents were taken from a copy, or built again)",
             metrics.corruption.clone(),
         );
         registry.register(

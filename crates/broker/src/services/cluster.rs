@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use corduroy_api::{Refusal, v1};
+use corduroy_log::DamagedRange;
 use corduroy_types::TopicName;
 use tonic::{Request, Response, Status};
 
@@ -19,6 +20,8 @@ pub(crate) struct StartFacts {
     pub(crate) started_at_ms: i64,
     pub(crate) recovery: Duration,
     pub(crate) listening: String,
+    /// Files of the data directory that were not as they should be.
+    pub(crate) faults: Vec<String>,
 }
 
 /// Serves `corduroy.v1.Cluster`.
@@ -73,6 +76,7 @@ async fn describe(
         }
     });
     let mut findings = findings(&engine);
+    findings.extend(facts.faults.iter().map(|fault| repaired(fault)));
     findings.extend(group_findings::findings(&shared.survey()));
     // A stable sort: what is found first of one severity stays first.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -143,6 +147,8 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
                 });
             }
             findings.extend(damages(topic.name(), replica));
+            let of = format!("{}/{}", topic.name(), replica.index());
+            findings.extend(replica.faults().iter().map(|fault| repaired(&format!("{of}: {fault}"))));
             if let Some(failure) = replica.compaction_failure() {
                 findings.push(v1::Finding {
                     severity: v1::HealthState::Degraded.into(),
@@ -154,6 +160,28 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         }
     }
     findings
+}
+
+fn hint(topic: &TopicName, replica: &Replica, range: &DamagedRange) -> String {
+    let accept = format!("logctl partition recover {topic}:{} --accept-data-loss", replica.index());
+    if range.is_doubt() {
+        return format!(
+            "suspect the disk; appends are not affected; put a sound partition.state back and start again, or, to have all that is stored served, deleted records too: {accept}"
+        );
+    }
+    format!(
+        "suspect the disk; reads go on behind it, appends are not affected; to have reads pass over it: {accept}"
+    )
+}
+
+/// A small file that was not as it should be, and of which nothing is lost.
+fn repaired(fault: &str) -> v1::Finding {
+    v1::Finding {
+        severity: v1::HealthState::Degraded.into(),
+        message: format!("{fault}; what it held was taken from elsewhere, and nothing is lost"),
+        hint: "suspect the disk; this is said until the next start".to_owned(),
+        damage: None,
+    }
 }
 
 /// More than these of one partition are counted, not listed.
@@ -172,10 +200,7 @@ fn damages(topic: &TopicName, replica: &Replica) -> Vec<v1::Finding> {
             }
             _ => format!("{topic}/{}: {range}", replica.index()),
         },
-        hint: format!(
-            "suspect the disk; reads go on behind it, appends are not affected; to have reads pass over it: logctl partition recover {topic}:{} --accept-data-loss",
-            replica.index()
-        ),
+        hint: hint(topic, replica, range),
         damage: Some(super::damaged_range(replica, range)),
     });
     findings.collect()

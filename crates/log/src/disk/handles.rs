@@ -7,16 +7,20 @@
 //! then, so a handle with writes that no sync has confirmed is never just closed: it is synced first, and where that
 //! fails the file remembers it and refuses every later write and sync with [`is_lost_write`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, Entry, Mapped, OpenMode, Space, is_out_of_handles};
+use super::{Disk, DiskFile, Entry, OpenMode, Space, is_out_of_handles};
 
 /// A disk with at most so many files open at one time, apart from those in use at the moment.
 ///
@@ -54,6 +58,10 @@ struct Pool {
     files: Mutex<Vec<Weak<CachedFile>>>,
     /// One gives back at a time: a second one would find the list empty.
     releasing: Mutex<()>,
+    /// Syncs that have failed, by path: how many, and why the last. One file may be open more than once, and whether the
+    /// kernel tells each of its handles is not relied on.
+    failures: Mutex<HashMap<PathBuf, (u64, String)>>,
+    any_failure: AtomicBool,
 }
 
 impl Pool {
@@ -75,6 +83,18 @@ impl Pool {
 
     fn closed(&self) {
         self.open.fetch_sub(1, Relaxed);
+    }
+
+    fn sync_failed(&self, path: &Path, reason: &str) {
+        let mut failures = self.failures.lock();
+        let (count, last) = failures.entry(path.to_path_buf()).or_default();
+        (*count, *last) = (*count + 1, reason.to_owned());
+        self.any_failure.store(true, Release);
+    }
+
+    /// How many syncs of a file have failed, and why the last.
+    fn failures_of(&self, path: &Path) -> Option<(u64, String)> {
+        self.any_failure.load(Acquire).then(|| self.failures.lock().get(path).cloned()).flatten()
     }
 
     /// Gives back an eighth of the handles, those used longest ago first, but not `newest`; returns how many. Unsynced
@@ -121,6 +141,19 @@ struct Slot {
     synced: u64,
     /// Why writes were lost, once a sync has failed.
     lost: Option<String>,
+    /// Failed syncs of the file that this handle had no part in, or has heard of.
+    failures_seen: u64,
+}
+
+impl Slot {
+    /// A sync of the same file by another handle has failed: what was written by this one and not confirmed is lost too.
+    fn hear_of(&mut self, failures: Option<(u64, String)>) {
+        let Some((count, reason)) = failures.filter(|(count, _)| *count > self.failures_seen) else { return };
+        self.failures_seen = count;
+        if self.writes != self.synced {
+            self.lost.get_or_insert(reason);
+        }
+    }
 }
 
 /// What a handle is wanted for.
@@ -152,6 +185,7 @@ impl CachedFile {
     fn begin(self: &Arc<Self>, purpose: Purpose) -> io::Result<(Arc<dyn DiskFile>, u64)> {
         self.used.store(self.pool.uses.fetch_add(1, Relaxed), Relaxed);
         let mut slot = self.slot.lock();
+        slot.hear_of(self.pool.failures_of(&self.path));
         if let Some(reason) = slot.lost.as_ref().filter(|_| purpose != Purpose::Read) {
             let lost = LostWrites { path: self.path.clone(), reason: reason.clone() };
             return Err(io::Error::other(lost));
@@ -183,9 +217,13 @@ impl CachedFile {
                 slot.handle = Some(handle);
                 return false;
             }
+            slot.hear_of(self.pool.failures_of(&self.path));
             match handle.sync() {
                 Ok(()) => slot.synced = slot.writes,
-                Err(error) => slot.lost = Some(error.to_string()),
+                Err(error) => {
+                    self.pool.sync_failed(&self.path, &error.to_string());
+                    slot.lost = Some(error.to_string());
+                }
             }
         }
         self.pool.closed();
@@ -232,6 +270,7 @@ impl Disk for HandleCache {
             slot: Mutex::new(Slot {
                 handle: Some(handle),
                 writes: u64::from(mode == OpenMode::Truncate),
+                failures_seen: self.pool.failures_of(path).map_or(0, |(count, _)| count),
                 ..Slot::default()
             }),
         });
@@ -263,10 +302,6 @@ impl Disk for HandleCache {
         self.with_room(|disk| disk.sync_dir(dir))
     }
 
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        self.with_room(|disk| disk.map(path))
-    }
-
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.disk.space(path)
     }
@@ -289,7 +324,10 @@ impl DiskFile for CachedHandle {
         let mut slot = file.slot.lock();
         match &result {
             Ok(()) => slot.synced = slot.synced.max(writes),
-            Err(error) => slot.lost = Some(error.to_string()),
+            Err(error) => {
+                file.pool.sync_failed(&file.path, &error.to_string());
+                slot.lost = Some(error.to_string());
+            }
         }
         result
     }

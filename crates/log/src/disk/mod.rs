@@ -57,9 +57,6 @@ pub struct Space {
     pub total_bytes: u64,
 }
 
-/// A read-only view of a whole file that does not grow or shrink.
-pub type Mapped = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
 /// Storage, as the log sees it. All calls may block; none is made while a log's lock is held, except at open.
 pub trait Disk: Send + Sync + Debug {
     /// Opens a file.
@@ -97,11 +94,6 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// After a failure none of the names changed since the last success can be relied on.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Maps a file that will not change any more, read-only.
-    ///
-    /// # Errors
-    /// As for opening it.
-    fn map(&self, path: &Path) -> io::Result<Mapped>;
     /// The room in the file system that holds `path`.
     ///
     /// # Errors
@@ -205,7 +197,14 @@ pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, contents: Bytes) -> io:
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
-    let file = disk.open(&temporary, OpenMode::Truncate)?;
+    // Never written into what is there: after a crash it may be the very file that has the other name already.
+    let file = match disk.open(&temporary, OpenMode::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove_file(&temporary)?;
+            disk.open(&temporary, OpenMode::CreateNew)?
+        }
+        opened => opened?,
+    };
     file.write_at(&[contents], 0)?;
     file.sync()?;
     Ok(temporary)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile, Entry, Mapped, OpenMode, Space, at};
+use super::{Disk, DiskFile, Entry, OpenMode, Space, at};
 
 /// As many parts as Linux takes in one vectored write.
 const PARTS_PER_WRITE: usize = 1024;
@@ -75,18 +75,6 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir).and_then(|file| file.sync_all()).map_err(|error| at(dir, error))
-    }
-
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        let file = File::open(path).map_err(|error| at(path, error))?;
-        if file.metadata()?.len() == 0 {
-            return Ok(Arc::new(Vec::new())); // mapping nothing is an error on Linux
-        }
-        #[expect(unsafe_code, reason = "mapping a file has no safe form")]
-        // SAFETY: only sealed index files are mapped. This process never resizes or rewrites one in place
-        // (a rebuilt index lives in memory), and the data directory is locked against other processes.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| at(path, error))?;
-        Ok(Arc::new(map))
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {

@@ -31,9 +31,9 @@ impl IndexBuilder {
     /// Goes on from the files of a segment that was closed cleanly. Where the
     /// next entry comes differs from an index built in one go.
     pub(crate) fn resume(base: Offset, interval_bytes: u32, indexes: &Indexes) -> Self {
-        let times = (*indexes.times).as_ref().to_vec();
+        let times = indexes.times.to_vec();
         let max = time::last(&times).map(|entry| (entry.timestamp, entry.offset(base)));
-        let offsets = (*indexes.offsets).as_ref().to_vec();
+        let offsets = indexes.offsets.to_vec();
         Self { base, interval_bytes, bytes_since_entry: 0, offsets, times, max }
     }
 
@@ -105,6 +105,6 @@ impl IndexBuilder {
     /// The same as indexes to be searched.
     pub(crate) fn indexes(&self) -> Indexes {
         let (offsets, times) = self.finish();
-        Indexes { offsets: std::sync::Arc::new(offsets), times: std::sync::Arc::new(times) }
+        Indexes::new(offsets, times)
     }
 }

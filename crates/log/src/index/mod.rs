@@ -1,10 +1,13 @@
 //! The two indexes of a segment, in Kafka's formats. They are caches: rebuilt from the log when in doubt.
 //!
 //! The same bytes serve in memory (active segment) and in a file (sealed one), so there is one way to read.
-//! Nothing may depend on them; still, both files are synced once, when their segment is sealed: a time index
-//! cut short by a power loss would look sound and make retention believe that a segment is older than it is.
+//! Nothing may depend on them; still, both files are synced once, when their segment is sealed, and a checksum over
+//! them is kept (of sealed segments in the catalogue): an index that is wrong but well formed would make a look-up by
+//! time pass over records. Files are read whole and searched in memory, never mapped: a page of a mapping that cannot
+//! be read, or that lies behind the end of a file that was cut, kills the process; a read that fails is an error.
 
 mod build;
+mod kept;
 pub(crate) mod offset;
 pub(crate) mod time;
 
@@ -13,21 +16,29 @@ use std::path::{Path, PathBuf};
 use corduroy_batch::BatchHeader;
 use corduroy_types::{Offset, TimestampMs};
 
-use crate::disk::{Disk, Mapped};
+use crate::disk::{Disk, read_file};
 use crate::segment::{INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_path};
 
+use bytes::Bytes;
+
 pub(crate) use build::IndexBuilder;
+use kept::Kept;
 
 /// Both indexes of one sealed segment, ready to be searched.
 #[derive(Clone)]
 pub(crate) struct Indexes {
-    pub(crate) offsets: Mapped,
-    pub(crate) times: Mapped,
+    pub(crate) offsets: Bytes,
+    pub(crate) times: Bytes,
+    /// Counts their memory, where they are held for the next look-up.
+    _kept: Option<Kept>,
 }
+
+/// The fewest bytes of a batch, so that an index has at most one entry for each of them.
+const BATCH_BYTES_MIN: u64 = corduroy_batch::HEADER_BYTES as u64;
 
 impl std::fmt::Debug for Indexes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (offsets, times) = ((*self.offsets).as_ref().len(), (*self.times).as_ref().len());
+        let (offsets, times) = (self.offsets.len(), self.times.len());
         write!(f, "Indexes {{ offsets: {offsets} bytes, times: {times} bytes }}")
     }
 }
@@ -100,6 +111,14 @@ impl ScanStart {
     }
 }
 
+/// CRC-32 over the contents of an offset index and a time index.
+pub(crate) fn checksum(offsets: &[u8], times: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(offsets);
+    hasher.update(times);
+    hasher.finalize()
+}
+
 /// Why index files are not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", file.display())]
@@ -111,47 +130,73 @@ pub struct IndexDoubt {
 }
 
 impl Indexes {
-    /// Maps the index files of the segment at `base` with `bytes` bytes, whose offsets end at `end`.
-    pub(crate) fn map(
+    pub(crate) fn new(offsets: Bytes, times: Bytes) -> Self {
+        Self { offsets, times, _kept: None }
+    }
+
+    /// Reads the index files of the segment at `base` with `bytes` bytes, whose offsets end at `end`. With a `checksum`,
+    /// they are exactly those that it was computed over.
+    pub(crate) fn load(
         disk: &dyn Disk,
         dir: &Path,
         base: Offset,
-        end: Offset,
-        bytes: u64,
+        (end, bytes): (Offset, u64),
+        checksum: Option<u32>,
     ) -> Result<Self, IndexDoubt> {
-        let open = |suffix: &str| {
+        let entries_max = bytes / BATCH_BYTES_MIN + 1;
+        let read = |suffix: &str, entry_bytes: usize| {
             let file = file_path(dir, base, suffix);
-            match disk.map(&file) {
-                Ok(map) => Ok((map, file)),
+            match read_file(disk, &file, entries_max.saturating_mul(entry_bytes as u64)) {
+                Ok(contents) => Ok((Bytes::from(contents), file)),
                 Err(error) => Err(IndexDoubt { file, reason: error.to_string() }),
             }
         };
-        let (offsets, offsets_file) = open(INDEX_SUFFIX)?;
-        let (times, times_file) = open(TIME_INDEX_SUFFIX)?;
+        let (offsets, offsets_file) = read(INDEX_SUFFIX, offset::ENTRY_BYTES)?;
+        let (times, times_file) = read(TIME_INDEX_SUFFIX, time::ENTRY_BYTES)?;
         let span = end.distance_from(base);
-        offset::check((*offsets).as_ref(), span, bytes)
-            .map_err(|reason| IndexDoubt { file: offsets_file, reason })?;
-        time::check((*times).as_ref(), span).map_err(|reason| IndexDoubt { file: times_file, reason })?;
-        Ok(Self { offsets, times })
+        offset::check(&offsets, span, bytes)
+            .map_err(|reason| IndexDoubt { file: offsets_file.clone(), reason })?;
+        time::check(&times, span).map_err(|reason| IndexDoubt { file: times_file, reason })?;
+        let indexes = Self::new(offsets, times);
+        match checksum.filter(|checksum| *checksum != indexes.checksum()) {
+            None => Ok(indexes),
+            Some(stored) => {
+                let computed = indexes.checksum();
+                let reason =
+                    format!("the checksum of both indexes is {computed:#010x}, and was {stored:#010x}");
+                Err(IndexDoubt { file: offsets_file, reason })
+            }
+        }
+    }
+
+    /// CRC-32 over the contents of both files.
+    pub(crate) fn checksum(&self) -> u32 {
+        checksum(&self.offsets, &self.times)
+    }
+
+    /// The same, counted as held in memory; `None` where all that are held take too much already.
+    pub(crate) fn keep(&self) -> Option<Self> {
+        let kept = Kept::new(self.offsets.len() + self.times.len())?;
+        Some(Self { _kept: Some(kept), ..self.clone() })
     }
 
     /// Where a scan for the batch that holds `target` may begin.
     pub(crate) fn scan_start(&self, base: Offset, target: Offset) -> ScanStart {
-        ScanStart::new(base, offset::lookup((*self.offsets).as_ref(), target.distance_from(base)))
+        ScanStart::new(base, offset::lookup(&self.offsets, target.distance_from(base)))
     }
 
     /// Where a walk to the segment's end may begin.
     pub(crate) fn last_scan_start(&self, base: Offset) -> ScanStart {
-        ScanStart::new(base, offset::last((*self.offsets).as_ref()))
+        ScanStart::new(base, offset::last(&self.offsets))
     }
 
     /// The greatest timestamp of the segment, and the last offset of the batch that has it.
     pub(crate) fn max_timestamp(&self, base: Offset) -> Option<(TimestampMs, Offset)> {
-        time::last((*self.times).as_ref()).map(|entry| (entry.timestamp, entry.offset(base)))
+        time::last(&self.times).map(|entry| (entry.timestamp, entry.offset(base)))
     }
 
     /// The offset from which a scan finds the first record at or after `target`.
     pub(crate) fn offset_before(&self, base: Offset, target: TimestampMs) -> Offset {
-        time::offset_before((*self.times).as_ref(), base, target)
+        time::offset_before(&self.times, base, target)
     }
 }

@@ -55,6 +55,13 @@ impl PartitionKey {
     pub fn dir(&self, data_dir: &Path) -> PathBuf {
         data_dir.join(self.topic_id.to_string()).join(self.partition.to_string())
     }
+
+    /// Whose directory this is, by its path; `None` where it has another form.
+    pub(crate) fn of_dir(dir: &Path) -> Option<Self> {
+        let topic_id = dir.parent()?.file_name()?.to_str()?.parse().ok()?;
+        let partition = PartitionIndex(dir.file_name()?.to_str()?.parse().ok()?);
+        Some(Self { topic_id, partition })
+    }
 }
 
 /// How the journal is used.

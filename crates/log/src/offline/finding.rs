@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use corduroy_types::Offset;
 
 use crate::index::IndexDoubt;
+use crate::journal::PartitionKey;
 use crate::producers::SnapshotFault;
 use crate::scan::Damage;
+use crate::state_file::StateFault;
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,11 +60,33 @@ pub enum Finding {
         /// Its length on record.
         sealed_bytes: u64,
     },
-    /// The state file is missing or damaged: the log start is not known, so deleted records may be visible; nor is it
-    /// known what the sealed segments should be, so that missing offsets inside them are not found.
-    #[error("{} is missing or damaged; the log will start at its first segment", file.display())]
+    /// Both copies of the state are missing or damaged: which records had been deleted is not known, nor what the
+    /// sealed segments should be. The log will serve none of the records in it until an operator accepts that.
+    #[error("{} and its copy are missing or damaged; what is stored is served only once that is accepted", file.display())]
     State {
         /// The file.
+        file: PathBuf,
+    },
+    /// One of the two copies of the state is not as it should be. Opening the log takes the other and writes both again.
+    #[error("{0}; opening the log writes it again from its copy")]
+    StateCopy(StateFault),
+    /// The whole directory is another partition's; it is not opened.
+    #[error(
+        "{} holds partition {} of topic id {}, and its path says partition {} of topic id {}",
+        dir.display(), found.partition, found.topic_id, expected.partition, expected.topic_id
+    )]
+    OtherPartition {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it should be.
+        expected: PartitionKey,
+        /// Whose it says that it is.
+        found: PartitionKey,
+    },
+    /// A segment is another one's: of another partition, or an older one.
+    #[error("{}: its first batch is sound, and is not the one that was written there", file.display())]
+    OtherSegment {
+        /// The segment file.
         file: PathBuf,
     },
     /// A segment that lies below the log start, left by an interrupted deletion. Opening the log removes it.
@@ -92,7 +116,15 @@ fn counted(sound_records: u64) -> String {
 impl Finding {
     /// Whether records are lost or cannot be read. The rest is repaired by opening the log, or harmless.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damage(_) | Self::DamageWithin { .. } | Self::UnreadableRecords { .. })
+        matches!(
+            self,
+            Self::Damage(_)
+                | Self::DamageWithin { .. }
+                | Self::UnreadableRecords { .. }
+                | Self::OtherSegment { .. }
+                | Self::OtherPartition { .. }
+                | Self::State { .. }
+        )
     }
 }
 

@@ -10,22 +10,19 @@ use crate::catalogue::{Catalogue, CatalogueEntry};
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
 use crate::recovery::{Files, checksum, look_through};
-use crate::segment::{
-    INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name,
-};
-use crate::state_file::{self, Found};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::state_file::{self, Found, StateFault, Stored};
 use crate::swap::Name;
-
-/// Suffix of a file that is written to replace another.
-const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// What a partition's directory holds, by names, lengths and the state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Where the log starts; `None` when the state file is missing or damaged.
     pub log_start: Option<Offset>,
-    /// Whether there is a state file that is not to be believed.
+    /// Whether there are state files, and none that is to be believed.
     pub state_is_damaged: bool,
+    /// What is wrong with one of the two copies of the state.
+    pub state_fault: Option<StateFault>,
     /// The segments that count, by base offset.
     pub segments: Vec<SegmentFiles>,
     /// Offsets for which there should be a file, and is none.
@@ -100,9 +97,9 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     let files = look_through(disk, dir)?;
     let found = state_file::read(disk, dir)?;
     let state_is_damaged = found == Found::Damaged;
-    let state = match found {
-        Found::Whole(state) => Some(state),
-        Found::Missing | Found::Damaged => None,
+    let (state, state_fault) = match found {
+        Found::Whole(Stored { state, fault, .. }) => (Some(state), fault),
+        Found::Missing | Found::Damaged => (None, None),
     };
     let log_start = state.as_ref().map(|state| state.log_start);
     let catalogue = state.map(|state| state.catalogue);
@@ -110,12 +107,19 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     let missing = missing(&parts, log_start);
     let segments = segments(dir, &files, &parts, catalogue.is_none());
     let snapshots = files.snapshots.iter().map(|offset| file_path(dir, *offset, SNAPSHOT_SUFFIX)).collect();
-    let (temporary, unknown_files) = files.unknown.into_iter().partition::<Vec<_>, _>(|name| {
-        name.strip_suffix(TEMPORARY_SUFFIX).and_then(parse_file_name).is_some()
-    });
+    let Files { temporary, unknown: unknown_files, .. } = files;
     leftovers.extend(temporary.into_iter().map(|name| dir.join(name)));
     leftovers.sort_unstable();
-    Ok(Listing { log_start, state_is_damaged, segments, missing, snapshots, leftovers, unknown_files })
+    Ok(Listing {
+        log_start,
+        state_is_damaged,
+        state_fault,
+        segments,
+        missing,
+        snapshots,
+        leftovers,
+        unknown_files,
+    })
 }
 
 /// What there is, or should be, from an offset on.

@@ -49,8 +49,8 @@ impl SegmentReader {
             return Err(LogError::NotASegment { path: path.to_owned() });
         };
         let (gaps, limit) = match state_file::read(disk, path.parent().unwrap_or(Path::new("")))? {
-            Found::Whole(state) => {
-                let entry = state.catalogue.get(base);
+            Found::Whole(stored) => {
+                let entry = stored.state.catalogue.get(base);
                 (entry.is_some_and(|entry| entry.gaps), entry.map(|entry| entry.bytes))
             }
             Found::Missing | Found::Damaged => (true, None),

@@ -40,8 +40,14 @@ pub struct Verification {
 /// # Errors
 /// [`LogError::Io`], [`LogError::NewerFormat`]. What is wrong with the contents is no error: it is found.
 pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<Verification, LogError> {
-    let listing = list(disk, dir)?;
     let mut found = Verification::default();
+    let listing = match list(disk, dir) {
+        Err(LogError::OtherPartition { dir, expected, found: of }) => {
+            found.findings.push(Finding::OtherPartition { dir, expected, found: of });
+            return Ok(found);
+        }
+        other => other?,
+    };
     found.listed(dir, &listing);
     let log_start = listing.log_start.unwrap_or_default();
     for segment in &listing.segments {
@@ -90,6 +96,7 @@ impl Verification {
         if listing.state_is_damaged || (listing.log_start.is_none() && !listing.segments.is_empty()) {
             self.findings.push(Finding::State { file: dir.join(STATE_FILE) });
         }
+        self.findings.extend(listing.state_fault.clone().map(Finding::StateCopy));
         for range in &listing.missing {
             let (file, reason) =
                 (file_path(dir, range.start, LOG_SUFFIX), DamageReason::Missing { next: range.end });
@@ -158,6 +165,10 @@ impl Verification {
 
     fn batch(&mut self, check: &Check<'_>, following: &mut Following, stored: &super::StoredBatch) {
         self.batches += 1;
+        let first_crc = check.segment.entry.and_then(|entry| entry.first_crc);
+        if stored.position == 0 && first_crc.is_some_and(|crc| crc != stored.batch.header().crc) {
+            self.findings.push(Finding::OtherSegment { file: check.segment.path.clone() });
+        }
         self.records += u64::from(stored.batch.header().record_count);
         self.bytes += u64::from(stored.batch.total_bytes());
         following.checksum = crc32c_append(following.checksum, stored.batch.bytes());

@@ -28,6 +28,6 @@ pub use sequence::Sequence;
 pub use snapshot::{Snapshot, SnapshotFault};
 pub use table::{PRODUCERS_MAX, Producers, SequenceError};
 
-pub(crate) use recover::{RecoveredProducers, Segments, recover};
+pub(crate) use recover::{RecoveredProducers, Segments, index_checksum, recover};
 pub(crate) use snapshot::SNAPSHOT_BYTES_MAX;
 pub(crate) use upkeep::{SnapshotStep, Upkeep};

@@ -1,11 +1,12 @@
 //! Producer state when a log is opened: the newest sound snapshot, and the headers behind it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use corduroy_types::Offset;
 
-use super::{Producers, Snapshot, Upkeep, snapshot::SNAPSHOT_BYTES_MAX};
+use super::{Producers, Snapshot, SnapshotFault, Upkeep, snapshot::SNAPSHOT_BYTES_MAX};
 use crate::disk::{DiskFile, read_file};
 use crate::error::LogError;
 use crate::index::{Expect, ScanStart};
@@ -14,6 +15,7 @@ use crate::retention::remove_if_present;
 use crate::scan::{Depth, Walk, WalkError};
 use crate::segment::{Active, SNAPSHOT_SUFFIX, Sealed, SegmentFile, file_path};
 use crate::shared::Shared;
+use crate::state_file::{StateFault, StateFaultReason};
 
 /// The segments of a log that is being opened.
 pub(crate) struct Segments<'a> {
@@ -28,6 +30,8 @@ pub(crate) struct RecoveredProducers {
     pub(crate) upkeep: Upkeep,
     /// Bytes read behind the snapshot.
     pub(crate) scanned_bytes: u64,
+    /// Snapshots that were synced and are damaged. They are removed, and older ones or the log were read instead.
+    pub(crate) faults: Vec<StateFault>,
 }
 
 /// The producers as of the log's end. `found` are the offsets of the snapshots in the directory, in order.
@@ -36,12 +40,13 @@ pub(crate) struct RecoveredProducers {
 /// were cut.
 ///
 /// # Errors
-/// The disk's. A snapshot that cannot be read is passed over.
+/// The disk's. A snapshot that cannot be used is passed over.
 pub(crate) fn recover(
     shared: &Shared,
     found: &[Offset],
     segments: &Segments<'_>,
     expiration_ms: u64,
+    clean: bool,
 ) -> Result<RecoveredProducers, LogError> {
     let (found, beyond) = found.split_at(found.partition_point(|offset| *offset <= segments.log_end));
     for offset in beyond {
@@ -51,9 +56,27 @@ pub(crate) fn recover(
         shared.disk.sync_dir(&shared.dir).map_err(LogError::io("sync", &*shared.dir))?;
     }
     let between = sweep(shared, found, segments)?;
-    let newest = found.iter().rev().find_map(|offset| load(shared, *offset, expiration_ms));
+    let (mut newest, mut faults) = (None, Vec::new());
+    for offset in found.iter().rev() {
+        let reason = match load(shared, *offset, expiration_ms) {
+            Ok(snapshot) => {
+                newest = Some(snapshot);
+                break;
+            }
+            Err(Unusable::Passed) => continue,
+            Err(Unusable::Fault(reason)) => reason,
+        };
+        // One within a segment is not synced, and torn by a loss of power.
+        if clean || segments.is_base(*offset) {
+            let file = file_path(&shared.dir, *offset, SNAPSHOT_SUFFIX);
+            if reason == StateFaultReason::Damaged {
+                remove_if_present(&*shared.disk, file.clone())?;
+            }
+            faults.push(StateFault { file, reason });
+        }
+    }
     let mut catching_up = match newest {
-        Some(Snapshot { offset, segment_base, position, producers }) => {
+        Some(Snapshot { offset, segment_base, position, producers, .. }) => {
             CatchingUp { producers, from: offset, place: Some((segment_base, position)), scanned_bytes: 0 }
         }
         None => CatchingUp {
@@ -65,16 +88,14 @@ pub(crate) fn recover(
     };
     catching_up.read(shared, segments)?;
     let CatchingUp { producers, scanned_bytes, .. } = catching_up;
-    Ok(RecoveredProducers { producers, upkeep: Upkeep::resume(scanned_bytes, between), scanned_bytes })
+    let upkeep = Upkeep::resume(scanned_bytes, between);
+    Ok(RecoveredProducers { producers, upkeep, scanned_bytes, faults })
 }
 
 /// Removes snapshots that are neither at a segment's base nor among the newest; returns those within segments.
 fn sweep(shared: &Shared, found: &[Offset], segments: &Segments<'_>) -> Result<VecDeque<Offset>, LogError> {
-    let is_base = |offset: &Offset| {
-        *offset == segments.active.base()
-            || segments.sealed.binary_search_by_key(offset, |sealed| sealed.base()).is_ok()
-    };
-    let mut between: VecDeque<_> = found.iter().copied().filter(|offset| !is_base(offset)).collect();
+    let mut between: VecDeque<_> =
+        found.iter().copied().filter(|offset| !segments.is_base(*offset)).collect();
     while between.len() > super::upkeep::BETWEEN_MAX
         && let Some(oldest) = between.pop_front()
     {
@@ -83,10 +104,38 @@ fn sweep(shared: &Shared, found: &[Offset], segments: &Segments<'_>) -> Result<V
     Ok(between)
 }
 
-fn load(shared: &Shared, offset: Offset, expiration_ms: u64) -> Option<Snapshot> {
+/// Why a snapshot is not used.
+enum Unusable {
+    /// A newer version's, or gone.
+    Passed,
+    Fault(StateFaultReason),
+}
+
+fn load(shared: &Shared, offset: Offset, expiration_ms: u64) -> Result<Snapshot, Unusable> {
     let path = file_path(&shared.dir, offset, SNAPSHOT_SUFFIX);
-    let bytes = read_file(&*shared.disk, &path, SNAPSHOT_BYTES_MAX).ok()?;
-    Snapshot::decode(&bytes, expiration_ms).ok().filter(|snapshot| snapshot.offset == offset)
+    let bytes = read_file(&*shared.disk, &path, SNAPSHOT_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unusable::Passed,
+        io::ErrorKind::InvalidData => Unusable::Fault(StateFaultReason::Damaged),
+        _ => Unusable::Fault(StateFaultReason::Unreadable(error.to_string())),
+    })?;
+    match Snapshot::decode(&bytes, expiration_ms) {
+        Ok(snapshot) if snapshot.offset == offset => Ok(snapshot),
+        Ok(_) | Err(SnapshotFault::Damaged) => Err(Unusable::Fault(StateFaultReason::Damaged)),
+        Err(SnapshotFault::NewerFormat(_)) => Err(Unusable::Passed),
+    }
+}
+
+/// The checksum over the index files of the last segment, if they were written with the snapshot at `end`.
+pub(crate) fn index_checksum(shared: &Shared, end: Offset) -> Option<u32> {
+    load(shared, end, u64::MAX).ok()?.index_checksum
+}
+
+impl Segments<'_> {
+    /// Whether a segment begins there, so that the snapshot there was synced.
+    fn is_base(&self, offset: Offset) -> bool {
+        offset == self.active.base()
+            || self.sealed.binary_search_by_key(&offset, |sealed| sealed.base()).is_ok()
+    }
 }
 
 struct CatchingUp {
@@ -110,7 +159,7 @@ impl CatchingUp {
     fn read(&mut self, shared: &Shared, segments: &Segments<'_>) -> Result<(), LogError> {
         let first = segments.sealed.partition_point(|sealed| sealed.end <= self.from);
         for sealed in segments.sealed.iter().skip(first) {
-            if sealed.lost {
+            if sealed.lost.is_some() {
                 self.producers.forget_all();
                 self.from = sealed.end;
                 continue;

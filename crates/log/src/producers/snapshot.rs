@@ -1,7 +1,8 @@
 //! The state of all producers, as a file.
 //!
-//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (1) · offset u64: all batches below it are in ·
-//! base offset u64 of the segment it is in, and position u64 of that offset in it · log time i64 · count u32 · for
+//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (2) · offset u64: all batches below it are in ·
+//! base offset u64 of the segment it is in, and position u64 of that offset in it · whether index files were written
+//! with it u8 (version 1 had neither this nor the next), and CRC-32 over them u32 · log time i64 · count u32 · for
 //! each producer, the one quiet longest first: id i64 · epoch i16 · log time of its last batch i64 · batches u8 (1 to
 //! 5), and for each, oldest first: first sequence u32 · last delta u32 · base offset u64 · max timestamp i64 · at the
 //! end CRC-32 u32 (ISO-HDLC) over all before it.
@@ -12,8 +13,8 @@ use corduroy_types::{Offset, TimestampMs};
 use super::{PRODUCERS_MAX, Producer, ProducerBatch, Producers, Sequence, WINDOW_BATCHES};
 
 const MAGIC: [u8; 4] = *b"CDPR";
-const VERSION: u16 = 1;
-const HEAD_BYTES: usize = 4 + 2 + 8 + 8 + 8 + 8 + 4;
+const VERSION: u16 = 2;
+const HEAD_BYTES: usize = 4 + 2 + 8 + 8 + 8 + 1 + 4 + 8 + 4;
 const PRODUCER_BYTES_MAX: usize = 8 + 2 + 8 + 1 + WINDOW_BATCHES * 24;
 /// No snapshot is larger.
 pub(crate) const SNAPSHOT_BYTES_MAX: u64 = (HEAD_BYTES + PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4) as u64;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub segment_base: Offset,
     /// Where in that segment, while it is not compacted.
     pub position: u64,
+    /// CRC-32 over the segment's index files, where they were written with it, at a clean close.
+    pub(crate) index_checksum: Option<u32>,
     /// The producers.
     pub producers: Producers,
 }
@@ -49,6 +52,7 @@ impl Snapshot {
         offset: Offset,
         segment_base: Offset,
         position: u64,
+        index_checksum: Option<u32>,
     ) -> Bytes {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + producers.len() * PRODUCER_BYTES_MAX + 4);
         bytes.extend_from_slice(&MAGIC);
@@ -56,6 +60,8 @@ impl Snapshot {
         for place in [offset.get(), segment_base.get(), position] {
             bytes.extend_from_slice(&place.to_be_bytes());
         }
+        bytes.push(index_checksum.is_some().into());
+        bytes.extend_from_slice(&index_checksum.unwrap_or(0).to_be_bytes());
         bytes.extend_from_slice(&producers.log_time().0.to_be_bytes());
         let count = u32::try_from(producers.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&count.to_be_bytes());
@@ -86,16 +92,19 @@ impl Snapshot {
         }
         let mut rest = body.strip_prefix(&MAGIC).ok_or(SnapshotFault::Damaged)?;
         let version = take(&mut rest).map(u16::from_be_bytes).ok_or(SnapshotFault::Damaged)?;
-        if version != VERSION {
+        if version > VERSION {
             return Err(SnapshotFault::NewerFormat(version));
         }
-        Self::decode_body(&mut rest, expiration_ms).filter(|_| rest.is_empty()).ok_or(SnapshotFault::Damaged)
+        Self::decode_body(&mut rest, version, expiration_ms)
+            .filter(|_| rest.is_empty())
+            .ok_or(SnapshotFault::Damaged)
     }
 
-    fn decode_body(rest: &mut &[u8], expiration_ms: u64) -> Option<Self> {
+    fn decode_body(rest: &mut &[u8], version: u16, expiration_ms: u64) -> Option<Self> {
         let offset = Offset::new(u64::from_be_bytes(take(rest)?))?;
         let segment_base = Offset::new(u64::from_be_bytes(take(rest)?))?;
         let position = u64::from_be_bytes(take(rest)?);
+        let index_checksum = if version >= 2 { take_index_checksum(rest)? } else { None };
         let log_time = TimestampMs(i64::from_be_bytes(take(rest)?));
         let count = u32::from_be_bytes(take(rest)?);
         // No room is made for a count that was not read: the vector grows with what is there.
@@ -107,8 +116,14 @@ impl Snapshot {
             producers.push((id, producer));
         }
         let producers = Producers::restore(expiration_ms, log_time, producers)?;
-        Some(Self { offset, segment_base, position, producers })
+        Some(Self { offset, segment_base, position, index_checksum, producers })
     }
+}
+
+fn take_index_checksum(rest: &mut &[u8]) -> Option<Option<u32>> {
+    let [present] = take(rest)?;
+    let checksum = u32::from_be_bytes(take(rest)?);
+    (present <= 1).then_some((present == 1).then_some(checksum))
 }
 
 fn decode_producer(rest: &mut &[u8]) -> Option<(i64, Producer)> {

@@ -40,7 +40,7 @@ impl Upkeep {
         if self.bytes_since >= EVERY_BYTES && self.waiting.is_none() {
             self.bytes_since = 0;
             let Point { offset, segment_base, position, .. } = end;
-            self.waiting = Some((offset, Snapshot::encode(producers, offset, segment_base, position)));
+            self.waiting = Some((offset, Snapshot::encode(producers, offset, segment_base, position, None)));
         }
     }
 
@@ -48,7 +48,7 @@ impl Upkeep {
     pub(crate) fn rolled(&mut self, producers: &Producers, base: Offset) -> Bytes {
         self.bytes_since = 0;
         self.waiting = None;
-        Snapshot::encode(producers, base, base, 0)
+        Snapshot::encode(producers, base, base, 0, None)
     }
 
     /// The snapshot to write now, if one is due and everything below it is durable.

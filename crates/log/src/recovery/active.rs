@@ -12,13 +12,14 @@ use corduroy_batch::{BatchHeader, HEADER_BYTES, crc32c_append};
 use corduroy_types::Offset;
 
 use super::{Cut, Opening, SegmentEntry};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::lower::Lower;
 use crate::mark::DurableMark;
+use crate::producers;
 use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
-use crate::segment::{Active, RELATIVE_MAX, UNINDEXED_BYTES};
+use crate::segment::{Active, LOG_SUFFIX, RELATIVE_MAX, UNINDEXED_BYTES, file_path};
 
 impl Opening<'_> {
     /// Opens the last segment; returns it and the log end.
@@ -45,6 +46,46 @@ impl Opening<'_> {
         Ok((active, end))
     }
 
+    /// The mark, if what lies before it in the last segment is another segment's: of another partition, or an older
+    /// one put back. Looked at where that takes little, or where no batch of this log follows the mark; else by the
+    /// first read that needs an index, and by the scrub.
+    ///
+    /// Bytes that fail their own checks tell of damage, and not of another file.
+    pub(super) fn other_active(&self, entry: SegmentEntry) -> Result<Option<DurableMark>, LogError> {
+        let SegmentEntry { base, bytes } = entry;
+        let within = |mark: &DurableMark| mark.segment_base == base && (1..=bytes).contains(&mark.position);
+        // Without a history, a leader epoch that rotted could not be told from another file.
+        let known = self.known.mark.filter(|_| !self.known.history.is_empty());
+        let Some(mark) = known.filter(within) else { return Ok(None) };
+        let path = file_path(&self.shared.dir, base, LOG_SUFFIX);
+        let file = self.disk().open(&path, OpenMode::Read).map_err(LogError::io("open", &*path))?;
+        let failed = |error| LogError::io("read", &*path)(error);
+        if mark.position > UNINDEXED_BYTES {
+            let mut next = Vec::new();
+            file.read_at(&mut next, mark.position, HEADER_BYTES).map_err(failed)?;
+            let follows = parse_header(&next, bytes - mark.position)
+                .is_ok_and(|header| header.base_offset == mark.offset);
+            if bytes == mark.position || follows {
+                return Ok(None);
+            }
+        }
+        if checksum(&*file, 0, 0, mark.position).map_err(failed)? == mark.checksum {
+            return Ok(None);
+        }
+        let start = ScanStart::of_segment(base);
+        let walk = Walk::new(&file, path.clone(), Depth::Checksums, start, bytes);
+        let mut walk = walk.held_to(&self.known.history);
+        while walk.position() < mark.position {
+            match walk.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(WalkError::Damaged(_)) => return Ok(None),
+                Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
+            }
+        }
+        Ok(Some(mark))
+    }
+
     /// What is before the mark, taken as it was when the mark was made.
     fn begin_at(
         &self,
@@ -64,8 +105,13 @@ impl Opening<'_> {
         let lower = Lower::new(mark.position, mark.offset);
         // The index files of the last segment are those of its end only after a clean close.
         let whole = self.report.clean && mark.position == bytes && bytes > UNINDEXED_BYTES;
-        let mapped = || Indexes::map(self.disk(), &self.shared.dir, base, mark.offset, bytes).ok();
-        let indexes = whole.then(mapped).flatten();
+        // Believed where the snapshot of producers that was written with them vouches for them.
+        let indexes = whole.then(|| producers::index_checksum(self.shared, mark.offset)).flatten();
+        let load = |checksum| {
+            let extent = (mark.offset, bytes);
+            Indexes::load(self.disk(), &self.shared.dir, base, extent, Some(checksum)).ok()
+        };
+        let indexes = indexes.and_then(load);
         match indexes.filter(|indexes| indexes.max_timestamp(base) == mark.max_timestamp) {
             Some(indexes) => active.index = IndexBuilder::resume(base, interval, &indexes),
             None => {

@@ -12,8 +12,11 @@ use crate::retention::remove_if_present;
 use crate::segment::{
     INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path, parse_file_name,
 };
-use crate::state_file::{STATE_FILE, STATE_FILE_TEMPORARY};
+use crate::state_file::{STATE_COPY, STATE_FILE, STATE_TEMPORARIES};
 use crate::swap::{Leftovers, Name};
+
+/// Suffix of a file that is written to replace another.
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// A segment's file of batches, as listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) struct Files {
     /// Snapshots of producers, by offset.
     pub(crate) snapshots: Vec<Offset>,
     pub(crate) unknown: Vec<String>,
+    /// Files that were being written to replace others.
+    pub(crate) temporary: Vec<String>,
     /// Files of swaps that a crash has interrupted.
     pub(crate) leftovers: Leftovers,
 }
@@ -52,7 +57,11 @@ pub(crate) fn look_through(disk: &dyn Disk, dir: &Path) -> Result<Files, LogErro
             None if Name::parse(&entry.name).is_some() && !entry.is_dir => {
                 files.leftovers.0.extend(Name::parse(&entry.name));
             }
-            None if entry.name == STATE_FILE || entry.name == STATE_FILE_TEMPORARY => {}
+            None if [STATE_FILE, STATE_COPY].contains(&&*entry.name) => {}
+            None if STATE_TEMPORARIES.contains(&&*entry.name) => {}
+            None if entry.name.strip_suffix(TEMPORARY_SUFFIX).and_then(parse_file_name).is_some() => {
+                files.temporary.push(entry.name);
+            }
             None => files.unknown.push(entry.name),
         }
     }

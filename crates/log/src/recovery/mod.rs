@@ -28,10 +28,10 @@ use crate::index::IndexDoubt;
 use crate::log::Log;
 use crate::mark::{DurableMark, Known};
 use crate::producers::{self, RecoveredProducers, Segments};
-use crate::scan::{Damage, DamageReason};
-use crate::segment::{Active, LOG_SUFFIX, Sealed, file_path};
+use crate::scan::Damage;
+use crate::segment::{Active, Sealed};
 use crate::shared::Shared;
-use crate::state_file::{self, State, StateWriter};
+use crate::state_file::{self, State, StateFault, StateWriter, Stored};
 use crate::swap;
 
 use layout::{Layout, Part, lay_out};
@@ -62,8 +62,11 @@ pub struct RecoveryReport {
     pub index_doubts: Vec<IndexDoubt>,
     /// Segments that an interrupted deletion or rewrite had left, and now are gone.
     pub removed_segments: usize,
-    /// Whether the state file was missing or damaged, so that the log starts at its first segment.
-    pub state_rebuilt: bool,
+    /// Whether the state was missing or damaged in both copies, so that nothing of what was stored is served before
+    /// that is accepted: see [`Log::plan_salvage`].
+    pub state_lost: bool,
+    /// Small files that were not as they should be; what they held was taken from elsewhere, and nothing is lost.
+    pub faults: Vec<StateFault>,
     /// Names in the directory that are not the log's. They are left alone.
     pub unknown_files: Vec<String>,
 }
@@ -97,27 +100,37 @@ impl Log {
         let mut files = look_through(&*disk, &dir)?;
         report.unknown_files = std::mem::take(&mut files.unknown);
         let stored = read_state(&*disk, &dir, &files, &mut report)?;
-        let catalogue = stored.as_ref().map(|state| state.catalogue.clone()).unwrap_or_default();
+        let catalogue = stored.as_ref().map(|stored| stored.state.catalogue.clone()).unwrap_or_default();
         swap::settle(&*disk, &dir, &catalogue, &mut files)?;
         report.segments = files.segments.len();
-        let log_start = log_start(&dir, stored.as_ref(), &files, known.mark, &mut report);
-        let compacted_end = stored.as_ref().map(|state| state.compacted_end).unwrap_or_default();
+        let state = stored.as_ref().map(|stored| &stored.state);
+        let log_start = log_start(state, &files, &known);
+        let compacted_end = state.map(|state| state.compacted_end).unwrap_or_default();
+        let doubtful_end = state.map(|state| state.doubtful_end).unwrap_or_default();
         let has_state = stored.is_some();
         report.removed_segments = files.remove_below(&*disk, &dir, log_start)?;
         let writer = StateWriter::new(&dir, stored);
         let shared = Shared::new(disk, dir, writer, config.index_interval_bytes, log_start);
+        shared.set_doubtful_end(doubtful_end);
         let mut opening =
             Opening { shared: &shared, config, known, catalogue, now, report, entered: Vec::new() };
         let (sealed, active, log_end) = opening.segments(&files.segments, log_start)?;
+        if opening.report.state_lost {
+            shared.set_doubtful_end(log_end);
+        }
         let dir_durable = opening.make_durable(has_state, &files, log_start)?;
         let segments = Segments { sealed: &sealed, active: &active, log_end };
-        let expiration_ms = config.producer_expiration_ms;
-        let recovered = producers::recover(opening.shared, &files.snapshots, &segments, expiration_ms)?;
-        let RecoveredProducers { producers, upkeep, scanned_bytes } = recovered;
+        let (expiration_ms, known_clean) = (config.producer_expiration_ms, opening.known.clean);
+        let recovered =
+            producers::recover(opening.shared, &files.snapshots, &segments, expiration_ms, known_clean)?;
+        let RecoveredProducers { producers, upkeep, scanned_bytes, faults } = recovered;
         let Opening { mut report, known: Known { mut history, .. }, .. } = opening;
         history.forget_below(log_start);
         report.producer_scanned_bytes = scanned_bytes;
+        report.faults.extend(faults);
+        shared.note_faults(report.faults.iter().cloned());
         shared.note_damages(report.damages.clone());
+        report.damages.extend(shared.doubt());
         let cursors = Cursors::recovered(log_start, log_end)?;
         let producers = (producers, upkeep);
         let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable, producers);
@@ -133,39 +146,30 @@ fn read_state(
     dir: &Path,
     files: &Files,
     report: &mut RecoveryReport,
-) -> Result<Option<State>, LogError> {
-    let (stored, rebuilt) = match state_file::read(disk, dir)? {
-        state_file::Found::Whole(state) => (Some(state), false),
+) -> Result<Option<Stored>, LogError> {
+    let (stored, lost) = match state_file::read(disk, dir)? {
+        state_file::Found::Whole(stored) => (Some(stored), false),
         state_file::Found::Missing => (None, !files.segments.is_empty()),
         state_file::Found::Damaged => (None, true),
     };
-    report.state_rebuilt = rebuilt;
+    report.state_lost = lost;
+    report.faults.extend(stored.iter().filter_map(|stored| stored.fault.clone()));
     Ok(stored)
 }
 
-/// Where the log starts: where the state says, or at the first segment if that is later.
-fn log_start(
-    dir: &Path,
-    stored: Option<&State>,
-    files: &Files,
-    mark: Option<DurableMark>,
-    report: &mut RecoveryReport,
-) -> Offset {
-    let file = files.segments.first().map(|segment| segment.base);
-    let entry = stored.and_then(|state| state.catalogue.entries().first()).map(|entry| entry.base);
-    let first = [file, entry, mark.map(|mark| mark.segment_base)].into_iter().flatten().min();
-    let Some(log_start) = stored.map(|state| state.log_start) else { return first.unwrap_or(Offset::ZERO) };
-    match first {
-        // A deletion moves the log start before it removes a file, so these were not deleted by the log.
-        Some(next) if next > log_start => {
-            let file = file_path(dir, log_start, LOG_SUFFIX);
-            let reason = DamageReason::Missing { next };
-            let damage = Damage { file, position: 0, offset: log_start, reason };
-            report.damages.push(DamagedRange { damage, segment_base: log_start, next_good: next });
-            next
-        }
-        _ => log_start,
+/// Where the log starts: where the state says, whatever is there. A deletion moves the log start before it removes a
+/// file, so what is missing behind it was not deleted by the log, and stays damage until an operator accepts it.
+///
+/// Without a state, at the first segment that is known; where no file is left either, where the history says.
+fn log_start(state: Option<&State>, files: &Files, known: &Known) -> Offset {
+    if let Some(state) = state {
+        return state.log_start;
     }
+    let file = files.segments.first().map(|segment| segment.base);
+    let mark = known.mark.map(|mark| mark.segment_base);
+    let begun = known.history.entries().first().map(|entry| entry.start);
+    let begun = begun.filter(|_| file.is_none() && mark.is_some());
+    [file, mark, begun].into_iter().flatten().min().unwrap_or(Offset::ZERO)
 }
 
 /// What opening needs at hand.
@@ -191,7 +195,7 @@ impl Opening<'_> {
         found: &[SegmentEntry],
         log_start: Offset,
     ) -> Result<(Vec<Arc<Sealed>>, Active, Offset), LogError> {
-        let Layout { parts, covered, end } = lay_out(found, &self.catalogue, self.known.mark, log_start);
+        let Layout { parts, covered, mut end } = lay_out(found, &self.catalogue, self.known.mark, log_start);
         for segment in &covered {
             segment.remove(self.disk(), &self.shared.dir)?;
         }
@@ -203,10 +207,16 @@ impl Opening<'_> {
                 Part::Uncatalogued { segment, end } => self.open_uncatalogued(segment, end)?,
                 Part::Short { mark, bytes } => self.open_short(mark, bytes)?,
                 Part::Hole { base, end } => self.open_hole(base, end),
-                Part::Active(segment) => {
-                    last = Some(self.open_active(segment)?);
-                    break;
-                }
+                Part::Active(segment) => match self.other_active(segment)? {
+                    Some(mark) => {
+                        end = mark.offset;
+                        self.open_other(mark)
+                    }
+                    None => {
+                        last = Some(self.open_active(segment)?);
+                        break;
+                    }
+                },
             });
         }
         let fresh = |start| Active::new(&self.shared.dir, start, &self.config);
@@ -227,7 +237,8 @@ impl Opening<'_> {
     /// Makes what was found as durable as what is appended from now on; says whether the directory is.
     fn make_durable(&self, has_state: bool, files: &Files, log_start: Offset) -> Result<bool, LogError> {
         let empty = files.segments.is_empty() && self.report.removed_segments == 0;
-        if empty && !has_state {
+        // That records are lost is written down where no file is left to tell of it.
+        if empty && !has_state && self.report.damages.is_empty() && !self.report.state_lost {
             return Ok(false);
         }
         let dir = &self.shared.dir;
@@ -239,9 +250,11 @@ impl Opening<'_> {
             // Names that were given before a kill or a failure, and not synced, are listed but not durable.
             self.disk().sync_dir(dir).map_err(LogError::io("sync", &**dir))?;
         }
-        let written = self.shared.state.raise_log_start(self.disk(), log_start);
-        let entered = |entry: &CatalogueEntry| self.shared.state.enter(self.disk(), *entry);
-        let written = written.and_then(|()| self.entered.iter().try_for_each(entered));
+        let written = self.shared.state.change(self.disk(), |state| {
+            state.log_start = state.log_start.max(log_start);
+            state.doubtful_end = self.shared.doubtful_end();
+            self.entered.iter().for_each(|entry| state.catalogue.put(*entry));
+        });
         written.map_err(LogError::io("write", self.shared.state.path()))?;
         Ok(true)
     }

@@ -4,18 +4,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use corduroy_batch::HEADER_BYTES;
 use corduroy_types::{Offset, TimestampMs};
 use parking_lot::Mutex;
 
-use super::{Opening, SegmentEntry};
+use super::{Opening, SegmentEntry, checksum};
 use crate::catalogue::CatalogueEntry;
 use crate::damage::DamagedRange;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::mark::DurableMark;
-use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
-use crate::segment::{LOG_SUFFIX, Sealed, SegmentFile, file_path};
+use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError, check_crc, parse_header};
+use crate::segment::{LOG_SUFFIX, Lost, Sealed, SegmentFile, file_path};
 
 /// How far a segment goes.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,22 @@ fn index_at(
     Ok(Indexed { index, damages, read_bytes: walk.read_bytes() })
 }
 
+/// What a segment is that was synced up to a mark.
+fn of_mark(mark: DurableMark) -> CatalogueEntry {
+    CatalogueEntry {
+        base: mark.segment_base,
+        end: mark.offset,
+        bytes: mark.position,
+        checksum: mark.checksum,
+        max_timestamp: mark.max_timestamp.map(|(timestamp, _)| timestamp),
+        gaps: false,
+        records: None,
+        first_crc: None,
+        index_checksum: None,
+        suspect: false,
+    }
+}
+
 impl Opening<'_> {
     fn segment_file(&self, base: Offset) -> Arc<SegmentFile> {
         SegmentFile::new(Arc::clone(&self.shared.dir), base)
@@ -86,13 +103,28 @@ impl Opening<'_> {
         entry: CatalogueEntry,
         bytes: Option<u64>,
     ) -> Result<Arc<Sealed>, LogError> {
-        let CatalogueEntry { base, end, max_timestamp, gaps, .. } = entry;
+        let CatalogueEntry { base, end, max_timestamp, gaps, index_checksum, .. } = entry;
         let present = bytes.unwrap_or(0).min(entry.bytes);
         let (file, checksum, indexes) = (self.segment_file(base), Some(entry.checksum), Mutex::new(None));
-        let lost = bytes.is_none();
-        let sealed = Sealed { file, end, bytes: present, max_timestamp, checksum, gaps, lost, indexes };
-        if lost {
-            self.report_missing(base, end);
+        let lost = match bytes {
+            None => Some(Lost::Missing),
+            Some(_) => self.is_other(&entry, present)?.then_some(Lost::Other),
+        };
+        let records = entry.record_count();
+        let sealed = Sealed {
+            file,
+            end,
+            bytes: present,
+            max_timestamp,
+            checksum,
+            gaps,
+            lost,
+            records,
+            index_checksum,
+            indexes,
+        };
+        if let Some(lost) = lost {
+            self.report_lost(base, end, lost);
         } else if present < entry.bytes {
             // Offsets may be missing in it, but not bytes.
             self.index_anew(&sealed, false)?;
@@ -113,29 +145,76 @@ impl Opening<'_> {
         mark: DurableMark,
         bytes: Option<u64>,
     ) -> Result<Arc<Sealed>, LogError> {
-        let entry = CatalogueEntry {
-            base: mark.segment_base,
-            end: mark.offset,
-            bytes: mark.position,
-            checksum: mark.checksum,
-            max_timestamp: mark.max_timestamp.map(|(timestamp, _)| timestamp),
-            gaps: false,
-        };
+        let entry = of_mark(mark);
         self.entered.push(entry);
         self.open_catalogued(entry, bytes)
     }
 
-    /// A range of offsets for which there is no file.
-    pub(super) fn open_hole(&mut self, base: Offset, end: Offset) -> Arc<Sealed> {
-        self.report_missing(base, end);
-        let (file, indexes) = (self.segment_file(base), Mutex::new(None));
-        let (max_timestamp, checksum, gaps) = (None, None, false);
-        Arc::new(Sealed { file, end, bytes: 0, max_timestamp, checksum, gaps, lost: true, indexes })
+    /// Opens what was the last segment, and now is another one's file. It is sealed as what it was, and not touched: the
+    /// right file may be put back.
+    pub(super) fn open_other(&mut self, mark: DurableMark) -> Arc<Sealed> {
+        let entry = CatalogueEntry { suspect: true, ..of_mark(mark) };
+        self.entered.push(entry);
+        self.report_lost(entry.base, entry.end, Lost::Other);
+        Arc::new(Sealed {
+            file: self.segment_file(entry.base),
+            end: entry.end,
+            bytes: entry.bytes,
+            max_timestamp: entry.max_timestamp,
+            checksum: Some(entry.checksum),
+            gaps: false,
+            lost: Some(Lost::Other),
+            records: entry.record_count(),
+            index_checksum: None,
+            indexes: Mutex::new(None),
+        })
     }
 
-    fn report_missing(&mut self, base: Offset, end: Offset) {
+    /// Whether the file of a sealed segment is another one's: its first batch is sound, and not the one that was written
+    /// there. Where another file was found before, all of it is compared.
+    fn is_other(&self, entry: &CatalogueEntry, present: u64) -> Result<bool, LogError> {
+        if entry.first_crc.is_none() && !entry.suspect {
+            return Ok(false);
+        }
+        let path = file_path(&self.shared.dir, entry.base, LOG_SUFFIX);
+        let read = |error| LogError::io("read", &*path)(error);
+        let file = self.disk().open(&path, OpenMode::Read).map_err(LogError::io("open", &*path))?;
+        if entry.suspect {
+            let found = checksum(&*file, 0, 0, present).map_err(read)?;
+            return Ok(present != entry.bytes || found != entry.checksum);
+        }
+        let mut bytes = Vec::new();
+        file.read_at(&mut bytes, 0, HEADER_BYTES).map_err(read)?;
+        // What cannot be parsed is damaged, and whose it was is not told by it.
+        let Ok(header) = parse_header(&bytes, present) else { return Ok(false) };
+        if entry.first_crc.is_none_or(|expected| expected == header.crc) {
+            return Ok(false);
+        }
+        let total = header.total_bytes() as usize;
+        file.read_at(&mut bytes, HEADER_BYTES as u64, total.saturating_sub(HEADER_BYTES)).map_err(read)?;
+        Ok(check_crc(&header, &bytes).is_ok())
+    }
+
+    /// A range of offsets for which there is no file.
+    pub(super) fn open_hole(&mut self, base: Offset, end: Offset) -> Arc<Sealed> {
+        self.report_lost(base, end, Lost::Missing);
+        Arc::new(Sealed {
+            file: self.segment_file(base),
+            end,
+            bytes: 0,
+            max_timestamp: None,
+            checksum: None,
+            gaps: false,
+            lost: Some(Lost::Missing),
+            records: None,
+            index_checksum: None,
+            indexes: Mutex::new(None),
+        })
+    }
+
+    fn report_lost(&mut self, base: Offset, end: Offset, lost: Lost) {
         let file = file_path(&self.shared.dir, base, LOG_SUFFIX);
-        let damage = Damage { file, position: 0, offset: base, reason: DamageReason::Missing { next: end } };
+        let damage = Damage { file, position: 0, offset: base, reason: lost.reason(end) };
         self.report.damages.push(DamagedRange { damage, segment_base: base, next_good: end });
     }
 
@@ -147,7 +226,7 @@ impl Opening<'_> {
     ) -> Result<Arc<Sealed>, LogError> {
         let SegmentEntry { base, bytes } = segment;
         let dir: &Path = &self.shared.dir;
-        let mapped = match Indexes::map(self.disk(), dir, base, end, bytes) {
+        let loaded = match Indexes::load(self.disk(), dir, base, (end, bytes), None) {
             Ok(indexes) => Some(indexes),
             Err(doubt) => {
                 self.report.index_doubts.push(doubt);
@@ -156,9 +235,21 @@ impl Opening<'_> {
         };
         let (file, indexes, max_timestamp) = (self.segment_file(base), Mutex::new(None), None);
         // Where the catalogue was lost, it cannot say any more that there are gaps.
-        let (checksum, gaps, lost) = (None, self.report.state_rebuilt, false);
-        let sealed = Sealed { file, end, bytes, max_timestamp, checksum, gaps, lost, indexes };
-        let trusted = match mapped {
+        let gaps = self.report.state_lost || base < self.shared.doubtful_end();
+        let (checksum, lost, records, index_checksum) = (None, None, None, None);
+        let sealed = Sealed {
+            file,
+            end,
+            bytes,
+            max_timestamp,
+            checksum,
+            gaps,
+            lost,
+            records,
+            index_checksum,
+            indexes,
+        };
+        let trusted = match loaded {
             Some(indexes) if self.report.clean => Some(indexes),
             Some(indexes) if self.ends_as_indexed(&sealed, &indexes)? => Some(indexes),
             _ => None,

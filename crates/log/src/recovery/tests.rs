@@ -8,7 +8,7 @@ use corduroy_batch::{Batch, BatchBuilder, Compression};
 use corduroy_types::{LeaderEpoch, TimestampMs};
 
 use super::index_segment;
-use crate::disk::Disk;
+use crate::disk::{Disk, read_file};
 use crate::segment::{INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_path};
 use crate::{Known, Log, LogConfig, SimDisk};
 
@@ -40,8 +40,7 @@ fn a_rebuilt_index_is_the_one_that_was_lost() {
         let built = index_segment(config.index_interval_bytes, path, &file, sealed.extent()).unwrap();
         assert_eq!(built.damages, []);
         let index = built.index;
-        let read =
-            |suffix| Bytes::copy_from_slice((*disk.map(&file_path(&dir, base, suffix)).unwrap()).as_ref());
+        let read = |suffix| Bytes::from(read_file(&*disk, &file_path(&dir, base, suffix), u64::MAX).unwrap());
         assert_eq!(index.finish(), (read(INDEX_SUFFIX), read(TIME_INDEX_SUFFIX)), "segment {base}");
         assert!(!index.finish().0.is_empty());
     }

@@ -31,8 +31,12 @@ pub(crate) enum Pending {
 pub(crate) struct Seal {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) end: Point,
+    /// The checksum that its first batch carries.
+    pub(crate) first_crc: Option<u32>,
     /// The contents of both index files; without them, older ones are removed.
     pub(crate) indexes: Option<(Bytes, Bytes)>,
+    /// CRC-32 over both.
+    pub(crate) index_checksum: Option<u32>,
     /// The snapshot of producers at its end.
     pub(crate) producers: Bytes,
 }
@@ -46,6 +50,10 @@ impl Seal {
             checksum: self.end.checksum,
             max_timestamp: self.end.max_timestamp.map(|(timestamp, _)| timestamp),
             gaps: false,
+            records: Some(self.end.offset.distance_from(self.end.segment_base)),
+            first_crc: self.first_crc,
+            index_checksum: self.index_checksum,
+            suspect: false,
         }
     }
 }
@@ -80,7 +88,7 @@ impl RoundBuilder {
 
     fn add_seal(&mut self, seal: Seal, shared: &Arc<Shared>) {
         let entry = seal.entry();
-        let Seal { file, end, indexes, producers } = seal;
+        let Seal { file, end, indexes, producers, .. } = seal;
         self.steps.push(Step(Kind::Sync { file }));
         let (offsets, times) = indexes.unzip();
         for (base, suffix, contents) in [

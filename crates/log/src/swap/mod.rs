@@ -64,7 +64,9 @@ impl Swap {
             max_timestamp: entry.max_timestamp,
             checksum: Some(entry.checksum),
             gaps: entry.gaps,
-            lost: false,
+            lost: None,
+            records: entry.records,
+            index_checksum: entry.index_checksum,
             indexes: Mutex::new(Some(indexes)),
         };
         Self { shared: Arc::clone(shared), old, new: Arc::new(sealed), entry }
@@ -89,23 +91,29 @@ impl Swap {
     /// [`Log::apply_swap`], whatever else happens.
     ///
     /// # Errors
-    /// The disk's. The old segments count on, unless the state file's rename was what failed: then the next
-    /// opening finds out. Do not swap in this log again before that.
+    /// The disk's. The old segments count on; if the state's rename was what failed, the next opening finds out, or
+    /// the next swap in this log settles it first. So the swap can be given up, and the work done again later.
     pub fn commit(&self, disk: &dyn Disk) -> Result<(), LogError> {
         let (dir, state) = (&self.shared.dir, &self.shared.state);
         let write = || LogError::io("write", state.path());
         // If either of two catalogues may be on disk, neither may name a file that is about to be overwritten.
-        state.change(disk, |_| ()).map_err(write())?;
+        state.settle(disk).map_err(write())?;
         let (from, to) = (Name::Cleaned.path(dir, self.entry.base), Name::Swap.path(dir, self.entry.base));
         disk.rename(&from, &to).map_err(LogError::io("rename", from))?;
         disk.sync_dir(dir).map_err(LogError::io("sync", &**dir))?;
         state.enter(disk, self.entry).map_err(write())
     }
 
-    /// Gives the new segment its name and removes the old ones. Can be repeated; opening the log does the same.
+    /// Whether it was made from this very log, and not from one that was opened in its place.
+    pub fn is_of(&self, log: &Log) -> bool {
+        Arc::ptr_eq(&self.shared, &log.shared)
+    }
+
+    /// Gives the new segment its name and removes the old ones. Opening the log does the same.
     ///
     /// # Errors
-    /// The disk's. Reads go on; the log must not be compacted again before this has succeeded.
+    /// The disk's. Reads go on. Repeat it, while it [is of](Swap::is_of) the log; the log must not be compacted again
+    /// before this has succeeded.
     pub fn finish(&self, disk: &dyn Disk) -> Result<(), LogError> {
         let others: Vec<Offset> = self.old.iter().skip(1).map(|sealed| sealed.base()).collect();
         finish::finish(disk, &self.shared.dir, self.entry.base, &others)?;

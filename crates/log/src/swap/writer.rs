@@ -11,7 +11,7 @@ use super::{NewSegment, discard};
 use crate::catalogue::CatalogueEntry;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::LogError;
-use crate::index::IndexBuilder;
+use crate::index::{IndexBuilder, checksum};
 use crate::shared::Shared;
 
 /// Batches are gathered up to this before they are written.
@@ -27,11 +27,15 @@ pub(crate) struct SegmentWriter {
     gathered_bytes: u64,
     written_bytes: u64,
     checksum: u32,
+    records: u64,
+    first_crc: Option<u32>,
 }
 
 impl SegmentWriter {
     /// Begins a segment at `base`. What an earlier attempt left there is overwritten.
     pub(crate) fn create(shared: &Arc<Shared>, base: Offset) -> Result<Self, LogError> {
+        // If either of two catalogues may be on disk, neither may name a file that is about to be overwritten.
+        shared.state.settle(&*shared.disk).map_err(LogError::io("write", shared.state.path()))?;
         let path = Name::Cleaned.path(&shared.dir, base);
         let file = shared.disk.open(&path, OpenMode::Truncate).map_err(LogError::io("create", path))?;
         Ok(Self {
@@ -43,6 +47,8 @@ impl SegmentWriter {
             gathered_bytes: 0,
             written_bytes: 0,
             checksum: 0,
+            records: 0,
+            first_crc: None,
         })
     }
 
@@ -55,6 +61,8 @@ impl SegmentWriter {
     pub(crate) fn push(&mut self, header: &BatchHeader, batch: Bytes) -> Result<(), LogError> {
         self.index.note(header, self.bytes());
         self.checksum = crc32c_append(self.checksum, &batch);
+        self.records += u64::from(header.record_count);
+        self.first_crc.get_or_insert(header.crc);
         self.gathered_bytes += batch.len() as u64;
         self.gathered.push(batch);
         if self.gathered_bytes >= WRITE_BYTES { self.write() } else { Ok(()) }
@@ -78,6 +86,7 @@ impl SegmentWriter {
         let dir = &self.shared.dir;
         self.file.sync().map_err(LogError::io("sync", Name::Cleaned.path(dir, self.base)))?;
         let (offsets, times) = self.index.finish();
+        let index_checksum = Some(checksum(&offsets, &times));
         for (name, contents) in [(Name::CleanedIndex, offsets), (Name::CleanedTimeIndex, times)] {
             let path = name.path(dir, self.base);
             let written = self.shared.disk.open(&path, OpenMode::Truncate).and_then(|file| {
@@ -93,6 +102,10 @@ impl SegmentWriter {
             checksum: self.checksum,
             max_timestamp: self.index.max_timestamp().map(|(timestamp, _)| timestamp),
             gaps: true,
+            records: Some(self.records),
+            first_crc: self.first_crc,
+            index_checksum,
+            suspect: false,
         };
         Ok(NewSegment { entry, indexes: self.index.indexes() })
     }

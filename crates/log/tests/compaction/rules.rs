@@ -222,3 +222,43 @@ fn an_emptied_segment_still_says_where_it_ends() {
     let appended = log.append(one, LeaderEpoch::ZERO, NOW).unwrap();
     assert_eq!(appended.base_offset, end);
 }
+
+/// What fails for a moment costs a pass, and no restart: the next one does it again.
+#[test]
+fn a_swap_of_which_a_step_failed_is_done_again() {
+    for calls in 0..40 {
+        let disk = new_disk();
+        let (mut log, mut model) = filled(&disk, config(), 40);
+        let mut planned = plan(&log, NOW.0, UNLIMITED).unwrap();
+        let step = CompactionStep { max_bytes: UNLIMITED.step_bytes };
+        let swap = loop {
+            if let CompactionProgress::Swap(swap) = planned.step(step).unwrap() {
+                break swap;
+            }
+        };
+        assert!(log.may_swap(&swap));
+        disk.stop_after(calls);
+        let committed = swap.commit(&disk);
+        let mut done = false;
+        if committed.is_ok() {
+            assert!(log.apply_swap(&swap));
+            done = swap.finish(&disk).is_ok();
+            disk.heal();
+            assert!(swap.is_of(&log));
+            swap.finish(&disk).unwrap();
+        }
+        disk.heal();
+        pass(&mut log, &disk, &mut model, NOW.0);
+        let crashed = disk.fork();
+        crashed.crash();
+        for disk in [&disk, &crashed] {
+            let (log, report) = open(disk, config(), false);
+            assert_eq!(report.damages, [], "stopped after {calls} calls");
+            compare(&log, &model);
+        }
+        if done {
+            return;
+        }
+    }
+    panic!("a swap takes more than 40 calls");
+}

@@ -58,6 +58,13 @@ pub(crate) fn recovery(data: &[u8]) -> usize {
         put(&disk, &dir().join(format!("{base:020}.index")), second);
         put(&disk, &dir().join(format!("{base:020}.timeindex")), second);
     }
+    // Without a state none of it would be served.
+    if !split.is_multiple_of(4) {
+        let mut state = [b"CDPS\x00\x01".as_slice(), &base.to_be_bytes()].concat();
+        let crc = crc32fast::hash(&state);
+        state.extend_from_slice(&crc.to_be_bytes());
+        put(&disk, &dir().join("partition.state"), &state);
+    }
     open_and_use(&disk, Known::clean(flags & 8 != 0))
 }
 
@@ -86,7 +93,7 @@ fn open_and_use(disk: &SimDisk, known: Known) -> usize {
     let verified = offline::verify(disk, &dir(), DecompressLimits::new(1 << 16));
     let mut log = match Log::open(Arc::clone(&shared), dir(), config(), known, NOW) {
         Ok((log, _)) => log,
-        Err(LogError::NewerFormat { .. }) => return 0,
+        Err(LogError::NewerFormat { .. } | LogError::OtherPartition { .. }) => return 0,
         Err(other) => panic!("cannot open: {other}"),
     };
     drop(verified.unwrap());
@@ -194,16 +201,18 @@ pub(crate) fn derived_files(data: &[u8]) {
         .filter(|path| path.extension().is_some_and(|suffix| suffix != "log"))
         .collect();
     let Some(path) = files.get(usize::from(*which) % files.len()) else { return };
-    let is_state = path.ends_with("partition.state");
-    if is_state && flags & 1 != 0 && contents.len() >= 14 {
-        contents[..6].copy_from_slice(b"CDPS\x00\x02");
+    let is_state = path.ends_with("partition.state") || path.ends_with("partition.state.copy");
+    let looks_sound = is_state && flags & 1 != 0 && contents.len() >= 14;
+    if looks_sound {
+        contents[..6].copy_from_slice(if flags & 4 == 0 { b"CDPS\x00\x02" } else { b"CDPS\x00\x03" });
         contents[6..10].copy_from_slice(&[0; 4]);
         let body = contents.len() - 4;
         let crc = crc32fast::hash(&contents[..body]);
         contents[body..].copy_from_slice(&crc.to_be_bytes());
     }
     put(&disk, path, &contents);
-    if is_state {
+    // One that is not sound is passed over for its copy.
+    if looks_sound {
         open_and_use(&disk, Known::clean(flags & 2 != 0));
         return;
     }

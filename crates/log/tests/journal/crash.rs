@@ -201,7 +201,7 @@ fn a_sync_after_a_failed_one_proves_nothing() {
 
 /// The tests above must notice a sync that does nothing.
 #[test]
-#[should_panic(expected = "Missing")]
+#[should_panic(expected = "StateLost")]
 fn a_lying_disk_is_noticed() {
     let disk = new_disk();
     disk.ignore_syncs(SimCall::Sync);
@@ -209,5 +209,5 @@ fn a_lying_disk_is_noticed() {
     workload(&disk, &mut promised).unwrap();
     disk.crash();
     let node = Node::start(&disk, small_journal(), config(), &[key(0)]).unwrap();
-    check(&node, &mut promised, "Missing: nothing was synced");
+    check(&node, &mut promised, "StateLost: nothing was synced");
 }

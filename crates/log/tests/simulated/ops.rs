@@ -71,8 +71,7 @@ fn failing() -> impl Strategy<Value = Failing> {
     let failure = vec![SimFailure::Io, SimFailure::Io, SimFailure::Full, SimFailure::TooManyFiles];
     (call, 0..6_u64, prop::sample::select(failure)).prop_map(|(call, nth, failure)| {
         // Only calls that open something can be short of handles.
-        let opens =
-            matches!(call, SimCall::Create | SimCall::Open | SimCall::SyncDir | SimCall::List | SimCall::Map);
+        let opens = matches!(call, SimCall::Create | SimCall::Open | SimCall::SyncDir | SimCall::List);
         let failure = if opens || failure != SimFailure::TooManyFiles { failure } else { SimFailure::Io };
         Failing { call, nth, failure }
     })

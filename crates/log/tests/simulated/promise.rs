@@ -5,7 +5,7 @@ use std::sync::Arc;
 use corduroy_batch::{Batch, BatchHeader, DecompressLimits};
 use corduroy_log::disk::{Kept, OpenMode, SimDisk};
 use corduroy_log::producers::Producers;
-use corduroy_log::{Appended, Disk, DurableMark, Known, Log, LogConfig, RecoveryReport, offline};
+use corduroy_log::{Appended, Disk, DurableMark, Known, Log, LogConfig, RecoveryReport, StateFault, offline};
 use corduroy_types::{LeaderEpoch, Offset};
 
 use crate::common::{Model, NOW, batch, compare, dir};
@@ -82,6 +82,11 @@ impl Promise {
     pub fn settle(&mut self, log: &Log, report: &RecoveryReport) {
         assert_eq!(report.damages, [], "sound segments taken for damaged");
         assert_eq!(report.unknown_files, Vec::<String>::new());
+        let snapshot = |fault: &StateFault| fault.file.extension().is_some_and(|suffix| suffix == "snapshot");
+        if report.faults.iter().any(snapshot) {
+            // Producers of records that were deleted may be forgotten, which is reported.
+            self.history.0 = None;
+        }
         let (start, end) = ends(log);
         let (start, end) = (start.get(), end.get());
         assert!(end >= self.durable_end, "what was acknowledged below {} ends at {end}", self.durable_end);

@@ -79,9 +79,6 @@ impl Disk for Counting {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)
     }
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        self.disk.map(path)
-    }
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.disk.space(path)
     }

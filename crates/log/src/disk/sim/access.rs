@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::calls::{SimCall, SimEvent};
 use super::file::SimFile;
 use super::{SimDisk, State};
-use crate::disk::{Disk, DiskFile, Entry, Mapped, OpenMode, Space};
+use crate::disk::{Disk, DiskFile, Entry, OpenMode, Space};
 
 impl SimDisk {
     /// Makes one call: counted, refused or performed, noted.
@@ -97,12 +97,6 @@ impl Disk for SimDisk {
             }
             state.tree.sync_dir(dir)
         })
-    }
-
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        let content = self.call(SimCall::Map, path, |state| state.tree.file(path))?;
-        let copy = content.lock().live.clone();
-        Ok(Arc::new(copy))
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {

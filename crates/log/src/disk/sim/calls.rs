@@ -31,15 +31,13 @@ pub enum SimCall {
     Len,
     /// `list`
     List,
-    /// `map`
-    Map,
     /// `space`
     Space,
 }
 
 impl SimCall {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Write,
         Self::Sync,
@@ -52,13 +50,12 @@ impl SimCall {
         Self::Read,
         Self::Len,
         Self::List,
-        Self::Map,
         Self::Space,
     ];
 
     /// Whether such a call changes the disk. Only those are counted by [`super::SimDisk::calls`].
     pub fn changes(self) -> bool {
-        !matches!(self, Self::Open | Self::Read | Self::Len | Self::List | Self::Map | Self::Space)
+        !matches!(self, Self::Open | Self::Read | Self::Len | Self::List | Self::Space)
     }
 }
 

@@ -36,6 +36,7 @@ fn from_log(error: &LogError) -> CliError {
         LogError::Io { .. } | LogError::NotASegment { .. } => ErrorCode::FileFailed,
         LogError::StorageFailed(_) => ErrorCode::StorageFailed,
         LogError::NewerFormat { .. } => ErrorCode::Unsupported,
+        LogError::OtherPartition { .. } => ErrorCode::Corrupt,
         LogError::WrongRound { .. }
         | LogError::NotDurable { .. }
         | LogError::Epoch(_)

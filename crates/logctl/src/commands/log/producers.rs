@@ -73,7 +73,7 @@ impl Row for ProducerRow {
 
 /// Prints the producers of the snapshot at `path`, the one that was quiet longest first.
 pub(super) fn dump(path: &Path, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let Snapshot { offset, segment_base, position, producers } =
+    let Snapshot { offset, segment_base, position, producers, .. } =
         read_snapshot(&RealDisk, path).map_err(|error| refused(&error))?;
     let rows: Vec<ProducerRow> = producers.iter().map(|(id, producer)| row(id, producer)).collect();
     write_rows(ui, &rows)?;
