@@ -15,6 +15,7 @@ use super::{
     stream::StreamEvent,
     verdict::{Verdict, verdict},
 };
+use crate::{ClientError, Event, TopicPartition};
 
 /// Why a batch did not get an acknowledgement this time.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Pump {
         match read_answer(result, &sealed, lane.queue.partition.0) {
             Ok(acked) => {
                 lane.written(sealed.place);
+                self.delayed = None;
                 let queue = Arc::clone(&lane.queue);
                 self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
@@ -79,14 +81,29 @@ impl Pump {
         }
         let curable = reason.outcome == Outcome::NotWritten && reason.refusal.code.is_retriable();
         if curable && in_time {
-            self.trouble = Some(reason.refusal);
             lane.retry_later(sealed);
+            self.delayed_by(id, reason);
             return;
         }
         if reason.outcome == Outcome::Unknown {
             lane.written(sealed.place);
         }
         self.fail_with_followers(id, sealed, reason);
+    }
+
+    /// Remembers why a batch is sent again, and tells the program where the broker itself refuses it. Of lost connections
+    /// and of batches that were refused for those before them it hears otherwise, or need not hear.
+    fn delayed_by(&mut self, id: usize, reason: Reason) {
+        let code = reason.refusal.code;
+        let is_told =
+            reason.kind == SendErrorKind::Refused && code.is_retriable() && self.delayed != Some(code);
+        if let Some(lane) = self.lanes.get(id).filter(|_| is_told) {
+            self.delayed = Some(code);
+            let partition = TopicPartition::new(lane.queue.topic.name.clone(), lane.queue.partition);
+            let error = ClientError::from(reason.refusal.clone());
+            self.core.client.events.tell(Event::ProduceDelayed { partition, error });
+        }
+        self.trouble = Some(reason.refusal);
     }
 
     fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason, in_time: bool) {
@@ -101,8 +118,8 @@ impl Pump {
         match verdict {
             Verdict::Again => {
                 sealed.outcome = joined;
-                self.trouble = Some(reason.refusal);
                 lane.retry_later(sealed);
+                self.delayed_by(id, reason);
             }
             Verdict::Restart => {
                 lane.note_gap(&sealed, true);
