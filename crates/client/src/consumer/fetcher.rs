@@ -400,7 +400,7 @@ fn unpack(from: &FetchFrom, bytes: &mut Bytes, high_watermark: Offset, budget: &
 
 #[cfg(test)]
 mod tests {
-    use corduroy_batch::{BatchBuilder, Compression};
+    use corduroy_batch::{BatchBuilder, Compression, PushOutcome};
     use corduroy_types::{LeaderEpoch, PartitionIndex, TimestampMs, TopicName};
 
     use super::*;
@@ -410,7 +410,8 @@ mod tests {
         let mut builder = BatchBuilder::new(Compression::Gzip, 1 << 24);
         let mut message = Vec::new();
         for n in 0..5 {
-            drop(builder.push(TimestampMs(1), None, Some(&vec![b'a'; 600_000]), []).unwrap());
+            let pushed = builder.push(TimestampMs(1), None, Some(&vec![b'a'; 600_000]), []).unwrap();
+            assert_eq!(pushed, PushOutcome::Added);
             let batch = Batch::parse(builder.build().unwrap()).unwrap();
             message.extend_from_slice(&batch.stamp(Offset::new(n).unwrap(), LeaderEpoch::ZERO).to_bytes());
         }
