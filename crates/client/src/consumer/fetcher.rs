@@ -208,8 +208,8 @@ impl Fetcher {
                 topic: from.source.topic.to_string(),
                 topic_id: from.topic_id.clone(),
                 partition: from.source.partition.0,
-                from: Some(crate::OffsetSpec::Offset(from.position).to_wire()),
-                until: from.until.map(Offset::get),
+                start: Some(crate::OffsetSpec::Offset(from.position).to_wire()),
+                until: from.until.map(|until| crate::OffsetSpec::Offset(until).to_wire()),
             })
             .collect();
         let request = v1::ConsumeRequest {
