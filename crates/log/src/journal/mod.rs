@@ -23,6 +23,7 @@
 mod checkpoint;
 mod commit;
 mod entry;
+mod evidence;
 mod file;
 mod finish;
 mod plan;

@@ -34,7 +34,7 @@ type Pieces = BTreeMap<(PartitionKey, Offset), Vec<Piece>>;
 #[must_use = "logs may be opened only after it was performed"]
 pub struct Replay {
     pub(super) data_dir: PathBuf,
-    tasks: Vec<Task>,
+    pub(super) tasks: Vec<Task>,
     pub(super) states: States,
     /// Where the newest generation is, if there is one.
     pub(super) newest: Option<Slot>,
@@ -53,7 +53,7 @@ pub(super) struct Found {
 }
 
 #[derive(Debug)]
-enum Task {
+pub(super) enum Task {
     Write {
         key: PartitionKey,
         segment_base: Offset,

@@ -143,6 +143,19 @@ pub enum Note {
         /// The file.
         file: PathBuf,
     },
+    /// A part of a segment that is not sound there and that the commit journal holds.
+    #[error(
+        "{}: {bytes} bytes from position {position} are written again from the commit journal when the broker starts",
+        file.display()
+    )]
+    Restored {
+        /// The segment file.
+        file: PathBuf,
+        /// Where they begin.
+        position: u64,
+        /// How many.
+        bytes: u64,
+    },
     /// A snapshot of producers that cannot be used, as a loss of power may leave it: most are not synced. The log is
     /// read instead.
     #[error("{}: {fault}; the log is read instead", file.display())]

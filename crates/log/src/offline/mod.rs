@@ -3,6 +3,7 @@
 //! Only [`rebuild_indexes`] changes a file, and no log. Who calls it holds the data directory's lock, or works on a copy.
 
 mod agreement;
+mod evidence;
 mod finding;
 mod indexes;
 mod journal;
@@ -27,7 +28,7 @@ pub use listing::{Listing, SegmentFiles, list};
 pub use producers::{ReadSnapshotError, read_snapshot};
 pub use segment_reader::{SegmentReader, StoredBatch};
 pub use stats::{PartitionStats, stats};
-pub use verify::{Verification, verify};
+pub use verify::{Verification, verify, verify_against};
 
 /// A partition's directory in a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -28,7 +28,9 @@ pub(super) fn next_sound(
         chunk.clear();
         file.read_at(&mut chunk, chunk_at, CHUNK_BYTES)?;
         for (position, window) in (chunk_at..).zip(chunk.windows(HEADER_BYTES)) {
-            let Ok(header) = parse_header(window, bytes - position) else { continue };
+            // What stands behind the end of a sealed segment is not looked at, though it is read.
+            let Some(left) = bytes.checked_sub(position) else { return Ok(None) };
+            let Ok(header) = parse_header(window, left) else { continue };
             let distance = header.base_offset.get().checked_sub(damage.offset.get());
             // One batch never spans more offsets than fit its 32 bits; what lies further ahead is no neighbour.
             if distance.is_none_or(|distance| distance == 0 || distance > u64::from(u32::MAX)) {

@@ -5,10 +5,12 @@ use std::path::Path;
 use corduroy_batch::{DecompressLimits, crc32c_append};
 
 use super::agreement::Agreement;
+use super::evidence::Evidence;
 use super::producers::{ReadSnapshotError, read_snapshot};
 use super::{Finding, Listing, Note, SegmentFiles, SegmentReader, list};
 use crate::disk::Disk;
 use crate::error::{LogError, ReadError};
+use crate::journal::{PartitionKey, Replay};
 use crate::scan::{Damage, DamageReason};
 use crate::segment::{LOG_SUFFIX, file_path};
 use crate::state_file::STATE_FILE;
@@ -34,12 +36,36 @@ pub struct Verification {
 /// segments (where they have to), that sealed segments are what they were when they were sealed, and that the indexes
 /// agree with them.
 ///
-/// Records are decompressed up to `limits`. What only the commit journal holds is not looked at: see
-/// [`super::journal`].
+/// Records are decompressed up to `limits`. Without the commit journal nothing says where the synced part of the last
+/// segment ends: see [`verify_against`].
 ///
 /// # Errors
 /// [`LogError::Io`], [`LogError::NewerFormat`]. What is wrong with the contents is no error: it is found.
 pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<Verification, LogError> {
+    check(disk, dir, limits, &Evidence::default())
+}
+
+/// The same, against what the commit journal says of the partition: a loss below its durable mark is told from a torn
+/// tail, and what a start writes again from the journal is no damage.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_against(
+    disk: &dyn Disk,
+    dir: &Path,
+    limits: DecompressLimits,
+    journal: &Replay,
+    key: PartitionKey,
+) -> Result<Verification, LogError> {
+    check(disk, dir, limits, &Evidence::of(journal, key))
+}
+
+fn check(
+    disk: &dyn Disk,
+    dir: &Path,
+    limits: DecompressLimits,
+    evidence: &Evidence<'_>,
+) -> Result<Verification, LogError> {
     let mut found = Verification::default();
     let listing = match list(disk, dir) {
         Err(LogError::OtherPartition { dir, expected, found: of }) => {
@@ -55,8 +81,9 @@ pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<V
             found.findings.push(Finding::BelowLogStart { file: segment.path.clone(), log_start });
             continue;
         }
-        found.segment(&Check { disk, dir, segment, limits })?;
+        found.segment(&Check { disk, dir, segment, limits, evidence })?;
     }
+    found.findings.extend(evidence.missing(dir, &listing).map(Finding::Damage));
     for file in &listing.snapshots {
         match read_snapshot(disk, file) {
             Ok(_) => {}
@@ -74,6 +101,7 @@ struct Check<'a> {
     dir: &'a Path,
     segment: &'a SegmentFiles,
     limits: DecompressLimits,
+    evidence: &'a Evidence<'a>,
 }
 
 /// Follows a segment's batches.
@@ -115,7 +143,10 @@ impl Verification {
                 Err(ReadError::Corrupt { damage, .. }) => {
                     following.whole = false;
                     let failed = LogError::io("read", &check.segment.path);
-                    match reader.go_on_behind(&damage).map_err(failed)? {
+                    let next = reader.go_on_behind(&damage).map_err(failed)?;
+                    let to = if next.is_some() { reader.position() } else { check.segment.bytes };
+                    match next {
+                        _ if self.is_restored(check, damage.position, to) => {}
                         Some(next_good) => {
                             following.within.push((self.findings.len(), self.records));
                             let damage = *damage;
@@ -135,6 +166,7 @@ impl Verification {
         }
         if following.whole {
             let damage = damage_of_whole(check.segment, &reader, following.checksum);
+            let damage = damage.or_else(|| self.ends_early(check, &reader));
             self.findings.extend(damage.map(Finding::Damage));
             let doubts = following.agreement.map(Agreement::finish).into_iter().flatten();
             self.findings.extend(doubts.map(Finding::Index));
@@ -163,6 +195,29 @@ impl Verification {
         Some(Agreement::new(check.disk, check.dir, segment, end))
     }
 
+    /// Whether a part of a segment is written again from the journal when the log is opened; it is noted then.
+    fn is_restored(&mut self, check: &Check<'_>, position: u64, to: u64) -> bool {
+        // Behind the durable mark nothing need be there.
+        let needed = to.max(check.evidence.proven_bytes(check.segment.base_offset));
+        let restored = check.evidence.restores(check.segment.base_offset, position, needed);
+        if restored {
+            let (file, bytes) = (check.segment.path.clone(), needed - position);
+            self.notes.push(Note::Restored { file, position, bytes });
+        }
+        restored
+    }
+
+    /// A last segment without damage that ends before the durable mark.
+    fn ends_early(&mut self, check: &Check<'_>, reader: &SegmentReader) -> Option<Damage> {
+        let (segment, end) = (check.segment, reader.bytes());
+        let proven = check.evidence.proven_bytes(segment.base_offset);
+        if segment.entry.is_some() || end >= proven || self.is_restored(check, end, proven) {
+            return None;
+        }
+        let reason = DamageReason::Shortened { stored_bytes: proven };
+        Some(Damage { file: segment.path.clone(), position: end, offset: reader.next_offset(), reason })
+    }
+
     fn batch(&mut self, check: &Check<'_>, following: &mut Following, stored: &super::StoredBatch) {
         self.batches += 1;
         let first_crc = check.segment.entry.and_then(|entry| entry.first_crc);
@@ -172,6 +227,17 @@ impl Verification {
         self.records += u64::from(stored.batch.header().record_count);
         self.bytes += u64::from(stored.batch.total_bytes());
         following.checksum = crc32c_append(following.checksum, stored.batch.bytes());
+        let end = stored.position + u64::from(stored.batch.total_bytes());
+        let segment = check.segment;
+        if following.whole
+            && segment.entry.is_none()
+            && let Some(stored) = check.evidence.checksum_at(segment.base_offset, end)
+            && stored != following.checksum
+        {
+            let (file, offset) = (segment.path.clone(), segment.base_offset);
+            let reason = DamageReason::WrongChecksum { stored, computed: following.checksum };
+            self.findings.push(Finding::Damage(Damage { file, position: 0, offset, reason }));
+        }
         if let Some(agreement) = &mut following.agreement {
             agreement.note(stored.batch.header(), stored.position);
         }
@@ -181,6 +247,9 @@ impl Verification {
     fn damage(&mut self, check: &Check<'_>, damage: Damage) {
         self.findings.push(match check.segment.end_offset {
             Some(_) => Finding::Damage(damage),
+            None if damage.position < check.evidence.proven_bytes(check.segment.base_offset) => {
+                Finding::Damage(damage)
+            }
             None => {
                 let bytes = check.segment.bytes.saturating_sub(damage.position);
                 Finding::TornTail { damage, bytes }
