@@ -53,7 +53,7 @@ fn dependencies_point_downwards_only() {
         ("brokerd", &["types", "broker", "log"]),
         ("client", &["types", "batch", "api"]),
         ("testing", &["types", "log", "broker", "client"]),
-        ("logctl", &["types", "batch", "log", "client"]),
+        ("logctl", &["types", "batch", "log", "metadata", "client"]),
     ]);
     for name in crates() {
         let may =

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use corduroy_types::{DATA_FORMAT_VERSION, ErrorCode};
+use corduroy_types::{BrokerId, DATA_FORMAT_VERSION, ErrorCode};
 
 use crate::error::CliError;
 
@@ -20,6 +20,26 @@ const LEVELS_UP: usize = 4;
 #[derive(serde::Deserialize)]
 struct Version {
     format_version: u64,
+}
+
+/// The node that a data directory is of.
+#[derive(serde::Deserialize)]
+struct Owner {
+    node_id: u32,
+}
+
+/// Whose data directory `dir` is.
+///
+/// # Errors
+/// `FILE_FAILED` where there is no identity file, `CORRUPT` when it does not say.
+pub(crate) fn node_id(dir: &Path) -> Result<BrokerId, CliError> {
+    let path = dir.join(IDENTITY_FILE);
+    let text = fs::read_to_string(&path).map_err(|error| CliError::file(&path, "read", &error))?;
+    let owner = toml::from_str::<Owner>(&text).map_err(|error| {
+        CliError::new(ErrorCode::Corrupt, format!("{} is damaged: {}", path.display(), error.message()))
+            .with_hint("restore it from a backup")
+    })?;
+    Ok(BrokerId(owner.node_id))
 }
 
 /// Checks that `path` can be read, and that the data directory that it is, or lies in, has no newer format than ours.

@@ -40,10 +40,10 @@ fn a_sound_directory_is_listed_counted_and_verified() {
     let home = Home::new();
     let dir = partition(&home);
     let listed = home.ok(&["log", "ls", "data"]).stdout;
-    assert!(listed.starts_with("TOPIC-ID"), "{listed}");
+    assert!(listed.starts_with("TOPIC "), "{listed}");
     assert!(listed.contains(TOPIC_ID) && listed.contains("00000000000000000000"), "{listed}");
     let header: Vec<&str> = listed.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(header, ["TOPIC-ID", "PARTITION", "SEGMENT", "SIZE", "INDEX"]);
+    assert_eq!(header, ["TOPIC", "PARTITION", "SEGMENT", "SIZE", "INDEX"]);
     let stats: serde_json::Value =
         serde_json::from_str(&home.ok(&["log", "stats", "data", "-o", "json"]).stdout).unwrap();
     assert_eq!((stats[0]["records"].as_u64(), stats[0]["log_end"].as_u64()), (Some(3), Some(3)));

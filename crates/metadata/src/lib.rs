@@ -48,6 +48,7 @@ mod delta;
 mod error;
 mod image;
 mod record;
+mod repair;
 mod stored;
 mod topic;
 
@@ -60,6 +61,7 @@ pub use delta::Delta;
 pub use error::{ApplyError, DecodeError, MetadataError};
 pub use image::{Broker, Cluster, Image, Incarnation, RegistrationId};
 pub use record::{Assignment, Record};
+pub use repair::{LeftOut, RepairFacts, Repaired, repair};
 pub use topic::{ConfigSource, DescribedConfig, Partition, Topic};
 
 /// The greatest number of partitions a topic can have.

@@ -7,6 +7,9 @@ use std::{fmt, str::FromStr};
 pub struct TopicId(uuid::Uuid);
 
 impl TopicId {
+    /// The id under which the log of the cluster's metadata is stored. It names no topic.
+    pub const METADATA: Self = Self::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
     /// A topic id from its 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))

@@ -30,6 +30,11 @@ impl Ledger {
         *self.sent.get_mut(value).expect("it was sent") = state;
     }
 
+    /// All values, with where they stand.
+    pub fn states(&self) -> impl Iterator<Item = (Bytes, State)> + '_ {
+        self.sent.iter().map(|(value, state)| (value.clone(), *state))
+    }
+
     pub fn acknowledged(&self) -> usize {
         self.sent.values().filter(|state| matches!(state, State::Acknowledged(..))).count()
     }

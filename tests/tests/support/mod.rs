@@ -5,6 +5,7 @@ pub mod crew;
 pub mod exactly;
 pub mod feed;
 pub mod group;
+pub mod intact;
 pub mod ledger;
 pub mod proxy;
 pub mod stub;
@@ -40,7 +41,27 @@ impl Brokerd {
         Self::start_by(shell, data_dir, more)
     }
 
+    /// As [`Brokerd::start`]; what it says on stderr where it does not start.
+    pub fn try_start(data_dir: &Path, more: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(BROKERD);
+        command.stderr(Stdio::piped());
+        Self::begin(command, data_dir, more).map_err(|(mut process, _)| {
+            let _already_gone = process.wait();
+            let mut text = String::new();
+            let stderr = process.stderr.take().map(|mut stderr| stderr.read_to_string(&mut text));
+            stderr.expect("stderr is piped").expect("it is text");
+            text
+        })
+    }
+
     fn start_by(mut command: Command, data_dir: &Path, more: &[&str]) -> Self {
+        command.stderr(Stdio::inherit());
+        Self::begin(command, data_dir, more)
+            .unwrap_or_else(|(_, report)| panic!("brokerd ended before it was ready:\n{report}"))
+    }
+
+    /// A broker that is ready, or the process that ends and what it printed.
+    fn begin(mut command: Command, data_dir: &Path, more: &[&str]) -> Result<Self, (Child, String)> {
         let mut process = command
             .args(["--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"])
             .arg("--data-dir")
@@ -49,14 +70,15 @@ impl Brokerd {
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
             .spawn()
             .expect("brokerd starts");
         let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let mut report = String::new();
         while !report.lines().any(|line| line.starts_with("ready in")) {
             let read = lines.read_line(&mut report).expect("brokerd's report can be read");
-            assert_ne!(read, 0, "brokerd ended before it was ready:\n{report}");
+            if read == 0 {
+                return Err((process, report));
+            }
         }
         // Its later output must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
@@ -65,7 +87,10 @@ impl Brokerd {
             rest.split_whitespace().next().expect("an address").to_owned()
         };
         let (grpc, http) = (url("  grpc "), url("metrics "));
-        Self { process, grpc, http: http.trim_end_matches("/metrics").to_owned(), report }
+        if let Some(mut stderr) = process.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        }
+        Ok(Self { process, grpc, http: http.trim_end_matches("/metrics").to_owned(), report })
     }
 
     pub fn pid(&self) -> u32 {

@@ -41,6 +41,10 @@ use crate::{
 /// The name under which the metadata's own log is spoken of.
 const METADATA_NAME: &str = "__metadata";
 
+/// What to do about a metadata log that is damaged.
+const REPAIR_METADATA: &str = "nothing was changed: restore the data directory from a backup, or see what a repair would \
+                               lose with: logctl log metadata repair DIR";
+
 /// Why the engine did not open. Nothing was served; nothing was lost.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -48,10 +52,10 @@ pub(crate) enum OpenError {
     #[error("the log of {topic}/{partition} cannot be opened: {source}")]
     Log { topic: TopicName, partition: PartitionIndex, source: LogError },
     /// The metadata log is damaged or cannot be read.
-    #[error("the metadata log cannot be read: {0}")]
+    #[error("the metadata log cannot be read: {0}; {REPAIR_METADATA}")]
     ReadMetadata(#[from] ReadError),
     /// The metadata log holds something else than records.
-    #[error("the metadata log at offset {offset} is unreadable: {reason}")]
+    #[error("the metadata log at offset {offset} is unreadable: {reason}; {REPAIR_METADATA}")]
     Metadata { offset: Offset, reason: String },
     /// A record is of a newer version.
     #[error("the metadata log at offset {offset}: {source}")]

@@ -8,8 +8,7 @@ use corduroy_types::{PartitionIndex, TopicConfig, TopicId};
 use crate::config::BrokerConfig;
 
 /// The topic id of the log that holds the metadata. It names no topic.
-pub(super) const METADATA_TOPIC_ID: TopicId =
-    TopicId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+pub(super) const METADATA_TOPIC_ID: TopicId = TopicId::METADATA;
 
 /// `<data dir>/<topic id>`: a topic's name never becomes a path.
 pub(super) fn topic_dir(data_dir: &Path, id: TopicId) -> PathBuf {

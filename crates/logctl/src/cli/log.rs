@@ -41,6 +41,37 @@ Examples:
   logctl log index rebuild brokerd-data --dry-run"
     )]
     Index(LogIndexCommand),
+    /// Repair the metadata log of a broker that does not start because of it
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl log metadata repair brokerd-data
+  logctl log metadata repair brokerd-data --accept-data-loss"
+    )]
+    Metadata(LogMetadataCommand),
+}
+
+/// What to do with the metadata log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogMetadataCommand {
+    /// Say what of the metadata is lost and what would be kept; with --accept-data-loss, put that in its place
+    #[command(before_long_help = "\
+Examples:
+  logctl log metadata repair brokerd-data
+  logctl log metadata repair brokerd-data --accept-data-loss")]
+    Repair(RepairMetadataArgs),
+}
+
+/// What `log metadata repair` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RepairMetadataArgs {
+    /// The data directory
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Confirm that metadata which cannot be read is lost for good, and carry the repair out; the old log is kept
+    #[arg(long)]
+    pub(crate) accept_data_loss: bool,
 }
 
 /// What to do with indexes.
@@ -84,6 +115,7 @@ impl LogCommand {
             Self::Dump(args) => &args.file,
             Self::Index(LogIndexCommand::Check(args)) => &args.path,
             Self::Index(LogIndexCommand::Rebuild(args)) => &args.of.path,
+            Self::Metadata(LogMetadataCommand::Repair(args)) => &args.dir,
         }
     }
 }

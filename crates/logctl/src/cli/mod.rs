@@ -19,7 +19,10 @@ pub(crate) use group::{
     DeleteGroupArgs, DescribeGroupArgs, ExportGroupArgs, GroupCommand, GroupCondition, ImportGroupArgs,
     KickArgs, LagArgs, ListGroupsArgs, ResetGroupArgs, TopicPart,
 };
-pub(crate) use log::{DumpArgs, LogCommand, LogDirArgs, LogIndexCommand, RebuildIndexArgs};
+pub(crate) use log::{
+    DumpArgs, LogCommand, LogDirArgs, LogIndexCommand, LogMetadataCommand, RebuildIndexArgs,
+    RepairMetadataArgs,
+};
 pub(crate) use partition::{PartitionCommand, RecoverPartitionArgs};
 pub(crate) use produce::{OnError, ProduceArgs, Report};
 pub(crate) use topic::{
@@ -134,12 +137,6 @@ Examples:
   logctl completions bash > ~/.local/share/bash-completion/completions/logctl
   logctl completions fish > ~/.config/fish/completions/logctl.fish")]
     Completions(CompletionsArgs),
-    /// Print the help of a command, as --help does
-    #[command(before_long_help = "\
-Examples:
-  logctl help produce
-  logctl help topic create")]
-    Help(HelpArgs),
     /// Print the version
     #[command(before_long_help = "\
 Examples:
@@ -173,16 +170,8 @@ pub(crate) enum StatusCondition {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// An error code (E1203, TOPIC_NOT_FOUND, C0007), a log event (B0101), a config key or a metric
-    #[arg(value_name = "CODE|CONFIG_KEY|METRIC", add = crate::complete::explained())]
+    #[arg(value_name = "CODE|CONFIG_KEY|METRIC")]
     pub(crate) what: String,
-}
-
-/// What `logctl help` takes.
-#[derive(Debug, Args)]
-pub(crate) struct HelpArgs {
-    /// The command's words; none: all commands
-    #[arg(value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
 }
 
 /// What `logctl completions` takes.

@@ -191,7 +191,7 @@ fn tombstones(stored: &StoredBatch) -> Option<u64> {
     Some(count)
 }
 
-/// The records of a batch, as jsonl. Offline a topic has only its id.
+/// The records of a batch, as jsonl.
 fn print_records(
     stored: &StoredBatch,
     from: u64,
@@ -214,7 +214,7 @@ fn print_records(
         }
         write_jsonl(
             &RecordView {
-                topic: &place.topic_id,
+                topic: place.topic_name(),
                 partition: place.partition.parse().unwrap_or(0),
                 offset: record.offset.get(),
                 timestamp: record.timestamp,

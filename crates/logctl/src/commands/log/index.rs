@@ -27,6 +27,8 @@ const CLEAN_FILE: &str = "clean-shutdown";
 
 #[derive(Serialize)]
 struct IndexRow {
+    /// Its name, where the metadata log says.
+    topic: Option<String>,
     topic_id: String,
     partition: String,
     base_offset: u64,
@@ -38,7 +40,8 @@ struct IndexRow {
 
 impl Row for IndexRow {
     const COLUMNS: &'static [Column] = &[
-        column("TOPIC-ID"),
+        column("TOPIC"),
+        wide("TOPIC-ID"),
         column("PARTITION"),
         column("SEGMENT"),
         column("INDEXES"),
@@ -52,6 +55,7 @@ impl Row for IndexRow {
 
     fn cells(&self) -> Vec<Cell> {
         vec![
+            Cell::text(self.topic.as_ref().unwrap_or(&self.topic_id)),
             Cell::text(&self.topic_id),
             Cell::text(&self.partition),
             Cell::text(format!("{:020}", self.base_offset)),
@@ -139,6 +143,7 @@ fn row(place: &PartitionPlace, segment: &SegmentFiles, state: IndexState, well: 
         IndexState::Damaged(damage) => ("segment damaged", vec![damage.to_string()]),
     };
     IndexRow {
+        topic: place.topic.clone(),
         topic_id: place.topic_id.clone(),
         partition: place.partition.clone(),
         base_offset: segment.base_offset.get(),

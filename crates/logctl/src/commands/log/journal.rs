@@ -4,6 +4,7 @@ use std::path::Path;
 
 use corduroy_log::{
     RealDisk,
+    journal::{JOURNAL_DIR, Replay},
     offline::{self, JournalSummary},
 };
 
@@ -11,6 +12,9 @@ use crate::{
     output::{counted, human_bytes},
     ui::Ui,
 };
+
+/// From a partition's directory: itself, its topic, the data directory.
+const LEVELS_UP: usize = 3;
 
 /// Says what the journal of the data directory `dir` holds beside the segments. A partition's directory has none.
 pub(super) fn note(dir: &Path, ui: &mut Ui<'_>) {
@@ -25,6 +29,14 @@ pub(super) fn note(dir: &Path, ui: &mut Ui<'_>) {
             ui.note(format!("note: the commit journal cannot be read, and was not looked at: {error}"))
         }
     }
+}
+
+/// The journal of the data directory that `path` is, or is a partition's directory in; `None` where there is none that
+/// can be read.
+pub(super) fn near(path: &Path) -> Option<Replay> {
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = absolute.ancestors().take(LEVELS_UP).find(|dir| dir.join(JOURNAL_DIR).is_dir())?;
+    Replay::read(&RealDisk, dir).ok()
 }
 
 /// Names the files of the journal.

@@ -14,6 +14,8 @@ use crate::{
 
 #[derive(Serialize)]
 struct SegmentRow {
+    /// Its name, where the metadata log says.
+    topic: Option<String>,
     topic_id: String,
     partition: String,
     base_offset: u64,
@@ -29,7 +31,8 @@ struct SegmentRow {
 
 impl Row for SegmentRow {
     const COLUMNS: &'static [Column] = &[
-        column("TOPIC-ID"),
+        column("TOPIC"),
+        wide("TOPIC-ID"),
         column("PARTITION"),
         column("SEGMENT"),
         column("SIZE"),
@@ -51,6 +54,7 @@ impl Row for SegmentRow {
         };
         let yes = |yes: bool| Cell::text(if yes { "yes" } else { "no" });
         vec![
+            Cell::text(self.topic.as_ref().unwrap_or(&self.topic_id)),
             Cell::text(&self.topic_id),
             Cell::text(&self.partition),
             Cell::text(format!("{:020}", self.base_offset)),
@@ -69,6 +73,7 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     for place in &places.partitions {
         let listing = offline::list(&RealDisk, &place.path).map_err(|error| from_log(&error))?;
         rows.extend(listing.segments.into_iter().map(|segment| SegmentRow {
+            topic: place.topic.clone(),
             topic_id: place.topic_id.clone(),
             partition: place.partition.clone(),
             base_offset: segment.base_offset.get(),

@@ -5,6 +5,7 @@ mod index;
 mod journal;
 mod lock;
 mod ls;
+mod metadata;
 mod places;
 mod producers;
 mod stats;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: &LogCommand, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         LogCommand::Verify(args) => verify::run(args, ui),
         LogCommand::Stats(args) => stats::run(args, ui),
         LogCommand::Index(command) => index::run(command, ui),
+        LogCommand::Metadata(command) => metadata::run(command, ui),
     }
 }
 

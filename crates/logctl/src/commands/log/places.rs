@@ -1,20 +1,42 @@
 //! Which partitions a directory means: all of a data directory, or one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
-use corduroy_log::{RealDisk, offline};
-use corduroy_types::ErrorCode;
+use corduroy_log::{
+    PartitionKey, RealDisk,
+    journal::{JOURNAL_DIR, Replay},
+    offline,
+};
+use corduroy_types::{ErrorCode, PartitionIndex};
 
-use super::{from_log, lock::DirLock};
+use super::{from_log, lock::DirLock, metadata::TopicNames};
 use crate::error::CliError;
 
 /// A partition's directory and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartitionPlace {
+    /// The topic's name, where the metadata log beside it says.
+    pub(super) topic: Option<String>,
     /// The topic's id; empty for a directory that lies in none.
     pub(super) topic_id: String,
     pub(super) partition: String,
     pub(super) path: PathBuf,
+}
+
+impl PartitionPlace {
+    /// Which log of the data directory it is.
+    pub(super) fn key(&self) -> Option<PartitionKey> {
+        let partition = PartitionIndex(self.partition.parse().ok()?);
+        Some(PartitionKey { topic_id: self.topic_id.parse().ok()?, partition })
+    }
+
+    /// The topic's name, or its id where the name is not known.
+    pub(super) fn topic_name(&self) -> &str {
+        self.topic.as_deref().unwrap_or(&self.topic_id)
+    }
 }
 
 /// The partitions of a directory, and the lock that keeps a broker out.
@@ -41,12 +63,17 @@ impl Places {
     /// `FILE_FAILED` when it holds no partition.
     pub(super) fn locked(dir: &Path, lock: DirLock) -> Result<Self, CliError> {
         let found = offline::partitions(&RealDisk, dir).map_err(|error| from_log(&error))?;
+        let names = TopicNames::near(dir);
         let mut partitions: Vec<PartitionPlace> = found
             .into_iter()
-            .map(|found| PartitionPlace {
-                topic_id: found.topic_id.to_string(),
-                partition: found.partition.to_string(),
-                path: found.path,
+            .map(|found| {
+                let topic_id = found.topic_id.to_string();
+                PartitionPlace {
+                    topic: names.get(&topic_id).map(ToOwned::to_owned),
+                    topic_id,
+                    partition: found.partition.to_string(),
+                    path: found.path,
+                }
             })
             .collect();
         if partitions.is_empty() {
@@ -67,6 +94,25 @@ impl Places {
         }
         Ok(Self { partitions, lock })
     }
+
+    /// Adds the partitions of a data directory that have no directory, though the journal knows that something was
+    /// synced in them.
+    pub(super) fn add_lost(&mut self, dir: &Path, journal: &Replay) {
+        if !dir.join(JOURNAL_DIR).is_dir() {
+            return;
+        }
+        let names = TopicNames::near(dir);
+        let known: HashSet<_> = self.partitions.iter().filter_map(PartitionPlace::key).collect();
+        let synced = |key: &PartitionKey| journal.mark(*key).is_some_and(|mark| mark.position > 0);
+        for key in journal.partitions().filter(|key| !known.contains(key) && synced(key)) {
+            let topic_id = key.topic_id.to_string();
+            if names.is_deleted(&topic_id) {
+                continue;
+            }
+            let (topic, partition) = (names.get(&topic_id).map(ToOwned::to_owned), key.partition.to_string());
+            self.partitions.push(PartitionPlace { topic, topic_id, partition, path: key.dir(dir) });
+        }
+    }
 }
 
 /// The names of a partition's directory, from its path.
@@ -75,8 +121,10 @@ pub(super) fn place_of(dir: &Path) -> PartitionPlace {
     let name = |path: Option<&Path>| {
         path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     };
+    let topic_id = name(absolute.parent());
     PartitionPlace {
-        topic_id: name(absolute.parent()),
+        topic: TopicNames::near(dir).get(&topic_id).map(ToOwned::to_owned),
+        topic_id,
         partition: name(Some(&absolute)),
         path: dir.to_owned(),
     }

@@ -21,6 +21,8 @@ use crate::{
 
 #[derive(Serialize)]
 struct StatsRow {
+    /// Its name, where the metadata log says.
+    topic: Option<String>,
     topic_id: String,
     partition: String,
     segments: u64,
@@ -50,7 +52,8 @@ struct CodecRow {
 
 impl Row for StatsRow {
     const COLUMNS: &'static [Column] = &[
-        column("TOPIC-ID"),
+        column("TOPIC"),
+        wide("TOPIC-ID"),
         column("PARTITION"),
         column("START"),
         column("END"),
@@ -78,6 +81,7 @@ impl Row for StatsRow {
         let codecs: Vec<&str> = self.by_compression.iter().map(|codec| codec.compression.as_str()).collect();
         let time = |time: Option<i64>| time.map_or(Cell::Nothing, |time| Cell::Time(TimestampMs(time)));
         vec![
+            Cell::text(self.topic.as_ref().unwrap_or(&self.topic_id)),
             Cell::text(&self.topic_id),
             Cell::text(&self.partition),
             self.log_start.map_or(Cell::Nothing, Cell::Count),
@@ -121,6 +125,7 @@ fn row(place: &PartitionPlace, stats: PartitionStats) -> StatsRow {
         bytes,
     });
     StatsRow {
+        topic: place.topic.clone(),
         topic_id: place.topic_id.clone(),
         partition: place.partition.clone(),
         segments: stats.segments,

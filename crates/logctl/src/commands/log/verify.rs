@@ -17,12 +17,14 @@ use crate::{
     cli::{LogDirArgs, OutputForm},
     error::{CliError, Stop},
     exit::Exit,
-    output::{Cell, Column, Row, column, counted, write_rows},
+    output::{Cell, Column, Row, column, counted, wide, write_rows},
     ui::Ui,
 };
 
 #[derive(Serialize)]
 struct VerifiedRow {
+    /// Its name, where the metadata log says.
+    topic: Option<String>,
     topic_id: String,
     partition: String,
     segments: u64,
@@ -43,7 +45,8 @@ struct FindingRow {
 
 impl Row for VerifiedRow {
     const COLUMNS: &'static [Column] = &[
-        column("TOPIC-ID"),
+        column("TOPIC"),
+        wide("TOPIC-ID"),
         column("PARTITION"),
         column("SEGMENTS"),
         column("BATCHES"),
@@ -58,6 +61,7 @@ impl Row for VerifiedRow {
 
     fn cells(&self) -> Vec<Cell> {
         vec![
+            Cell::text(self.topic.as_ref().unwrap_or(&self.topic_id)),
             Cell::text(&self.topic_id),
             Cell::text(&self.partition),
             Cell::Count(self.segments),
@@ -70,11 +74,19 @@ impl Row for VerifiedRow {
 }
 
 pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let places = Places::of(&args.dir)?;
+    let mut places = Places::of(&args.dir)?;
+    let journal = journal::near(&args.dir);
+    if let Some(journal) = &journal {
+        places.add_lost(&args.dir, journal);
+    }
     let mut rows = Vec::new();
     for place in &places.partitions {
-        let verified = offline::verify(&RealDisk, &place.path, DecompressLimits::new(BATCH_BYTES_MAX))
-            .map_err(|error| from_log(&error))?;
+        let limits = DecompressLimits::new(BATCH_BYTES_MAX);
+        let verified = match journal.as_ref().zip(place.key()) {
+            Some((journal, key)) => offline::verify_against(&RealDisk, &place.path, limits, journal, key),
+            None => offline::verify(&RealDisk, &place.path, limits),
+        };
+        let verified = verified.map_err(|error| from_log(&error))?;
         rows.push(row(place, verified));
     }
     write_rows(ui, &rows)?;
@@ -115,6 +127,7 @@ fn row(place: &PartitionPlace, verified: Verification) -> VerifiedRow {
     let finding =
         |finding: &offline::Finding| FindingRow { damage: finding.is_damage(), message: finding.to_string() };
     VerifiedRow {
+        topic: place.topic.clone(),
         topic_id: place.topic_id.clone(),
         partition: place.partition.clone(),
         segments: verified.segments,
