@@ -11,18 +11,22 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 /// Seeds that found a mistake once, or a deliberate one.
 const CORPUS: [u64; 7] = [15, 17, 72, 135, 177, 371, 5_420];
 
+/// The seeds of this run.
+pub fn seeds(usual: u64) -> Vec<u64> {
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("LOG_SEED") {
+        Some(seed) => vec![seed],
+        None => CORPUS.into_iter().chain(0..number("LOG_SEEDS").unwrap_or(usual)).collect(),
+    }
+}
+
 /// Runs `test` once for each seed, on what `strategy` draws from it. The first failure is made as small as can be
 /// and printed with its seed.
 pub fn for_seeds<S: Strategy>(name: &str, usual: u64, strategy: &S, test: impl Fn(u64, S::Value))
 where
     S::Value: Debug,
 {
-    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds: Vec<u64> = match number("LOG_SEED") {
-        Some(seed) => vec![seed],
-        None => CORPUS.into_iter().chain(0..number("LOG_SEEDS").unwrap_or(usual)).collect(),
-    };
-    for seed in seeds {
+    for seed in seeds(usual) {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
