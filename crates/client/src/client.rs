@@ -3,7 +3,6 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use corduroy_types::{ErrorCode, Outcome};
-use tokio::time::Instant;
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
@@ -81,13 +80,6 @@ pub(crate) enum Repeat {
     Never,
 }
 
-/// How an rpc is called in the trace: by its answer, `ListTopicsResponse`.
-fn rpc_name<T>() -> &'static str {
-    let name = std::any::type_name::<T>();
-    let name = name.rsplit("::").next().unwrap_or(name);
-    name.strip_suffix("Response").unwrap_or(name)
-}
-
 impl Shared {
     /// One call over the control connection, within the request time-out.
     pub(crate) async fn control<T, F, C>(&self, repeat: Repeat, call: C) -> Result<T, ClientError>
@@ -103,19 +95,12 @@ impl Shared {
             let mut attempt = 1;
             loop {
                 let (index, channel) = self.control.channel()?;
-                let (url, begun) = (self.control.url(index), Instant::now());
-                let answered = call(channel).await;
-                let (rpc, elapsed_ms) = (rpc_name::<T>(), begun.elapsed().as_millis());
-                let status = match answered {
+                let status = match call(channel).await {
                     Ok(response) => {
-                        tracing::debug!(rpc, url, elapsed_ms, "answered");
                         self.control.works(index);
                         return Ok(response.into_inner());
                     }
-                    Err(status) => {
-                        tracing::debug!(rpc, url, elapsed_ms, %status, "failed");
-                        status
-                    }
+                    Err(status) => status,
                 };
                 let mut refusal = self.control.failed(index, &status);
                 if is_unsent(&status) {

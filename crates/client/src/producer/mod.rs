@@ -4,7 +4,6 @@ mod core;
 mod delivery;
 mod ends;
 mod error;
-mod followers;
 mod ids;
 mod lane;
 mod numbering;
