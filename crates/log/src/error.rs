@@ -155,6 +155,27 @@ pub enum LogError {
         /// Whose the files in it say that they are.
         found: PartitionKey,
     },
+    /// A sound batch is of a later leader epoch than the history knows, so the commit journal has lost a part of what it
+    /// held. Nothing was cut. Put the journal's files back as they were; or, when they are lost, move them away, and the
+    /// log is opened without a history.
+    #[error(
+        "{} has a sound batch of leader epoch {epoch} at position {position}, offset {offset}, but the epoch history in \
+         the commit journal ends with epoch {last}: the journal is damaged or older than the log, and nothing was cut; \
+         put the journal's files back as they were, or, if they are lost, move them away and start again",
+        path.display()
+    )]
+    StaleHistory {
+        /// The segment file.
+        path: PathBuf,
+        /// Where the batch begins.
+        position: u64,
+        /// Its base offset.
+        offset: Offset,
+        /// Its epoch.
+        epoch: LeaderEpoch,
+        /// The last epoch of the history.
+        last: LeaderEpoch,
+    },
     /// A file whose name is not that of a segment.
     #[error("{} is not a segment: its name should be a base offset in 20 digits and .log", path.display())]
     NotASegment {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corduroy_types::TimestampMs;
+use corduroy_types::{Offset, TimestampMs};
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
@@ -49,6 +49,11 @@ impl Log {
 }
 
 impl Reopen {
+    /// Up to where the log is durable: what is carried over for it ends there ([`crate::Journal::carry`]).
+    pub fn durable_end(&self) -> Offset {
+        self.durable.offset
+    }
+
     /// Cuts the files and opens a log afresh that is not committed through a journal.
     ///
     /// # Errors

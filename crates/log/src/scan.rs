@@ -231,17 +231,34 @@ impl Walk {
         if !self.expect.holds(&header) {
             return Err(DamageReason::WrongOffset { got: header.base_offset }.into());
         }
-        if let Some(expected) = self.history.epoch_at(header.base_offset)
-            && header.leader_epoch != Some(expected)
-        {
-            return Err(DamageReason::WrongEpoch { got: header.leader_epoch, expected }.into());
-        }
         if self.depth == Depth::Checksums {
             let total = header.total_bytes() as usize;
             self.fill(total, left)?;
             check_crc(&header, self.ahead().get(..total).unwrap_or_default())?;
         }
+        // Last: what fails nothing else was written as it is, whatever the history says.
+        if let Some(expected) = self.history.epoch_at(header.base_offset)
+            && header.leader_epoch != Some(expected)
+        {
+            return Err(DamageReason::WrongEpoch { got: header.leader_epoch, expected }.into());
+        }
         Ok(header)
+    }
+
+    /// Behind a batch of which only the epoch is wrong: whether the next one is sound, and of the epoch that the history
+    /// says.
+    pub(crate) fn next_is_sound(&self) -> io::Result<bool> {
+        let left = self.limit.saturating_sub(self.position);
+        let Ok(header) = parse_header(self.ahead(), left) else { return Ok(false) };
+        let position = self.position + u64::from(header.total_bytes());
+        let start = ScanStart { position, expect: Expect::next(header.next_offset(), self.gaps) };
+        let path = self.path.clone();
+        let mut behind = Self::new(&self.file, path, self.depth, start, self.limit).held_to(&self.history);
+        match behind.next() {
+            Ok(found) => Ok(found.is_some()),
+            Err(WalkError::Damaged(_)) => Ok(false),
+            Err(WalkError::Io(error)) => Err(error),
+        }
     }
 
     /// Makes `needed` bytes from the present position available, if the file has them.

@@ -139,8 +139,8 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0212",
-        summary: "The commit journal cannot be read.",
-        action: "Nothing if the very first start was cut short; else acknowledged records of many partitions may be gone: check the disk.",
+        summary: "The commit journal is damaged or cannot be read.",
+        action: "Suspect the disk. Marks, epoch histories and cuts are stored twice; of records that were acknowledged just before a loss of power the journal may have the only copy: `logctl log verify` shows what is missing. Nothing if the very first start was cut short.",
     },
     CodeText {
         code: "B0211",

@@ -142,7 +142,11 @@ impl Engine {
         let reserve = Arc::clone(&self.reserve);
         let _stopping = self.off_network(move || reserve.make_room()).await;
         let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
-        let rewrite = match self.off_network(move || Rewrite::read(&*disk, &data_dir)).await {
+        let keys: Vec<_> = stopped.iter().map(|(replica, _)| replica.key()).collect();
+        // What was carried over since an earlier try is in memory.
+        let kept = self.journal.lock().carried(&keys);
+        let read = move || kept.map_or_else(|| Rewrite::read(&*disk, &data_dir), Ok);
+        let rewrite = match self.off_network(read).await {
             Ok(Ok(rewrite)) => Arc::new(rewrite),
             Ok(Err(error)) => return tracing::warn!(%error, "logs stay stopped: the journal cannot be read"),
             Err(refusal) => return tracing::error!(%refusal, "reopening failed"),
@@ -151,13 +155,15 @@ impl Engine {
         for (replica, reopen) in stopped {
             // Nothing may move the log start between the old log and the new one.
             let removals = Arc::clone(&replica.removals).lock_owned().await;
-            let (disk, now, rewrite) = (Arc::clone(&self.disk), self.clock.now(), Arc::clone(&rewrite));
-            match self.off_network(move || reopen.perform_with(&disk, &rewrite, now)).await {
+            let (disk, now, data) = (Arc::clone(&self.disk), self.clock.now(), Arc::clone(&rewrite));
+            let durable_end = reopen.durable_end();
+            match self.off_network(move || reopen.perform_with(&disk, &data, now)).await {
                 Ok(Ok((log, _))) => {
                     self.journal.lock().reopened(replica.key());
                     reopened.push((replica, log, removals));
                 }
                 Ok(Err(error)) => {
+                    self.journal.lock().carry(replica.key(), &rewrite, durable_end);
                     tracing::warn!(topic = %replica.topic(), partition = %replica.index(), %error, "log stays stopped");
                 }
                 Err(refusal) => tracing::error!(%refusal, "reopening failed"),
@@ -171,6 +177,8 @@ impl Engine {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
         }
+        let (_, carried_bytes) = self.journal.lock().carried_bytes();
+        self.metrics.storage.journal_carried_bytes.set(i64::try_from(carried_bytes).unwrap_or(i64::MAX));
         self.note_stopped_logs();
     }
 
@@ -188,7 +196,7 @@ impl Engine {
     async fn restart_journal(&self) -> bool {
         let journal = Arc::clone(&self.journal);
         match self.off_network(move || journal.lock().restart()).await {
-            Ok(Ok(usable)) => usable,
+            Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "logs stay stopped: the commit journal cannot begin anew");
                 false

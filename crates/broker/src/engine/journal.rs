@@ -11,7 +11,7 @@ use std::{
 
 use corduroy_log::{
     Disk, Journal, JournalConfig, LogError,
-    journal::{JournalRequest, Replay},
+    journal::{JournalRequest, Replay, ReplayReport},
 };
 use corduroy_metadata::Image;
 use corduroy_types::TopicId;
@@ -22,6 +22,7 @@ use super::{
     checkpoint::{self, CheckpointThread},
     commit::beside_each_other,
 };
+use crate::metrics::{CorruptionAction, Metrics};
 
 /// Replays the journal of a data directory, `threads` segments at a time, and begins a new generation of it.
 ///
@@ -31,7 +32,8 @@ pub(super) fn open(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
     threads: u32,
-) -> Result<Arc<Mutex<Journal>>, LogError> {
+    metrics: &Metrics,
+) -> Result<(Arc<Mutex<Journal>>, Findings), LogError> {
     let replay = Replay::read(&**disk, data_dir)?;
     let next = AtomicUsize::new(0);
     let replay_some = || {
@@ -60,10 +62,29 @@ pub(super) fn open(
             "the commit journal was replayed"
         );
     }
-    if report.unreadable {
-        tracing::error!(event = "B0212", "the commit journal cannot be read");
+    let findings = Findings(findings(&report));
+    for damage in &findings.0 {
+        metrics.storage.corruption(CorruptionAction::Journal).inc();
+        tracing::error!(event = "B0212", %damage, "the commit journal is damaged");
     }
-    Ok(Arc::new(Mutex::new(Journal::begin(disk, &replay, JournalConfig::default())?)))
+    let journal = Journal::begin(disk, &replay, JournalConfig::default())?;
+    Ok((Arc::new(Mutex::new(journal)), findings))
+}
+
+/// What was wrong with the commit journal when the broker started, in words. It is written again since.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Vec<String>);
+
+impl Findings {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+fn findings(report: &ReplayReport) -> Vec<String> {
+    let lost = "there are logs, and no commit journal that can be read";
+    let damages = report.damages.iter().map(ToString::to_string);
+    damages.chain(report.unreadable.then(|| lost.to_owned())).collect()
 }
 
 /// Lets the journal forget partitions of topics that were deleted. Nothing waits for it.

@@ -89,6 +89,7 @@ pub(crate) struct Engine {
     commits: CommitQueue,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     journal: Arc<Mutex<Journal>>,
+    journal_findings: journal::Findings,
     checkpointer: Checkpointer,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
     cold_reads: Arc<Semaphore>,
@@ -141,6 +142,16 @@ impl Engine {
     /// Free and total space of the data directory's disk as last looked at. Never waits for the disk.
     pub(crate) fn space_seen(&self) -> Option<Space> {
         self.reserve.seen()
+    }
+
+    /// What was wrong with the commit journal when the broker started.
+    pub(crate) fn journal_findings(&self) -> impl Iterator<Item = &str> {
+        self.journal_findings.iter()
+    }
+
+    /// The log of the metadata.
+    pub(crate) fn metadata_replica(&self) -> &Replica {
+        &self.metadata
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

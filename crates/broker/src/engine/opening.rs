@@ -149,9 +149,9 @@ impl Engine {
         let EngineContext { config, disk, metrics, health, cluster_id, clean } = context;
         let data_dir = config.node.data_dir.clone();
         let threads = config.storage.recovery_threads();
-        let (on, dir) = (Arc::clone(&disk), data_dir.clone());
-        let journal =
-            blocking(move || journal::open(&on, &dir, threads)).await.map_err(OpenError::Journal)?;
+        let (on, dir, counted) = (Arc::clone(&disk), data_dir.clone(), Arc::clone(&metrics));
+        let opened = blocking(move || journal::open(&on, &dir, threads, &counted)).await;
+        let (journal, journal_findings) = opened.map_err(OpenError::Journal)?;
         let place = Place {
             disk: Arc::clone(&disk),
             data_dir: data_dir.clone(),
@@ -173,9 +173,11 @@ impl Engine {
         .map_err(OpenError::Thread)?;
 
         let opening = place.clone();
-        let Replayed { log, image, next_epoch, deleted } =
+        let Replayed { log, report, image, next_epoch, deleted } =
             blocking(move || replay_metadata(&opening, clock)).await?;
         let metadata = Replica::new(metadata_identity(config.node.id), log, commits.clone());
+        let mut recovered = Recovered::default();
+        note(&mut recovered, &metrics, &metadata, &report);
         begin_and_lead(&commits, clock, vec![(Arc::clone(&metadata), next_epoch)]).await?;
         let mut controller = Controller { image, replica: Arc::clone(&metadata) };
         register(&mut controller, &config, cluster_id.to_string().into(), clock).await?;
@@ -191,7 +193,7 @@ impl Engine {
         })
         .await?;
 
-        let mut recovered = Recovered { partitions, ..Recovered::default() };
+        recovered.partitions = partitions;
         let (mut topics, mut leading) = (Topics::default(), Vec::with_capacity(partitions));
         for (described, replicas) in opened {
             let mut open = Vec::with_capacity(replicas.len());
@@ -223,6 +225,7 @@ impl Engine {
             commits,
             commit_thread: Mutex::new(Some(commit_thread)),
             journal,
+            journal_findings,
             checkpointer,
             checkpoint_thread: Mutex::new(None),
             cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
@@ -271,6 +274,7 @@ fn unreadable(offset: Offset, error: &dyn std::fmt::Display) -> OpenError {
 
 struct Replayed {
     log: Log,
+    report: RecoveryReport,
     image: Image,
     /// An epoch in which nobody has appended to the metadata log.
     next_epoch: LeaderEpoch,
@@ -282,7 +286,11 @@ struct Replayed {
 fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
     // The metadata is never deleted by age or size.
     let config = LogConfig { retention_ms: None, retention_bytes: None, ..LogConfig::default() };
-    let (log, _report) = open_log(place, &metadata_identity(place.config.node.id), config, clock)?;
+    let (log, report) = open_log(place, &metadata_identity(place.config.node.id), config, clock)?;
+    // Before anything is read: damage ends the start.
+    for damage in &report.damages {
+        tracing::error!(event = "B0206", topic = METADATA_NAME, partition = 0, %damage, "damaged bytes");
+    }
     let mut image = Image::default();
     let mut deleted = Vec::new();
     let mut last_epoch = LeaderEpoch::ZERO;
@@ -318,7 +326,7 @@ fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
     // An epoch in which nothing was appended counts all the same.
     let last_epoch = log.history().last().map_or(last_epoch, |entry| entry.epoch.max(last_epoch));
     let next_epoch = last_epoch.next().unwrap_or(last_epoch);
-    Ok(Replayed { log, image, next_epoch, deleted })
+    Ok(Replayed { log, report, image, next_epoch, deleted })
 }
 
 async fn register(

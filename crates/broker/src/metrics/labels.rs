@@ -168,6 +168,8 @@ label_words! {
         GivenUp = "given_up",
         /// A small file whose contents were taken from elsewhere.
         Repaired = "repaired",
+        /// Found at start in the commit journal.
+        Journal = "journal",
     }
 }
 

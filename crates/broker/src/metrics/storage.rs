@@ -3,7 +3,7 @@
 use prometheus_client::{encoding::EncodeLabelSet, metrics::family::Family, registry::Registry};
 
 use super::{
-    Counter, Histogram,
+    Counter, Gauge, Histogram,
     labels::{Cache, CacheResult, CorruptionAction, DeletedReason, RoundKind},
     seconds_buckets,
 };
@@ -40,6 +40,8 @@ pub struct StorageMetrics {
     pub commit_rounds_journal: Counter,
     /// Bytes written to the commit journal.
     pub journal_bytes: Counter,
+    /// Bytes that the commit journal carries over for logs that cannot be reopened.
+    pub journal_carried_bytes: Gauge,
     /// Seconds of each checkpoint: syncs of the segments that the commit journal holds data for.
     pub checkpoint_seconds: Histogram,
     /// Seconds of each commit round, writes and syncs together.
@@ -63,6 +65,7 @@ impl StorageMetrics {
             commit_rounds_direct: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Direct }),
             commit_rounds_journal: rounds.get_or_create_owned(&OfKind { kind: RoundKind::Journal }),
             journal_bytes: Counter::default(),
+            journal_carried_bytes: Gauge::default(),
             checkpoint_seconds: seconds_buckets(),
             commit_round_seconds: seconds_buckets(),
             fsync_seconds: seconds_buckets(),
@@ -84,6 +87,11 @@ impl StorageMetrics {
             metrics.journal_bytes.clone(),
         );
         registry.register(
+            "journal_carried_bytes",
+            "Bytes that the commit journal carries from one filling to the next, for logs that cannot be reopened",
+            metrics.journal_carried_bytes.clone(),
+        );
+        registry.register(
             "checkpoint_seconds",
             "Time of checkpoints, in which the segments are synced that the commit journal holds data for",
             metrics.checkpoint_seconds.clone(),
@@ -96,7 +104,7 @@ impl StorageMetrics {
         registry.register("fsync_seconds", "Time of sync calls", metrics.fsync_seconds.clone());
         registry.register(
             "log_corruption",
-            "Damage found in logs, by what was done: cut (an unacknowledged tail at recovery), read_refused (each read), fenced (each range found at start or by the scrub), given_up (each range, by an operator), repaired (small files whose contents were taken from a copy, or built again)",
+            "Damage found in logs, by what was done: cut (an unacknowledged tail at recovery), read_refused (each read), fenced (each range found at start or by the scrub), given_up (each range, by an operator), repaired (small files whose contents were taken from a copy, or built again), journal (each place in the commit journal, at start)",
             metrics.corruption.clone(),
         );
         registry.register(

@@ -136,6 +136,18 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             damage: None,
         });
     }
+    findings.extend(engine.journal_findings().map(|damage| v1::Finding {
+        severity: v1::HealthState::Degraded.into(),
+        message: format!("the commit journal was damaged when the broker started: {damage}"),
+        hint: "suspect the disk; what it keeps twice is not lost, and it was written again; the scrub looks for records that it alone held".to_owned(),
+        damage: None,
+    }));
+    findings.extend(engine.metadata_replica().damages().iter().map(|range| v1::Finding {
+        severity: v1::HealthState::Unhealthy.into(),
+        message: format!("the metadata log: {range}"),
+        hint: "suspect the disk; the next start cannot read it".to_owned(),
+        damage: None,
+    }));
     for topic in engine.topics().iter() {
         for replica in topic.replicas().iter() {
             if let Some(failure) = replica.failure() {

@@ -25,6 +25,15 @@ pub(super) struct Pin {
     /// Its log has stopped. No sync of the file proves anything then, because the log is cut and written again
     /// meanwhile: the journal's copy stays until the log is reopened.
     pub(super) stopped: bool,
+    /// Each generation from now on begins with its data.
+    pub(super) carried: bool,
+}
+
+impl Pin {
+    /// Of a segment with data at one place.
+    pub(super) fn new(file: &Arc<SegmentFile>, place: Place) -> Self {
+        Self { file: Arc::clone(file), oldest: place, newest: place, stopped: false, carried: false }
+    }
 }
 
 /// By partition and segment.
@@ -119,6 +128,7 @@ impl Journal {
     /// Forgets the data of a log whose segments were written again and synced: it was reopened.
     pub fn reopened(&mut self, key: PartitionKey) {
         self.pins_mut().retain(|(of, _), _| *of != key);
+        self.carried.remove(&key);
     }
 
     /// Keeps the data of a log that has stopped until it is reopened.

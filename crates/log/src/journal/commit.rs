@@ -8,8 +8,9 @@ use corduroy_types::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
 
 use super::PartitionKey;
-use super::entry::{self, Entry};
-use super::file::Slot;
+use super::checkpoint::Place;
+use super::entry::{self, Entry, Of};
+use super::file::{Id, Slot};
 use super::request::JournalRequest;
 use crate::disk::{Disk, DiskFile};
 use crate::round::{JournalData, Round, RoundResult};
@@ -54,7 +55,12 @@ pub(super) struct Planned {
 pub(super) struct Target {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) slot: Slot,
-    pub(super) generation: u64,
+    pub(super) id: Id,
+    /// Copies of the same evidence never share this many bytes.
+    pub(super) sector_bytes: u64,
+    /// The logs whose data it carries over from older generations, and to which place.
+    pub(super) carries: Vec<PartitionKey>,
+    pub(super) place: Place,
     /// Where it is written: 0 with a new generation.
     pub(super) position: u64,
     /// What a new generation begins with, before this commit's entries.
@@ -108,21 +114,28 @@ impl Commit {
     fn write_journal(&mut self) {
         let Some(mut target) = self.journal.take() else { return };
         let mut bytes = target.head.take().unwrap_or_default();
+        let of = Of { tag: target.id.tag(), commit: target.position };
         // The marks of earlier rounds first: data of the same log brings a newer one.
         for (key, entry) in &self.entries {
-            entry::encode(&mut bytes, target.generation, *key, entry);
+            entry::encode(&mut bytes, of, *key, entry);
         }
         for planned in self.rounds.iter().filter(|planned| planned.journaled) {
             if planned.result.lock().is_none()
                 && let Some((data, parts)) = planned.data()
             {
-                entry::encode_parts(&mut bytes, target.generation, planned.key, &data, parts);
+                entry::encode_parts(&mut bytes, of, planned.key, &data, parts);
             }
         }
-        let settled = self.settled_entries();
         let requests = self.requests.iter().map(|request| (request.key(), request.entry()));
-        for (key, entry) in settled.chain(requests) {
-            entry::encode(&mut bytes, target.generation, key, &entry);
+        let evidence: Vec<_> = self.settled_entries().chain(requests).collect();
+        let encode_all = |bytes: &mut Vec<u8>| {
+            evidence.iter().for_each(|(key, entry)| entry::encode(bytes, of, *key, entry));
+        };
+        encode_all(&mut bytes);
+        if !evidence.is_empty() {
+            // Nothing else says it, so it comes twice, and no sector holds parts of both.
+            entry::fill_sector(&mut bytes, of, target.position, target.sector_bytes);
+            encode_all(&mut bytes);
         }
         target.end = target.position + bytes.len() as u64;
         if let Err(error) = target.write(Bytes::from(bytes)) {
@@ -186,12 +199,14 @@ impl Commit {
         self.syncs = journal.into_iter().chain(direct.map(|(index, _)| Sync::Round(index))).collect();
     }
 
-    /// Bytes in the journal of what is no data.
-    pub(super) fn state_bytes(&self) -> u64 {
+    /// Bytes in the journal of what is no data, at most.
+    pub(super) fn state_bytes(&self, sector_bytes: u64) -> u64 {
         let requests = self.requests.iter().map(|request| request.entry().encoded_bytes());
-        let entries = self.entries.iter().map(|(_, entry)| entry.encoded_bytes());
         let settled = self.rounds.iter().filter_map(|planned| planned.round.settles());
-        requests.chain(entries).chain(settled.map(|below| Entry::Settled { below }.encoded_bytes())).sum()
+        let evidence: u64 =
+            requests.chain(settled.map(|below| Entry::Settled { below }.encoded_bytes())).sum();
+        let twice = if evidence == 0 { 0 } else { 2 * evidence + 2 * sector_bytes };
+        twice + self.entries.iter().map(|(_, entry)| entry.encoded_bytes()).sum::<u64>()
     }
 
     /// Bytes in the journal of all batches that may be written there.

@@ -1,17 +1,22 @@
 //! One entry of the journal, as bytes.
 //!
 //! Big-endian: length u32 (of the whole entry) · CRC-32 u32 (ISO-HDLC, over length and all that follows) ·
-//! generation u64 · kind u8 · topic id 16 bytes · partition u32 · body.
+//! tag u64 · commit u64 · kind u8 · topic id 16 bytes · partition u32 · body. The tag is the one of the generation, and
+//! `commit` the position at which the commit begins that the entry is part of. In version 1 the tag is the generation's
+//! number, and there is no `commit`.
 
 use bytes::Bytes;
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 use super::PartitionKey;
+use super::file::ENTRIES_AT;
 use crate::epochs::{EpochEntry, EpochHistory};
 use crate::mark::DurableMark;
 
 /// Bytes before an entry's body.
-pub(super) const HEAD_BYTES: usize = 4 + 4 + 8 + 1 + 16 + 4;
+pub(super) const HEAD_BYTES: usize = 4 + 4 + 8 + 8 + 1 + 16 + 4;
+/// The same in version 1.
+const HEAD_BYTES_1: usize = HEAD_BYTES - 8;
 const MARK_BYTES: usize = 8 + 8 + 8 + 4 + 1 + 8 + 8;
 
 /// What the journal says, about one partition if not about itself.
@@ -33,10 +38,31 @@ pub(super) enum Entry {
     Settled { below: Offset },
     /// The partition is gone.
     Dropped,
-    /// The state of all partitions is complete: the generation counts from here on.
-    StateEnd,
+    /// A copy of the state of all partitions is complete: the generation counts from here on. The copy begins at
+    /// `from`; what is carried over from older generations lies before `carried_end`.
+    StateEnd { from: u64, carried_end: u64 },
     /// Data before this place in the journal is in the segments, synced.
     Checkpointed { generation: u64, position: u64 },
+    /// Nothing: it fills the rest of a sector, so that copies of the same evidence do not share one.
+    Filler { bytes: u32 },
+    /// Batches of a log that has stopped, from an older generation, in the beginning of a newer one.
+    Carried { segment_base: Offset, position: u64, end: Offset, bytes: Bytes },
+}
+
+/// Where an entry belongs: the tag of its generation, and the position at which its commit begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Of {
+    pub(super) tag: u64,
+    pub(super) commit: u64,
+}
+
+/// An entry as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) of: Of,
+    pub(super) key: PartitionKey,
+    pub(super) entry: Entry,
+    pub(super) bytes: u64,
 }
 
 /// The key of entries that are about the journal itself.
@@ -54,8 +80,10 @@ impl Entry {
             Self::CutDone => 6,
             Self::Settled { .. } => 7,
             Self::Dropped => 8,
-            Self::StateEnd => 9,
+            Self::StateEnd { .. } => 9,
             Self::Checkpointed { .. } => 10,
+            Self::Filler { .. } => 11,
+            Self::Carried { .. } => 12,
         }
     }
 }
@@ -72,31 +100,47 @@ impl Entry {
             Self::History(entries) => history(entries),
             Self::CutBegun { history: entries, .. } => 8 + history(entries),
             Self::Settled { .. } => 8,
-            Self::Checkpointed { .. } => 16,
-            Self::CutDone | Self::Dropped | Self::StateEnd => 0,
+            Self::Checkpointed { .. } | Self::StateEnd { .. } => 16,
+            Self::Filler { bytes } => *bytes as usize,
+            Self::Carried { bytes, .. } => 8 + 8 + 8 + bytes.len(),
+            Self::CutDone | Self::Dropped => 0,
         };
         (HEAD_BYTES + body) as u64
     }
 }
 
 /// Appends an entry to `out`.
-pub(super) fn encode(out: &mut Vec<u8>, generation: u64, key: PartitionKey, entry: &Entry) {
+pub(super) fn encode(out: &mut Vec<u8>, of: Of, key: PartitionKey, entry: &Entry) {
     let bytes: &[Bytes] =
         if let Entry::Data { bytes, .. } = entry { std::slice::from_ref(bytes) } else { &[] };
-    encode_parts(out, generation, key, entry, bytes);
+    encode_parts(out, of, key, entry, bytes);
+}
+
+/// Appends filler, so that what follows begins in another sector than what is before it. `at` is the place of `out` in
+/// the file.
+pub(super) fn fill_sector(out: &mut Vec<u8>, of: Of, at: u64, sector_bytes: u64) {
+    let bytes = filler_bytes(at + out.len() as u64, sector_bytes);
+    if let Some(body) = bytes.checked_sub(HEAD_BYTES as u64) {
+        let bytes = u32::try_from(body).unwrap_or(0);
+        encode(out, of, NO_PARTITION, &Entry::Filler { bytes });
+    }
+}
+
+/// Bytes of filler from `position` to the beginning of a sector; 0 where one begins.
+pub(super) fn filler_bytes(position: u64, sector_bytes: u64) -> u64 {
+    let mut bytes = position.next_multiple_of(sector_bytes) - position;
+    while bytes != 0 && bytes < HEAD_BYTES as u64 {
+        bytes += sector_bytes;
+    }
+    bytes
 }
 
 /// Appends an entry whose batches, if it has any, are in `parts`.
-pub(super) fn encode_parts(
-    out: &mut Vec<u8>,
-    generation: u64,
-    key: PartitionKey,
-    entry: &Entry,
-    parts: &[Bytes],
-) {
+pub(super) fn encode_parts(out: &mut Vec<u8>, of: Of, key: PartitionKey, entry: &Entry, parts: &[Bytes]) {
     let begin = out.len();
     out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&generation.to_be_bytes());
+    out.extend_from_slice(&of.tag.to_be_bytes());
+    out.extend_from_slice(&of.commit.to_be_bytes());
     out.push(entry.kind());
     out.extend_from_slice(&key.topic_id.to_bytes());
     out.extend_from_slice(&key.partition.0.to_be_bytes());
@@ -120,7 +164,18 @@ pub(super) fn encode_parts(
             out.extend_from_slice(&generation.to_be_bytes());
             out.extend_from_slice(&position.to_be_bytes());
         }
-        Entry::CutDone | Entry::Dropped | Entry::StateEnd => {}
+        Entry::StateEnd { from, carried_end } => {
+            out.extend_from_slice(&from.to_be_bytes());
+            out.extend_from_slice(&carried_end.to_be_bytes());
+        }
+        Entry::Filler { bytes } => out.resize(out.len() + *bytes as usize, 0),
+        Entry::Carried { segment_base, position, end, bytes } => {
+            out.extend_from_slice(&segment_base.get().to_be_bytes());
+            out.extend_from_slice(&position.to_be_bytes());
+            out.extend_from_slice(&end.get().to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+        Entry::CutDone | Entry::Dropped => {}
     }
     seal(out, begin);
 }
@@ -166,30 +221,32 @@ fn put_history(out: &mut Vec<u8>, history: &EpochHistory) {
     history.entries().iter().for_each(|entry| put_epoch(out, *entry));
 }
 
-/// Takes the first entry off `bytes`, if it is whole and of this generation. What follows one that is not, is not
-/// of this generation either.
-pub(super) fn take(bytes: &mut Bytes, generation: u64) -> Option<(PartitionKey, Entry, usize)> {
+/// Reads the entry at the front of `bytes`, of whatever generation, if it is whole.
+pub(super) fn read(bytes: &Bytes, version: u16) -> Option<Read> {
     let mut fields = Fields(bytes);
     let length_field = fields.array::<4>()?;
     let crc = u32::from_be_bytes(fields.array()?);
     let length = usize::try_from(u32::from_be_bytes(length_field)).ok()?;
     let rest = bytes.get(8..length)?;
-    if length < HEAD_BYTES || checksum(length_field, rest) != crc {
+    let head_bytes = if version == 1 { HEAD_BYTES_1 } else { HEAD_BYTES };
+    if length < head_bytes || checksum(length_field, rest) != crc {
         return None;
     }
     let whole = bytes.slice(..length);
     let mut fields = Fields(&whole);
     fields.array::<8>()?;
-    if u64::from_be_bytes(fields.array()?) != generation {
-        return None;
-    }
+    let tag = fields.u64()?;
+    let commit = if version == 1 { 0 } else { fields.u64()? };
     let [kind] = fields.array()?;
     let topic_id = TopicId::from_bytes(fields.array()?);
     let partition = PartitionIndex(u32::from_be_bytes(fields.array()?));
-    let entry = fields.body(kind, &whole)?;
-    bytes::Buf::advance(bytes, length);
-    Some((PartitionKey { topic_id, partition }, entry, length))
+    let entry = fields.body(version, kind, &whole)?;
+    let (of, key) = (Of { tag, commit }, PartitionKey { topic_id, partition });
+    Some(Read { of, key, entry, bytes: length as u64 })
 }
+
+/// Where the tag is, in an entry.
+pub(super) const TAG_AT: usize = 8;
 
 /// Reads fields off the front; a missing byte is `None`.
 struct Fields<'a>(&'a [u8]);
@@ -241,7 +298,18 @@ impl Fields<'_> {
         fits.then_some(Entry::Data { position, base_offset, epoch, mark, bytes })
     }
 
-    fn body(&mut self, kind: u8, whole: &Bytes) -> Option<Entry> {
+    fn carried(&mut self, whole: &Bytes) -> Option<Entry> {
+        let (segment_base, position, end) = (self.offset()?, self.u64()?, self.offset()?);
+        let bytes = whole.slice_ref(std::mem::take(&mut self.0));
+        Some(Entry::Carried { segment_base, position, end, bytes })
+    }
+
+    fn filler(&mut self) -> Option<Entry> {
+        let bytes = u32::try_from(std::mem::take(&mut self.0).len()).ok()?;
+        Some(Entry::Filler { bytes })
+    }
+
+    fn body(&mut self, version: u16, kind: u8, whole: &Bytes) -> Option<Entry> {
         let entry = match kind {
             1 => self.data(whole)?,
             2 => Entry::Mark(self.mark()?),
@@ -251,8 +319,11 @@ impl Fields<'_> {
             6 => Entry::CutDone,
             7 => Entry::Settled { below: self.offset()? },
             8 => Entry::Dropped,
-            9 => Entry::StateEnd,
+            9 if version == 1 => Entry::StateEnd { from: ENTRIES_AT, carried_end: ENTRIES_AT },
+            9 => Entry::StateEnd { from: self.u64()?, carried_end: self.u64()? },
             10 => Entry::Checkpointed { generation: self.u64()?, position: self.u64()? },
+            11 if version > 1 => self.filler()?,
+            12 if version > 1 => self.carried(whole)?,
             _ => return None,
         };
         self.0.is_empty().then_some(entry)
@@ -262,6 +333,11 @@ impl Fields<'_> {
 /// Bytes that an entry with `data_bytes` of batches takes.
 pub(super) fn data_entry_bytes(data_bytes: u64) -> u64 {
     (HEAD_BYTES + 8 + 8 + 4 + MARK_BYTES) as u64 + data_bytes
+}
+
+/// Bytes that an entry takes with `data_bytes` of batches carried over.
+pub(super) fn carried_entry_bytes(data_bytes: usize) -> u64 {
+    (HEAD_BYTES + 8 + 8 + 8 + data_bytes) as u64
 }
 
 #[cfg(test)]
@@ -302,42 +378,61 @@ mod tests {
             Entry::CutDone,
             Entry::Settled { below: at(5) },
             Entry::Dropped,
-            Entry::StateEnd,
+            Entry::StateEnd { from: 4096, carried_end: 700 },
             Entry::Checkpointed { generation: 8, position: 4096 },
+            Entry::Filler { bytes: 12 },
+            Entry::Carried {
+                segment_base: at(5),
+                position: 61,
+                end: at(99),
+                bytes: Bytes::from_static(b"batch"),
+            },
         ]
     }
+
+    const OF: Of = Of { tag: 9, commit: 4711 };
 
     #[test]
     fn entries_come_back_as_they_went() {
         let mut out = Vec::new();
         for entry in every_kind() {
-            encode(&mut out, 9, key(), &entry);
+            encode(&mut out, OF, key(), &entry);
         }
         let mut bytes = Bytes::from(out);
         for entry in every_kind() {
-            let before = bytes.len();
-            let (found_key, found, length) = take(&mut bytes, 9).unwrap();
-            assert_eq!((found_key, &found, length), (key(), &entry, before - bytes.len()));
-            assert_eq!(entry.encoded_bytes(), length as u64);
-            if let Entry::Data { bytes, .. } = &found {
-                assert_eq!(data_entry_bytes(bytes.len() as u64), length as u64);
+            let found = read(&bytes, 2).unwrap();
+            assert_eq!((found.of, found.key, &found.entry), (OF, key(), &entry));
+            assert_eq!(entry.encoded_bytes(), found.bytes);
+            if let Entry::Data { bytes, .. } = &found.entry {
+                assert_eq!(data_entry_bytes(bytes.len() as u64), found.bytes);
             }
+            bytes::Buf::advance(&mut bytes, usize::try_from(found.bytes).unwrap());
         }
         assert!(bytes.is_empty());
     }
 
     #[test]
-    fn a_changed_short_or_older_entry_is_none() {
+    fn a_changed_or_short_entry_is_none() {
         for entry in every_kind() {
             let mut out = Vec::new();
-            encode(&mut out, 9, key(), &entry);
-            assert_eq!(take(&mut Bytes::from(out.clone()), 8), None, "an older generation's");
+            encode(&mut out, OF, key(), &entry);
             for at in 0..out.len() {
                 let mut changed = out.clone();
                 changed[at] ^= 1;
-                assert_eq!(take(&mut Bytes::from(changed), 9), None, "{entry:?}, byte {at}");
-                assert_eq!(take(&mut Bytes::copy_from_slice(&out[..at]), 9), None, "{entry:?}, cut at {at}");
+                assert_eq!(read(&Bytes::from(changed), 2), None, "{entry:?}, byte {at}");
+                assert_eq!(read(&Bytes::copy_from_slice(&out[..at]), 2), None, "{entry:?}, cut at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn what_follows_filler_begins_in_another_sector() {
+        for at in 0..1_200_u64 {
+            let mut out = vec![7; usize::try_from(at % 300).unwrap()];
+            let begin = at - at % 300;
+            fill_sector(&mut out, OF, begin, 512);
+            let end = begin + out.len() as u64;
+            assert!(end.is_multiple_of(512) && end >= at && end < at + 1024, "{at}: {end}");
         }
     }
 }

@@ -1,28 +1,23 @@
-//! The journal's two files: their headers, and reading a generation back.
+//! The journal's two files, and their headers.
 //!
-//! Header, big-endian, 18 bytes at the start of the first 512: magic `CDJL` · version u16 (1) · generation u64 ·
-//! CRC-32 u32 of all before it. Entries follow from byte 512 on, one behind the other.
+//! Header, big-endian, 22 bytes at the start of the first 512: magic `CDJL` · version u16 (2) · generation u64 · salt
+//! u32 · CRC-32 u32 of all before it. Version 1 has no salt. Entries follow from byte 512 on, one behind the other.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
-use super::PartitionKey;
-use super::entry::{self, Entry};
-use crate::disk::{Disk, read_file};
 use crate::error::LogError;
 
 /// The directory of the journal, in the data directory.
 pub const JOURNAL_DIR: &str = "journal";
 /// Where entries begin.
 pub(super) const ENTRIES_AT: u64 = 512;
+/// The unit that is torn or lost as a whole, at least.
+pub(super) const SECTOR_BYTES: u64 = 512;
 
 const MAGIC: [u8; 4] = *b"CDJL";
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 18;
+pub(super) const VERSION: u16 = 2;
 /// No journal file is larger than this; a larger one is not read into memory.
-const FILE_BYTES_MAX: u64 = 4 << 30;
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// The path of one of the two files.
 pub(super) fn path(data_dir: &Path, slot: Slot) -> PathBuf {
@@ -61,78 +56,57 @@ impl Slot {
     }
 }
 
+/// What tells the entries of one generation from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id {
+    pub(super) version: u16,
+    pub(super) number: u64,
+    /// Drawn anew for each generation, so that no record can look like an entry of it.
+    pub(super) salt: u32,
+}
+
+impl Id {
+    /// The tag of its entries.
+    pub(super) fn tag(self) -> u64 {
+        if self.version == 1 { self.number } else { self.number << 32 | u64::from(self.salt) }
+    }
+
+    /// The generation that entries with this tag are of, in the present version.
+    pub(super) fn of_tag(tag: u64) -> Self {
+        let [.., a, b, c, d] = tag.to_be_bytes();
+        Self { version: VERSION, number: tag >> 32, salt: u32::from_be_bytes([a, b, c, d]) }
+    }
+}
+
 /// The first 512 bytes of a file.
-pub(super) fn header(generation: u64) -> Vec<u8> {
+pub(super) fn header(id: Id) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes.extend_from_slice(&generation.to_be_bytes());
+    bytes.extend_from_slice(&id.version.to_be_bytes());
+    bytes.extend_from_slice(&id.number.to_be_bytes());
+    bytes.extend_from_slice(&id.salt.to_be_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
     bytes.resize(512, 0);
     bytes
 }
 
-/// A header's generation. `Ok(None)`: no header that was written whole.
-fn parse_header(bytes: &[u8], path: &Path) -> Result<Option<u64>, LogError> {
-    let Some((body, crc)) = bytes.get(..HEADER_BYTES).and_then(<[u8]>::split_last_chunk::<4>) else {
+/// What a header says. `Ok(None)`: it is none that was written whole.
+pub(super) fn parse_header(bytes: &[u8], path: &Path) -> Result<Option<Id>, LogError> {
+    let Some(version) = bytes.get(4..6).and_then(<[u8]>::first_chunk).map(|bytes| u16::from_be_bytes(*bytes))
+    else {
         return Ok(None);
     };
-    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-        return Ok(None);
-    }
-    let Some((version, rest)) = body.strip_prefix(&MAGIC).and_then(<[u8]>::split_first_chunk::<2>) else {
+    let body_bytes = if version == 1 { 14 } else { 18 };
+    let Some((body, crc)) = bytes.get(..body_bytes + 4).and_then(<[u8]>::split_last_chunk::<4>) else {
         return Ok(None);
     };
-    match u16::from_be_bytes(*version) {
-        VERSION => Ok(rest.first_chunk().copied().map(u64::from_be_bytes)),
-        newer => Err(LogError::NewerFormat { path: path.to_owned(), version: newer, known: VERSION }),
+    if crc32fast::hash(body) != u32::from_be_bytes(*crc) || !body.starts_with(&MAGIC) {
+        return Ok(None);
     }
-}
-
-/// An entry with its place in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Placed {
-    pub(super) position: u64,
-    pub(super) key: PartitionKey,
-    pub(super) entry: Entry,
-}
-
-/// What one file holds.
-#[derive(Debug)]
-pub(super) struct Generation {
-    pub(super) number: u64,
-    pub(super) slot: Slot,
-    /// In order, up to the first that is not whole.
-    pub(super) entries: Vec<Placed>,
-}
-
-impl Generation {
-    /// Whether the state that it begins with is complete. One that is not was still being begun.
-    pub(super) fn is_whole(&self) -> bool {
-        self.entries.iter().any(|placed| placed.entry == Entry::StateEnd)
+    if version > VERSION {
+        return Err(LogError::NewerFormat { path: path.to_owned(), version, known: VERSION });
     }
-}
-
-/// Reads a file; `None` when it is missing or has no header. Also returns its length.
-pub(super) fn read(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    slot: Slot,
-) -> Result<(Option<Generation>, u64), LogError> {
-    let path = path(data_dir, slot);
-    let bytes = match read_file(disk, &path, FILE_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, 0)),
-        other => Bytes::from(other.map_err(LogError::io("read", &*path))?),
-    };
-    let file_bytes = bytes.len() as u64;
-    let Some(number) = parse_header(&bytes, &path)? else { return Ok((None, file_bytes)) };
-    let mut position = ENTRIES_AT;
-    let mut entries = Vec::new();
-    let mut rest =
-        usize::try_from(ENTRIES_AT).ok().filter(|at| *at <= bytes.len()).map(|at| bytes.slice(at..));
-    while let Some((key, entry, length)) = rest.as_mut().and_then(|rest| entry::take(rest, number)) {
-        entries.push(Placed { position, key, entry });
-        position += length as u64;
-    }
-    Ok((Some(Generation { number, slot, entries }), file_bytes))
+    let number = body.get(6..14).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes));
+    let salt = body.get(14..18).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_be_bytes(*bytes));
+    Ok(number.map(|number| Id { version, number, salt: salt.unwrap_or(0) }))
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::commit::{Commit, Committed, Planned, Target};
 use super::entry::Entry;
+use super::file::ENTRIES_AT;
 use super::plan::Journal;
 use super::request::JournalRequest;
 use super::state;
@@ -62,8 +63,10 @@ impl Journal {
 
     /// The entries of a commit are durable.
     fn written(&mut self, commit: &Commit, target: &Target) {
-        self.enter(target.slot, target.generation, target.end);
+        self.enter(target.slot, target.id, target.end);
         self.note_written(target.slot, target.file_end);
+        let from = if target.position == 0 { (target.id.number, ENTRIES_AT) } else { target.place };
+        self.carried_to(&target.carries, from);
         for (key, entry) in &commit.entries {
             state::apply(&mut self.states, *key, entry);
             match entry {

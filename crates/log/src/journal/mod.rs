@@ -8,7 +8,8 @@
 //! Two files in `<data dir>/journal/` are written in turn. Each filling of one is a *generation*: its number is in
 //! the file's header and in the checksum of every entry, so that what an earlier filling left behind is never
 //! taken for an entry. A generation begins with the state of all partitions (and an entry that ends it), so it
-//! needs no older one, but for data that is not checkpointed yet.
+//! needs no older one, but for data that is not checkpointed yet. What nothing else says is stored twice, so that one
+//! damaged place loses none of it (ADR 10).
 //!
 //! **Why a stale entry never overwrites newer bytes.** Bytes of a segment change only by a cut, by replacement
 //! of the file (compaction), or because the file is gone. A cut is announced by `Entry::CutBegun` before it
@@ -20,12 +21,16 @@
 //! Like the rest of the crate, no thread and no clock: a [`Commit`] and a [`Checkpoint`] are values that the
 //! caller performs; [`Replay`] and [`Journal::begin`] touch the disk at start-up, like opening a log.
 
+mod begin;
+mod carry;
 mod checkpoint;
 mod commit;
+mod damage;
 mod entry;
 mod evidence;
 mod file;
 mod finish;
+mod generation;
 mod plan;
 mod replay;
 mod request;
@@ -37,6 +42,7 @@ use corduroy_types::{KIB, MIB, PartitionIndex, TopicId};
 
 pub use checkpoint::{Checkpoint, CheckpointFailure};
 pub use commit::{Commit, CommitKind, Committed};
+pub use damage::JournalDamage;
 pub use file::JOURNAL_DIR;
 pub use plan::Journal;
 pub use replay::{Replay, ReplayReport, Rewrite};

@@ -1,15 +1,18 @@
 //! Replay: from the journal back into the segments, before any log is opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use corduroy_types::Offset;
+use corduroy_types::{Offset, TopicId};
 
 use super::PartitionKey;
-use super::entry::Entry;
-use super::file::{self, ENTRIES_AT, Generation, Slot};
+use super::damage::{self, JournalDamage};
+use super::entry;
+use super::entry::{Entry, NO_PARTITION, Of};
+use super::file::{self, ENTRIES_AT, Id, Slot};
+use super::generation::{self, Contents, Generation, Head};
 use super::state::{self, States};
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
@@ -25,6 +28,13 @@ pub(super) struct Piece {
     pub(super) bytes: Bytes,
 }
 
+impl Piece {
+    /// A copy of its own: what was read is a part of a whole file in memory.
+    pub(super) fn compact(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..*self }
+    }
+}
+
 /// By segment, in the order in which they were written.
 type Pieces = BTreeMap<(PartitionKey, Offset), Vec<Piece>>;
 
@@ -36,20 +46,22 @@ pub struct Replay {
     pub(super) data_dir: PathBuf,
     pub(super) tasks: Vec<Task>,
     pub(super) states: States,
-    /// Where the newest generation is, if there is one.
-    pub(super) newest: Option<Slot>,
-    /// The greatest number that a generation has had.
+    /// The newest generation, if there is one.
+    pub(super) newest: Option<Newest>,
+    /// The greatest number that a generation has had, as far as can be read.
     pub(super) number: u64,
-    pub(super) files: [Found; 2],
+    /// The length of each file in which a generation can be read.
+    pub(super) files: [Option<u64>; 2],
     report: ReplayReport,
 }
 
-/// One of the two files, as found.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Found {
-    pub(super) bytes: u64,
-    /// Whether its header can be read. Without it nobody knows which numbers its entries have.
-    pub(super) readable: bool,
+/// Where the newest generation is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    pub(super) slot: Slot,
+    id: Id,
+    /// Where another commit may follow.
+    goes_on_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -68,7 +80,7 @@ pub(super) enum Task {
 }
 
 /// What replay found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Entries read.
     pub entries: u64,
@@ -78,7 +90,10 @@ pub struct ReplayReport {
     pub segments: usize,
     /// Cuts that were begun and are finished now.
     pub cuts: usize,
-    /// Whether there are journal files, but none can be read. That is normal only if the very first start was cut
+    /// What is damaged, of what was synced once. Evidence is stored twice, and lost only where both copies are; of
+    /// batches there is one copy beside the segment's.
+    pub damages: Vec<JournalDamage>,
+    /// Whether there should be a journal, but none can be read. That is normal only if the very first start was cut
     /// short; otherwise acknowledged records and epoch histories may be lost.
     pub unreadable: bool,
 }
@@ -89,20 +104,23 @@ impl Replay {
     /// # Errors
     /// The disk's, and [`LogError::NewerFormat`].
     pub fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Self, LogError> {
-        let mut files = [Found::default(); 2];
-        let mut generations = Vec::new();
-        let mut number = 0;
-        for (slot, found) in Slot::BOTH.into_iter().zip(&mut files) {
-            let (generation, bytes) = file::read(disk, data_dir, slot)?;
-            *found = Found { bytes, readable: generation.is_some() };
-            number = generation.as_ref().map_or(number, |generation| generation.number.max(number));
-            generations.extend(generation.filter(Generation::is_whole));
-        }
-        generations.sort_by_key(|generation| generation.number);
-        let unreadable = generations.is_empty() && files.iter().any(|found| found.bytes > 0);
-        let newest = generations.last().map(|generation| generation.slot);
-        let mut report = ReplayReport { unreadable, ..ReplayReport::default() };
-        let (pieces, states) = fold(&generations, &mut report);
+        let [a, b] = Slot::BOTH.map(|slot| generation::read(disk, data_dir, slot));
+        let contents = [a?, b?];
+        let files = contents.each_ref().map(|found| found.generation.as_ref().map(|_| found.bytes));
+        let numbers = contents.iter().filter_map(|found| Some(found.generation.as_ref()?.id.number));
+        let number = numbers.max().unwrap_or(0);
+        let mut report = ReplayReport::default();
+        let (generations, heads) = begun(contents);
+        report.unreadable = generations.is_empty()
+            && (heads.iter().any(|(_, head)| matches!(head, Head::Sound | Head::Damaged))
+                || has_logs(disk, data_dir)?);
+        let newest = generations.last().map(|found| Newest {
+            slot: found.slot,
+            id: found.id,
+            goes_on_at: found.goes_on_at(),
+        });
+        let (pieces, states) = fold(&generations, &mut report.entries);
+        report.damages = damage::find(&generations, &heads, checkpointed(&generations));
         let tasks = tasks(pieces, &states);
         for task in &tasks {
             report.count(task);
@@ -110,9 +128,22 @@ impl Replay {
         Ok(Self { data_dir: data_dir.to_owned(), tasks, states, newest, number, files, report })
     }
 
+    /// Makes durable that all tasks were performed, so that the file which is not the newest may be filled again: a crash
+    /// in that must not look like the loss of what was needed.
+    pub(super) fn give_up_older(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        let Some(Newest { slot, id, goes_on_at: Some(position) }) = self.newest else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let checkpointed = Entry::Checkpointed { generation: id.number, position };
+        entry::encode(&mut bytes, Of { tag: id.tag(), commit: position }, NO_PARTITION, &checkpointed);
+        let path = file::path(&self.data_dir, slot);
+        let file = disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &*path))?;
+        let written = file.write_at(&[bytes.into()], position).and_then(|()| file.sync());
+        written.map_err(LogError::io("write", path))
+    }
+
     /// What was found.
     pub fn report(&self) -> ReplayReport {
-        self.report
+        self.report.clone()
     }
 
     /// How many tasks there are.
@@ -123,7 +154,8 @@ impl Replay {
     /// Performs one task. Doing it again, or after a crash in it, gives the same.
     ///
     /// # Errors
-    /// The disk's. No log may be opened then; try again.
+    /// The disk's. The log must not be opened then: try again, or begin the journal without it
+    /// ([`super::Journal::begin_without`]).
     pub fn perform_task(&self, index: usize, disk: &dyn Disk) -> Result<(), LogError> {
         match self.tasks.get(index) {
             None => Ok(()),
@@ -140,12 +172,53 @@ impl Replay {
         }
     }
 
+    /// Which log a task is of.
+    pub fn task_key(&self, index: usize) -> Option<PartitionKey> {
+        self.tasks.get(index).map(Task::key)
+    }
+
+    /// Performs all tasks of one log: for one whose tasks failed when the journal began.
+    ///
+    /// # Errors
+    /// The disk's. The log must not be opened then; try again.
+    pub fn perform_of(&self, key: PartitionKey, disk: &dyn Disk) -> Result<(), LogError> {
+        let mut of_log = (0..self.tasks.len()).filter(|index| self.task_key(*index) == Some(key));
+        of_log.try_for_each(|index| self.perform_task(index, disk))
+    }
+
+    /// What the tasks of these logs write, by segment.
+    pub(super) fn pieces_of(
+        &self,
+        keys: &BTreeSet<PartitionKey>,
+    ) -> impl Iterator<Item = (PartitionKey, Offset, &Piece)> {
+        let tasks = self.tasks.iter().filter(|task| keys.contains(&task.key()));
+        tasks.flat_map(|task| task.pieces().map(|(base, piece)| (task.key(), base, piece)))
+    }
+
     /// Performs all tasks.
     ///
     /// # Errors
     /// The disk's.
     pub fn perform(&self, disk: &dyn Disk) -> Result<(), LogError> {
         (0..self.tasks.len()).try_for_each(|index| self.perform_task(index, disk))
+    }
+}
+
+impl Task {
+    fn key(&self) -> PartitionKey {
+        match self {
+            Self::Write { key, .. } | Self::Cut { key, .. } => *key,
+        }
+    }
+
+    /// What it writes, with the segment that each piece belongs to.
+    fn pieces(&self) -> impl Iterator<Item = (Offset, &Piece)> {
+        let (one, many) = match self {
+            Self::Write { segment_base, pieces, .. } => (Some((*segment_base, pieces)), None),
+            Self::Cut { segments, .. } => (None, Some(segments.iter().map(|(base, pieces)| (*base, pieces)))),
+        };
+        let segments = one.into_iter().chain(many.into_iter().flatten());
+        segments.flat_map(|(base, pieces)| pieces.iter().map(move |piece| (base, piece)))
     }
 }
 
@@ -165,24 +238,46 @@ impl ReplayReport {
     }
 }
 
+/// The generations that count, oldest first, and how each file begins.
+fn begun(contents: [Contents; 2]) -> (Vec<Generation>, Vec<(PathBuf, Head)>) {
+    let heads = contents.iter().map(|found| (found.path.clone(), found.head)).collect();
+    let found = contents.into_iter().filter_map(|found| found.generation);
+    let mut generations: Vec<_> = found.filter(Generation::was_begun).collect();
+    generations.sort_by_key(|generation| generation.id.number);
+    (generations, heads)
+}
+
+/// Whether a data directory holds more than its journal.
+fn has_logs(disk: &dyn Disk, data_dir: &Path) -> Result<bool, LogError> {
+    match disk.list(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(LogError::io("list", data_dir)(error)),
+        Ok(entries) => Ok(entries.iter().any(|entry| entry.is_dir && entry.name.parse::<TopicId>().is_ok())),
+    }
+}
+
 /// Goes through all entries in order: what is left of the data, and the state at the end.
-fn fold(generations: &[Generation], report: &mut ReplayReport) -> (Pieces, States) {
+fn fold(generations: &[Generation], entries: &mut u64) -> (Pieces, States) {
     let mut states = States::new();
     let mut pieces = Pieces::new();
     let checkpointed = checkpointed(generations);
     for generation in generations {
-        // Each begins with everybody's state.
-        states.clear();
+        // Each begins with everybody's state. Where both copies of that are damaged, the older one is better than none.
+        if generation.is_whole() {
+            states.clear();
+        }
         for placed in &generation.entries {
-            report.entries += 1;
+            *entries += 1;
             state::apply(&mut states, placed.key, &placed.entry);
-            let key = placed.key;
+            let (key, counts) = (placed.key, (generation.id.number, placed.position) >= checkpointed);
             match &placed.entry {
-                Entry::Data { position, mark, bytes, .. }
-                    if (generation.number, placed.position) >= checkpointed =>
-                {
+                Entry::Data { position, mark, bytes, .. } if counts => {
                     let piece = Piece { position: *position, end: mark.offset, bytes: bytes.clone() };
                     pieces.entry((key, mark.segment_base)).or_default().push(piece);
+                }
+                Entry::Carried { segment_base, position, end, bytes } if counts => {
+                    let piece = Piece { position: *position, end: *end, bytes: bytes.clone() };
+                    pieces.entry((key, *segment_base)).or_default().push(piece);
                 }
                 Entry::CutDone | Entry::Dropped => pieces.retain(|(of, _), _| *of != key),
                 Entry::Settled { below } => pieces.retain(|(of, base), _| *of != key || base >= below),
@@ -257,13 +352,30 @@ impl Rewrite {
     /// # Errors
     /// The disk's; try again.
     pub fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Self, LogError> {
-        let mut generations = Vec::new();
-        for slot in Slot::BOTH {
-            generations.extend(file::read(disk, data_dir, slot)?.0.filter(Generation::is_whole));
-        }
-        generations.sort_by_key(|generation| generation.number);
-        let (pieces, _) = fold(&generations, &mut ReplayReport::default());
+        let [a, b] = Slot::BOTH.map(|slot| generation::read(disk, data_dir, slot));
+        let (generations, _) = begun([a?, b?]);
+        let (pieces, _) = fold(&generations, &mut 0);
         Ok(Self { data_dir: data_dir.to_owned(), pieces })
+    }
+
+    /// Data that is in memory.
+    pub(super) fn kept(
+        data_dir: PathBuf,
+        kept: impl Iterator<Item = (PartitionKey, Vec<(Offset, Piece)>)>,
+    ) -> Self {
+        let mut pieces = Pieces::new();
+        for (key, of_log) in kept {
+            for (segment_base, piece) in of_log {
+                pieces.entry((key, segment_base)).or_default().push(piece);
+            }
+        }
+        Self { data_dir, pieces }
+    }
+
+    /// The data of one log, with the segment that each piece belongs to.
+    pub(super) fn of(&self, key: PartitionKey) -> impl Iterator<Item = (Offset, &Piece)> {
+        let pieces = self.pieces.iter().filter(move |((of, _), _)| *of == key);
+        pieces.flat_map(|((_, base), pieces)| pieces.iter().map(|piece| (*base, piece)))
     }
 
     /// No data: for a log that is not committed through a journal.

@@ -18,7 +18,7 @@ use crate::index::{IndexBuilder, Indexes, ScanStart};
 use crate::lower::Lower;
 use crate::mark::DurableMark;
 use crate::producers;
-use crate::scan::{Damage, Depth, Walk, WalkError, parse_header};
+use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError, parse_header};
 use crate::segment::{Active, LOG_SUFFIX, RELATIVE_MAX, UNINDEXED_BYTES, file_path};
 
 impl Opening<'_> {
@@ -141,6 +141,7 @@ impl Opening<'_> {
                 Ok(None) => break,
                 Err(WalkError::Io(error)) => return Err(LogError::io("read", path)(error)),
                 Err(WalkError::Damaged(damage)) => {
+                    self.check_history(&walk, &damage)?;
                     let fenced = self.fence(active, file, &mut walk, &damage);
                     if !fenced.map_err(LogError::io("read", &*path))? {
                         cut = Some(damage);
@@ -186,6 +187,23 @@ impl Opening<'_> {
         active.checksum = crc32c_append(active.checksum, bytes);
     }
 
+    /// A sound batch of a later epoch than the history knows: the history is an older one, because the journal has lost
+    /// what came after it. To cut by it would cut what was acknowledged.
+    ///
+    /// Where the next batch is as the history says, it is the epoch of that one batch that is wrong.
+    fn check_history(&self, walk: &Walk, damage: &Damage) -> Result<(), LogError> {
+        let DamageReason::WrongEpoch { got: Some(epoch), .. } = damage.reason else { return Ok(()) };
+        let Some(last) = self.known.history.last().map(|entry| entry.epoch).filter(|last| *last < epoch)
+        else {
+            return Ok(());
+        };
+        if walk.next_is_sound().map_err(LogError::io("read", &damage.file))? {
+            return Ok(());
+        }
+        let Damage { file, position, offset, .. } = damage.clone();
+        Err(LogError::StaleHistory { path: file, position, offset, epoch, last })
+    }
+
     /// Steps over damage, where that may be in what was synced and something sound follows; `false` where it is
     /// to be cut.
     fn fence(
@@ -195,7 +213,9 @@ impl Opening<'_> {
         walk: &mut Walk,
         damage: &Damage,
     ) -> io::Result<bool> {
-        if self.report.mark.is_some() && !self.report.clean {
+        // A write that was torn has no right checksum: where only the epoch is wrong, it was changed later.
+        let only_epoch = matches!(damage.reason, DamageReason::WrongEpoch { .. }) && walk.next_is_sound()?;
+        if self.report.mark.is_some() && !self.report.clean && !only_epoch {
             return Ok(false);
         }
         let base = active.base();

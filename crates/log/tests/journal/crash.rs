@@ -201,7 +201,7 @@ fn a_sync_after_a_failed_one_proves_nothing() {
 
 /// The tests above must notice a sync that does nothing.
 #[test]
-#[should_panic(expected = "StateLost")]
+#[should_panic(expected = "taken for none")]
 fn a_lying_disk_is_noticed() {
     let disk = new_disk();
     disk.ignore_syncs(SimCall::Sync);

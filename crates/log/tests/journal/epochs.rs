@@ -2,7 +2,8 @@
 
 use corduroy_log::disk::Kept;
 use corduroy_log::{
-    DamageReason, Disk, EpochHistory, JournalConfig, Known, Log, LogError, SimDisk, TruncateError,
+    DamageReason, Disk, EpochHistory, JournalConfig, Known, Log, LogError, RecoveryReport, SimDisk,
+    TruncateError,
 };
 use corduroy_types::LeaderEpoch;
 
@@ -96,23 +97,56 @@ fn a_cut_survives_a_crash_between_any_two_calls_and_nothing_of_it_comes_back() {
     }
 }
 
-/// The leader epoch is outside a batch's checksum; the history guards it.
-#[test]
-fn a_batch_of_another_epoch_than_the_history_says_is_not_believed() {
+fn open_with(node: &Node, known: Known) -> Result<(Log, RecoveryReport), LogError> {
+    let shared = std::sync::Arc::clone(&node.shared);
+    Log::open(shared, key(0).dir(data_dir()), small_config(), known, NOW)
+}
+
+/// Two batches in epoch 4 and what the journal knows about them; the first byte that is changed is of an epoch field,
+/// which is outside a batch's checksum: the history guards it.
+fn with_changed_epochs(changes: &[(u64, u8)]) -> (Result<(Log, RecoveryReport), LogError>, u64) {
     let disk = new_disk();
     let mut promised = AllPromised::new();
     let mut node = start(&disk).unwrap();
     node.begin_epoch(4, &mut promised).unwrap();
-    append_rounds(&mut node, 0..1, &mut promised).unwrap();
-    let known = node.journal.known(key(0), false);
-    let known = Known { mark: None, ..known };
+    append_rounds(&mut node, 0..2, &mut promised).unwrap();
+    let known = Known { mark: None, ..node.journal.known(key(0), false) };
     let path = key(0).dir(data_dir()).join("00000000000000000000.log");
-    assert!(disk.damage(&path, 15, |bytes| bytes[0] ^= 1));
-    let shared = std::sync::Arc::clone(&node.shared);
-    let (log, report) = Log::open(shared, key(0).dir(data_dir()), small_config(), known, NOW).unwrap();
+    let second = promised[&key(0)].model.batches[&0].bytes.len() as u64;
+    for (batch, mask) in changes {
+        assert!(disk.damage(&path, batch * second + 15, |bytes| bytes[0] ^= mask));
+    }
+    (open_with(&node, known), promised[&key(0)].durable_end)
+}
+
+#[test]
+fn a_batch_of_an_older_epoch_than_the_history_says_is_not_believed() {
+    // 4 becomes 0.
+    let (opened, _) = with_changed_epochs(&[(0, 4), (1, 4)]);
+    let (_, report) = opened.unwrap();
     let reason = report.cut.map(|cut| cut.damage.reason);
     assert!(matches!(reason, Some(DamageReason::WrongEpoch { .. })), "{reason:?}");
-    assert_eq!(log.cursors().log_end().get(), 0);
+}
+
+/// The history is an older one then, and nothing is cut by it.
+#[test]
+fn a_log_of_a_later_epoch_than_the_history_knows_is_not_opened() {
+    for changes in [&[(0, 1), (1, 1)][..], &[(1, 1)][..]] {
+        let (opened, _) = with_changed_epochs(changes);
+        let error = opened.unwrap_err();
+        assert!(matches!(error, LogError::StaleHistory { .. }), "{error}");
+    }
+}
+
+#[test]
+fn one_changed_epoch_before_a_sound_batch_is_damage_and_cuts_nothing() {
+    for mask in [1, 4] {
+        let (opened, durable_end) = with_changed_epochs(&[(0, mask)]);
+        let (log, report) = opened.unwrap();
+        assert_eq!((log.cursors().log_end().get(), report.cut), (durable_end, None));
+        let reasons: Vec<_> = report.damages.iter().map(|range| range.damage.reason.clone()).collect();
+        assert!(matches!(reasons.as_slice(), [DamageReason::WrongEpoch { .. }]), "{reasons:?}");
+    }
 }
 
 /// A generation whose beginning was torn says nothing; the one before it still says everything.

@@ -123,8 +123,11 @@ impl World {
         if let Some(reason) = self.node.journal.failure().map(ToOwned::to_owned) {
             self.node.logs.values_mut().for_each(|log| log.journal_failed(&reason));
         }
-        let Ok(rewrite) = Rewrite::read(&*self.node.shared, data_dir()) else { return };
-        let keys: Vec<PartitionKey> = self.node.logs.keys().copied().collect();
+        let stopped = self.node.logs.iter().filter(|(_, log)| log.failure().is_some());
+        let keys: Vec<PartitionKey> = stopped.map(|(key, _)| *key).collect();
+        let kept = self.node.journal.carried(&keys);
+        let read = || Rewrite::read(&*self.node.shared, data_dir());
+        let Ok(rewrite) = kept.map_or_else(read, Ok) else { return };
         let mut reopened = Vec::new();
         for key in keys {
             let Some(reopen) = self.node.logs[&key].plan_reopen() else { continue };
@@ -132,7 +135,11 @@ impl World {
             if self.draw.below(3) == 0 {
                 self.checkpoint_step();
             }
-            let Ok((log, report)) = reopen.perform_with(&self.node.shared, &rewrite, NOW) else { continue };
+            let Ok((log, report)) = reopen.perform_with(&self.node.shared, &rewrite, NOW) else {
+                let durable_end = self.node.logs[&key].cursors().durable_end();
+                self.node.journal.carry(key, &rewrite, durable_end);
+                continue;
+            };
             assert_eq!(report.damages, [], "{}: {key:?}", self.what);
             let promised = self.promised.entry(key).or_default();
             assert_eq!(log.cursors().log_end().get(), promised.durable_end, "{}: {key:?}", self.what);
@@ -141,7 +148,7 @@ impl World {
             self.node.logs.insert(key, log);
             reopened.push(key);
         }
-        if let Ok(true) = self.node.journal.restart() {
+        if self.node.journal.restart().is_ok() {
             let _stopped = self.begin_epoch(&reopened);
         }
     }

@@ -10,6 +10,7 @@
 )]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
+mod carried;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
@@ -21,4 +22,5 @@ mod offline;
 mod remembered;
 mod reopening;
 mod room;
+mod rot;
 mod stale;

@@ -62,6 +62,8 @@ impl Node {
         keys: &[PartitionKey],
     ) -> Result<Self, LogError> {
         let replay = Replay::read(&*shared, data_dir())?;
+        assert_eq!(replay.report().damages, [], "sound files taken for damaged");
+        assert!(!replay.report().unreadable, "a sound journal taken for none");
         replay.perform(&*shared)?;
         let mut journal = Journal::begin(&shared, &replay, journal)?;
         let mut logs = BTreeMap::new();
@@ -170,8 +172,7 @@ impl Node {
             promised.model.cut(promised.durable_end);
             *log = opened;
         }
-        assert!(self.journal.restart()?, "segments are left that the journal has to keep");
-        Ok(())
+        self.journal.restart()
     }
 
     /// Cuts one log, in steps that are each durable before the next.

@@ -58,6 +58,10 @@ fn text(found: &JournalSummary) -> Option<String> {
                     alone held and epoch histories are lost";
         return Some(text.to_owned());
     }
+    if !replay.damages.is_empty() {
+        let damages: Vec<_> = replay.damages.iter().map(ToString::to_string).collect();
+        return Some(format!("the commit journal is damaged: {}", damages.join("; ")));
+    }
     let mut parts = Vec::new();
     if replay.data_bytes > 0 {
         parts.push(format!(

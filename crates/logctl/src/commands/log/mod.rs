@@ -38,7 +38,7 @@ fn from_log(error: &LogError) -> CliError {
         LogError::Io { .. } | LogError::NotASegment { .. } => ErrorCode::FileFailed,
         LogError::StorageFailed(_) => ErrorCode::StorageFailed,
         LogError::NewerFormat { .. } => ErrorCode::Unsupported,
-        LogError::OtherPartition { .. } => ErrorCode::Corrupt,
+        LogError::OtherPartition { .. } | LogError::StaleHistory { .. } => ErrorCode::Corrupt,
         LogError::WrongRound { .. }
         | LogError::NotDurable { .. }
         | LogError::Epoch(_)
