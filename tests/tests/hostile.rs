@@ -16,7 +16,11 @@ use corduroy_api::v1;
 use http::Request;
 use prost::Message;
 use support::{Brokerd, ledger::Ledger, stub};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 const CONNECTIONS: usize = 10;
 const STREAMS: usize = 100;
@@ -28,6 +32,20 @@ fn resident_bytes(broker: &Brokerd) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     line.split_whitespace().next().expect("a number").parse::<u64>().expect("a number") * 1024
+}
+
+/// Connections that were closed because others waited for the memory that they held.
+async fn killed(broker: &Brokerd) -> u64 {
+    let mut stream = TcpStream::connect(broker.http.trim_start_matches("http://")).await.expect("it listens");
+    let question = b"GET /metrics HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n";
+    stream.write_all(question).await.expect("it reads");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.expect("it answers");
+    let lines =
+        page.lines().filter(|line| line.starts_with("brokerd_connections") && line.contains("killed"));
+    let counts: Vec<u64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    assert!(!counts.is_empty(), "{page}");
+    counts.iter().sum()
 }
 
 /// An HTTP/2 connection with the protocol's own small windows: what is not read stays with the broker.
@@ -114,7 +132,7 @@ async fn a_client_that_never_reads_costs_little() {
     let consume = v1::ConsumeRequest {
         partitions: vec![v1::ConsumePartition {
             topic: "much".to_owned(),
-            from: Some(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::Start(true)) }),
+            start: Some(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::Start(true)) }),
             ..Default::default()
         }],
         max_message_bytes: 8 << 20,
@@ -140,6 +158,8 @@ async fn a_client_that_never_reads_costs_little() {
     tokio::time::timeout(Duration::from_secs(120), bystander(&broker, "bystander"))
         .await
         .expect("a bystander is served while nobody reads");
+    // By what is kept for it, and not by taking from others: they hold no more than their own.
+    assert_eq!(killed(&broker).await, 0, "connections that had to be closed");
     let peak = resident_bytes(&broker);
     assert!(peak < RESIDENT_BYTES_MAX, "clients that never read made the broker take {peak} bytes");
     drop(held);

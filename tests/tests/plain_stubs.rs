@@ -173,8 +173,8 @@ async fn consume_tells_where_it_begins_and_goes_on_with_what_comes() {
         partitions: vec![v1::ConsumePartition {
             topic: "orders".to_owned(),
             partition: 0,
-            from: Some(v1::OffsetSpec { spec: Some(Spec::BeforeEnd(1)) }),
-            until: Some(4),
+            start: Some(v1::OffsetSpec { spec: Some(Spec::BeforeEnd(1)) }),
+            until: Some(v1::OffsetSpec { spec: Some(Spec::Offset(4)) }),
             ..Default::default()
         }],
         form: v1::RecordForm::Plain.into(),

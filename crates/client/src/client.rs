@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use corduroy_types::{ErrorCode, Outcome};
+use tokio::time::Instant;
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
@@ -80,6 +81,13 @@ pub(crate) enum Repeat {
     Never,
 }
 
+/// How an rpc is called in the trace: by its answer, `ListTopicsResponse`.
+fn rpc_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Response").unwrap_or(name)
+}
+
 impl Shared {
     /// One call over the control connection, within the request time-out.
     pub(crate) async fn control<T, F, C>(&self, repeat: Repeat, call: C) -> Result<T, ClientError>
@@ -95,12 +103,19 @@ impl Shared {
             let mut attempt = 1;
             loop {
                 let (index, channel) = self.control.channel()?;
-                let status = match call(channel).await {
+                let (url, begun) = (self.control.url(index), Instant::now());
+                let answered = call(channel).await;
+                let (rpc, elapsed_ms) = (rpc_name::<T>(), begun.elapsed().as_millis());
+                let status = match answered {
                     Ok(response) => {
+                        tracing::debug!(rpc, url, elapsed_ms, "answered");
                         self.control.works(index);
                         return Ok(response.into_inner());
                     }
-                    Err(status) => status,
+                    Err(status) => {
+                        tracing::debug!(rpc, url, elapsed_ms, %status, "failed");
+                        status
+                    }
                 };
                 let mut refusal = self.control.failed(index, &status);
                 if is_unsent(&status) {

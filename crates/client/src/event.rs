@@ -44,6 +44,14 @@ pub enum Event {
         /// The partitions that are new.
         partitions: Vec<TopicPartition>,
     },
+    /// A broker refuses records for a reason that passes, like a full disk. The producer sends them again until its
+    /// delivery time-out. Told once, until records are acknowledged again or the reason is another one.
+    ProduceDelayed {
+        /// Where the first of them should go.
+        partition: TopicPartition,
+        /// Why they are refused.
+        error: ClientError,
+    },
     /// A consumer reads these partitions from now on.
     Assigned {
         /// Its group.
@@ -175,6 +183,9 @@ impl Event {
             }
             Self::PartitionsAdded { partitions } => {
                 tracing::info!(partitions = %List(partitions), "partitions were added; they are read, too");
+            }
+            Self::ProduceDelayed { partition, error } => {
+                tracing::warn!(%partition, %error, "records are refused, and sent again");
             }
             Self::Assigned { group, partitions } => {
                 tracing::info!(%group, partitions = %List(partitions), "partitions assigned");

@@ -6,7 +6,7 @@ mod support;
 use bytes::{Bytes, BytesMut};
 use corduroy_api::Refusal;
 use corduroy_client::{Client, ConsumeError, Consumer, ErrorCode, Message, Offset, OffsetSpec};
-use support::{FakeBroker, batch, emptied};
+use support::{FakeBroker, batch, compressed, emptied};
 
 async fn consumer(fake: &FakeBroker) -> Consumer {
     fake.client().consumer().topics(["t"]).build().await.unwrap()
@@ -89,6 +89,40 @@ async fn a_passing_error_of_one_partition_is_waited_out() {
     assert_eq!(stream.starts(), [(0, 0), (1, 1)]);
     stream.send(0, batch(0, ["zero"]), 1);
     assert_eq!(value(&mut consumer).await, "zero");
+}
+
+/// A consumer with the least buffer gets a message that becomes 48 MB: no more of it is held at one time than the buffer
+/// and one batch.
+#[tokio::test]
+async fn a_message_that_becomes_much_is_decompressed_as_there_is_room() {
+    let mut fake = FakeBroker::start(1).await;
+    let builder = fake.client().consumer().topics(["t"]).buffer_bytes(1 << 20);
+    let mut consumer = builder.until(OffsetSpec::Offset(Offset::new(24).unwrap())).build().await.unwrap();
+    let stream = fake.consume().await;
+    let batches: Vec<_> = (0..24).map(|n| compressed(n, &vec![b'a'; 2_000_000])).collect();
+    let damaged = fake_damage(batches.last().unwrap());
+    // All but the last in one message; then a stream that breaks while messages of it wait.
+    stream.send(0, batches[..23].concat().into(), 23);
+    for n in 0..10 {
+        let message = consumer.next().await.unwrap().unwrap();
+        assert_eq!((message.offset().get(), message.value().unwrap().len()), (n, 2_000_000));
+    }
+    consumer.seek("t", 0, OffsetSpec::Offset(Offset::new(20).unwrap())).await.unwrap();
+    let stream = fake.consume().await;
+    assert_eq!(stream.starts(), [(0, 20)]);
+    stream.send(0, [&batches[20..23].concat()[..], &damaged].concat().into(), 24);
+    for n in 20..23 {
+        assert_eq!(consumer.next().await.unwrap().unwrap().offset().get(), n);
+    }
+    let told = error(&mut consumer).await;
+    assert_eq!((told.code(), told.position.get()), (ErrorCode::Corrupt, 23));
+}
+
+fn fake_damage(batch: &Bytes) -> Bytes {
+    let mut bytes = BytesMut::from(batch.as_ref());
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    bytes.freeze()
 }
 
 #[tokio::test]

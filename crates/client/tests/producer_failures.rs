@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use corduroy_client::{Acks, Delivery, ErrorCode, Outcome, Producer, Record, SendErrorKind};
+use corduroy_client::{Acks, Compression, Delivery, ErrorCode, Outcome, Producer, Record, SendErrorKind};
 use support::FakeBroker;
 
 /// Large enough for a batch of its own at `batch_bytes(1024)`, and told apart by its number.
@@ -374,4 +374,34 @@ async fn a_broker_that_comes_back_is_used_again() {
     assert_eq!(second.await.unwrap().offset.get(), 1);
     let back = told.recv().await.unwrap();
     assert!(matches!(back, corduroy_client::Event::Reconnected { .. }), "{back:?}");
+}
+
+#[test]
+fn a_batch_that_is_being_compressed_when_the_runtime_ends_has_an_end() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let [delivery] = runtime.block_on(async {
+        let fake = FakeBroker::start(1).await;
+        let producer = fake.client().producer().compression(Compression::Gzip).build().await.unwrap();
+        producer.prepare("t").await.unwrap();
+        // An id is there once a batch was sent.
+        let mut fake = fake;
+        let first = producer.enqueue(Record::to("t").value("small")).await.unwrap();
+        fake.request().await.ack(0);
+        first.await.unwrap();
+        // Nothing is compressed while this holds the only thread for it.
+        tokio::task::spawn_blocking(move || released.recv());
+        let delivery = producer.enqueue(Record::to("t").value(vec![b'a'; 100_000])).await.unwrap();
+        // The task takes the batch meanwhile. If it has not yet, the batch has to end all the same.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        [delivery]
+    });
+    runtime.shutdown_background();
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = other.block_on(delivery).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (SendErrorKind::Closed, Outcome::NotWritten));
+    drop(release);
 }

@@ -18,6 +18,8 @@ use crate::{backoff::Backoff, client::Shared, connection::DECODE_BYTES_MAX};
 
 /// What one message of the stream may hold, softly: large enough for throughput, small enough to take turns.
 const MESSAGE_BYTES_MAX: u32 = 1 << 20;
+/// How much of a message may be decompressed before there has to be room for more: a little may become very much.
+const UNPACKED_BYTES_MAX: usize = 1 << 20;
 
 /// Where to read one partition from.
 #[derive(Debug)]
@@ -66,9 +68,22 @@ enum State {
     Open { answers: Box<Streaming<v1::ConsumeResponse>>, channel: usize },
 }
 
+/// A message of which not all batches were decompressed yet.
+struct Unpacking {
+    index: usize,
+    bytes: Bytes,
+    high_watermark: Offset,
+    /// Where the broker says that reading goes on.
+    told_next: Offset,
+    has_records: bool,
+    /// It is the partition's last.
+    done: bool,
+}
+
 enum Event {
     Plan(Option<Plan>),
     Open,
+    Unpack,
     Opened(Result<Response<Streaming<v1::ConsumeResponse>>, Status>, usize),
     Answer(Result<Option<v1::ConsumeResponse>, Status>, usize),
 }
@@ -84,6 +99,7 @@ pub(crate) struct Fetcher {
     /// Topic, then partition, to the place in the reader.
     places: HashMap<String, HashMap<u32, usize>>,
     state: State,
+    unpacking: Option<Unpacking>,
     backoff: Backoff,
     /// A partition of the open stream ended with a passing error: the stream is opened again then.
     reopen_at: Option<Instant>,
@@ -105,6 +121,7 @@ impl Fetcher {
             wanted: HashMap::new(),
             places: HashMap::new(),
             state: State::Idle,
+            unpacking: None,
             backoff: Backoff::default(),
             reopen_at: None,
         }
@@ -117,6 +134,7 @@ impl Fetcher {
                 Event::Plan(None) => return,
                 Event::Plan(Some(plan)) => self.follow(plan),
                 Event::Open => self.open(),
+                Event::Unpack => self.unpack(),
                 Event::Opened(Ok(response), channel) => {
                     self.client.data.works(channel);
                     self.state = State::Open { answers: Box::new(response.into_inner()), channel };
@@ -131,6 +149,7 @@ impl Fetcher {
 
     async fn event(&mut self) -> Event {
         let reopen_at = self.reopen_at;
+        let is_unpacking = self.unpacking.is_some();
         let stream = async {
             match &mut self.state {
                 State::Idle => std::future::pending().await,
@@ -144,6 +163,9 @@ impl Fetcher {
                 }
                 State::Open { answers, channel } => {
                     self.budget.until_room().await;
+                    if is_unpacking {
+                        return Event::Unpack;
+                    }
                     Event::Answer(answers.message().await, *channel)
                 }
             }
@@ -171,6 +193,8 @@ impl Fetcher {
     /// Opens a stream for what is wanted, in place of the one that there is.
     fn open(&mut self) {
         self.reopen_at = None;
+        // What was not taken of the last message comes again.
+        self.unpacking = None;
         if self.wanted.is_empty() {
             self.state = State::Idle;
             return;
@@ -184,8 +208,8 @@ impl Fetcher {
                 topic: from.source.topic.to_string(),
                 topic_id: from.topic_id.clone(),
                 partition: from.source.partition.0,
-                from: Some(crate::OffsetSpec::Offset(from.position).to_wire()),
-                until: from.until.map(Offset::get),
+                start: Some(crate::OffsetSpec::Offset(from.position).to_wire()),
+                until: from.until.map(|until| crate::OffsetSpec::Offset(until).to_wire()),
             })
             .collect();
         let request = v1::ConsumeRequest {
@@ -246,28 +270,40 @@ impl Fetcher {
                     self.give_up(index, refusal);
                 }
             }
-            None => self.take(index, fetched),
+            None => {
+                let Some(from) = self.wanted.get(&index) else { return };
+                self.unpacking = Some(Unpacking {
+                    index,
+                    bytes: fetched.batches,
+                    high_watermark: Offset::new(fetched.high_watermark).unwrap_or(Offset::MAX),
+                    told_next: Offset::new(fetched.next_offset).unwrap_or(from.position),
+                    has_records: false,
+                    done,
+                });
+                return self.unpack();
+            }
         }
         if done && self.wanted.remove(&index).is_some() {
             self.send(index, None, ChunkKind::Done);
         }
     }
 
-    /// Takes one message's batches apart.
-    fn take(&mut self, index: usize, fetched: v1::FetchedPartition) {
-        let high_watermark = Offset::new(fetched.high_watermark).unwrap_or(Offset::MAX);
-        let Some(from) = self.wanted.get_mut(&index) else { return };
-        let told_next = Offset::new(fetched.next_offset).unwrap_or(from.position);
-        let (batches, next, damage) = unpack(from, fetched.batches, high_watermark, &self.budget);
-        if batches.is_empty() && damage.is_none() {
-            from.position = from.position.max(told_next);
+    /// Takes the next batches of a message apart: as many as may be held at one time.
+    fn unpack(&mut self) {
+        let Some(mut rest) = self.unpacking.take() else { return };
+        let Some(from) = self.wanted.get_mut(&rest.index) else { return };
+        let Unpacked { batches, next, damage, is_over } =
+            unpack(from, &mut rest.bytes, rest.high_watermark, &self.budget);
+        let (index, has_records) = (rest.index, !batches.is_empty());
+        rest.has_records |= has_records;
+        if !rest.has_records && damage.is_none() {
+            from.position = from.position.max(rest.told_next);
         } else {
             from.position = next;
             self.backoff.reset();
         }
         let (position, next) = (from.position, from.position);
-        let has_records = !batches.is_empty();
-        self.send(index, Some(high_watermark), ChunkKind::Records { batches, next });
+        self.send(index, Some(rest.high_watermark), ChunkKind::Records { batches, next });
         if has_records {
             // The user who waited has got something; more comes when there is room, or when they wait again.
             self.budget.set_starving(false);
@@ -275,6 +311,10 @@ impl Fetcher {
         if let Some(refusal) = damage {
             tracing::warn!(index, %position, error = %refusal, "a fetched batch is damaged");
             self.give_up(index, refusal);
+        } else if !is_over {
+            self.unpacking = Some(rest);
+        } else if rest.done && self.wanted.remove(&index).is_some() {
+            self.send(index, None, ChunkKind::Done);
         }
     }
 
@@ -291,21 +331,31 @@ impl Fetcher {
     }
 }
 
-/// Checks and decompresses concatenated batches; what comes before a damaged one is kept.
-fn unpack(
-    from: &FetchFrom,
-    mut bytes: Bytes,
-    high_watermark: Offset,
-    budget: &Arc<Budget>,
-) -> (Vec<Arc<Fetched>>, Offset, Option<Refusal>) {
+/// What came of a part of a message.
+struct Unpacked {
+    batches: Vec<Arc<Fetched>>,
+    /// Where reading goes on behind them.
+    next: Offset,
+    damage: Option<Refusal>,
+    /// Nothing is left of the message.
+    is_over: bool,
+}
+
+/// Checks and decompresses concatenated batches, until they have become [`UNPACKED_BYTES_MAX`]; what comes before a damaged
+/// one is kept.
+fn unpack(from: &FetchFrom, bytes: &mut Bytes, high_watermark: Offset, budget: &Arc<Budget>) -> Unpacked {
     let mut next = from.position;
     let mut opened = Vec::new();
-    let mut damage = None;
-    let mut held_bytes = bytes.len() as u64;
-    loop {
-        let batch = match Batch::parse_prefix(&mut bytes) {
+    let (mut damage, mut is_over) = (None, false);
+    let packed_bytes = bytes.len();
+    let mut decompressed_bytes = 0;
+    while decompressed_bytes < UNPACKED_BYTES_MAX {
+        let batch = match Batch::parse_prefix(bytes) {
             Ok(Some(batch)) => batch,
-            Ok(None) => break,
+            Ok(None) => {
+                is_over = true;
+                break;
+            }
             Err(error) => {
                 damage = Some(damaged(&error));
                 break;
@@ -322,7 +372,7 @@ fn unpack(
         match batch.records(DecompressLimits::default()) {
             Ok(records) => {
                 if header.compression() != corduroy_batch::Compression::None {
-                    held_bytes += records.buffer().len() as u64;
+                    decompressed_bytes += records.buffer().len();
                 }
                 next = header.next_offset();
                 opened.push((batch, records));
@@ -333,7 +383,8 @@ fn unpack(
             }
         }
     }
-    let held = Arc::new(budget.hold(held_bytes));
+    let taken_bytes = packed_bytes - bytes.len();
+    let held = Arc::new(budget.hold((taken_bytes + decompressed_bytes) as u64));
     let share = |(batch, records)| {
         Arc::new(Fetched {
             source: Arc::clone(&from.source),
@@ -343,5 +394,42 @@ fn unpack(
             _held: Arc::clone(&held),
         })
     };
-    (opened.into_iter().map(share).collect(), next, damage)
+    let is_over = is_over || bytes.is_empty();
+    Unpacked { batches: opened.into_iter().map(share).collect(), next, damage, is_over }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_batch::{BatchBuilder, Compression, PushOutcome};
+    use corduroy_types::{LeaderEpoch, PartitionIndex, TimestampMs, TopicName};
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_decompressed_a_little_at_a_time() {
+        let mut builder = BatchBuilder::new(Compression::Gzip, 1 << 24);
+        let mut message = Vec::new();
+        for n in 0..5 {
+            let pushed = builder.push(TimestampMs(1), None, Some(&vec![b'a'; 600_000]), []).unwrap();
+            assert_eq!(pushed, PushOutcome::Added);
+            let batch = Batch::parse(builder.build().unwrap()).unwrap();
+            message.extend_from_slice(&batch.stamp(Offset::new(n).unwrap(), LeaderEpoch::ZERO).to_bytes());
+        }
+        let mut bytes = Bytes::from(message);
+        let source = Source { topic: TopicName::new("t").unwrap(), partition: PartitionIndex(0) };
+        let (source, position) = (Arc::new(source), Offset::ZERO);
+        let mut from = FetchFrom { index: 0, source, topic_id: Bytes::new(), position, until: None };
+        let budget = Budget::new(1 << 20);
+        let mut parts = Vec::new();
+        loop {
+            let unpacked = unpack(&from, &mut bytes, Offset::MAX, &budget);
+            assert_eq!(unpacked.damage, None);
+            from.position = unpacked.next;
+            parts.push(unpacked.batches.len());
+            if unpacked.is_over {
+                break;
+            }
+        }
+        assert_eq!((parts, from.position.get()), (vec![2, 2, 1], 5));
+    }
 }

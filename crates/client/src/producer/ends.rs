@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use corduroy_api::{Refusal, v1};
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset, Outcome, TimestampMs};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use super::{
     stream::StreamEvent,
     verdict::{Verdict, verdict},
 };
+use crate::{ClientError, Event, TopicPartition};
 
 /// Why a batch did not get an acknowledgement this time.
 #[derive(Debug)]
@@ -46,14 +48,16 @@ impl Pump {
         match read_answer(result, &sealed, lane.queue.partition.0) {
             Ok(acked) => {
                 lane.written(sealed.place);
+                self.delayed = None;
                 let queue = Arc::clone(&lane.queue);
                 self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
             Err(refusal) => {
                 let told = refusal.outcome.unwrap_or(Outcome::Unknown);
-                // The broker cannot always exclude that an earlier attempt wrote the batch. Here it is known whether
-                // one may have.
-                let outcome = if refusal.code.produce_end().wrote_nothing() { sealed.outcome } else { told };
+                // The broker cannot always exclude that an earlier attempt wrote the batch. What is known of those is
+                // kept with the batch; this is about the last attempt alone.
+                let wrote_nothing = refusal.code.produce_end().wrote_nothing();
+                let outcome = if wrote_nothing { Outcome::NotWritten } else { told };
                 self.refused(id, sealed, Reason { kind: SendErrorKind::Refused, outcome, refusal });
             }
         }
@@ -79,14 +83,29 @@ impl Pump {
         }
         let curable = reason.outcome == Outcome::NotWritten && reason.refusal.code.is_retriable();
         if curable && in_time {
-            self.trouble = Some(reason.refusal);
             lane.retry_later(sealed);
+            self.delayed_by(id, reason);
             return;
         }
         if reason.outcome == Outcome::Unknown {
             lane.written(sealed.place);
         }
         self.fail_with_followers(id, sealed, reason);
+    }
+
+    /// Remembers why a batch is sent again, and tells the program where the broker itself refuses it. Of lost connections
+    /// and of batches that were refused for those before them it hears otherwise, or need not hear.
+    fn delayed_by(&mut self, id: usize, reason: Reason) {
+        let code = reason.refusal.code;
+        let is_told =
+            reason.kind == SendErrorKind::Refused && code.is_retriable() && self.delayed != Some(code);
+        if let Some(lane) = self.lanes.get(id).filter(|_| is_told) {
+            self.delayed = Some(code);
+            let partition = TopicPartition::new(lane.queue.topic.name.clone(), lane.queue.partition);
+            let error = ClientError::from(reason.refusal.clone());
+            self.core.client.events.tell(Event::ProduceDelayed { partition, error });
+        }
+        self.trouble = Some(reason.refusal);
     }
 
     fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason, in_time: bool) {
@@ -101,8 +120,8 @@ impl Pump {
         match verdict {
             Verdict::Again => {
                 sealed.outcome = joined;
-                self.trouble = Some(reason.refusal);
                 lane.retry_later(sealed);
+                self.delayed_by(id, reason);
             }
             Verdict::Restart => {
                 lane.note_gap(&sealed, true);
@@ -267,43 +286,6 @@ impl Pump {
         self.core.finish(&lane.queue, &sealed.ended(), BatchEnd::Failed(failed));
     }
 
-    /// Ends a batch; if it expected an offset, everything that was accepted behind it in its partition as well, since the
-    /// program gave those records on the condition that this one is where it was expected.
-    pub(super) fn fail_with_followers(&mut self, id: usize, sealed: Sealed, reason: Reason) {
-        if !sealed.is_conditional() {
-            return self.fail(id, sealed, reason);
-        }
-        let (place, numbered) = (sealed.place, sealed.is_numbered());
-        let cause = Reason { refusal: reason.refusal.clone(), ..reason };
-        self.fail(id, sealed, reason);
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let (flights, retries) = lane.take_behind(place);
-        // The partition takes none of them while the numbers of this batch are missing. A new epoch keeps anyone else
-        // from getting those numbers while one of them may still be on its way.
-        let on_its_way = flights.iter().map(|flight| &flight.sealed).find(|sealed| sealed.is_numbered());
-        let in_doubt =
-            retries.iter().find(|sealed| sealed.is_numbered() && sealed.outcome == Outcome::Unknown);
-        if numbered && let Some(late) = on_its_way.or(in_doubt) {
-            lane.note_gap(late, true);
-        }
-        for flight in flights {
-            self.flights.remove(&flight.correlation_id);
-            self.fail(id, flight.sealed, behind_condition(&cause));
-        }
-        for sealed in retries {
-            self.fail(id, sealed, behind_condition(&cause));
-        }
-        self.hand_back_unsent(id, &cause);
-    }
-
-    /// Ends what was accepted behind a condition that failed for `cause`, and was not sent.
-    fn hand_back_unsent(&mut self, id: usize, cause: &Reason) {
-        let Some(lane) = self.lanes.get(id) else { return };
-        for unsent in lane.queue.take_older(Instant::now()) {
-            self.fail(id, seal_for_return(unsent), behind_condition(cause));
-        }
-    }
-
     /// Ends everything: what was sent is unknown, the rest was not written.
     pub(super) fn abort(&mut self) {
         let queues = self.core.queues.all();
@@ -320,12 +302,24 @@ impl Pump {
                 let refusal = closed.clone();
                 self.fail(id, sealed, Reason { kind: SendErrorKind::Closed, outcome, refusal });
             }
+            self.abandon(id, &closed);
+        }
+    }
+
+    /// Ends a batch that was being built when this task was dropped: its bytes are gone, and it was never sent.
+    fn abandon(&self, id: usize, closed: &Refusal) {
+        let Some(lane) = self.lanes.get(id) else { return };
+        for ticket in lane.queue.unfinished() {
+            let refusal = closed.clone().with_outcome(Outcome::NotWritten);
+            let failed = Failed::new(SendErrorKind::Closed, Outcome::NotWritten, refusal, Bytes::new());
+            lane.queue.finished(&ticket);
+            ticket.finish(BatchEnd::Failed(failed));
         }
     }
 }
 
 /// What those are told that come behind a batch of which nobody knows.
-fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
+pub(super) fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
     let what = match outcome {
         Outcome::Unknown => "sent",
         Outcome::NotWritten => "not written",
@@ -335,24 +329,6 @@ fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
     let refusal = Refusal::new(cause.code, message)
         .with_hint("Find out what became of the record before it; then send this one again.");
     Reason { kind: SendErrorKind::AfterUnknown, outcome, refusal }
-}
-
-/// What those are told that were accepted behind a record that expected an offset and failed. The partition has not taken
-/// them, and will not.
-fn behind_condition(cause: &Reason) -> Reason {
-    if cause.outcome == Outcome::Unknown {
-        return after_unknown(&cause.refusal, Outcome::NotWritten);
-    }
-    let mut refusal = Refusal::new(
-        cause.refusal.code,
-        format!(
-            "not written, since a record before it in the same partition expected an offset and was not written: {}",
-            cause.refusal.message
-        ),
-    )
-    .with_hint("Decide again what to write, and at which offset; then send it again.");
-    refusal.next_offset = cause.refusal.next_offset;
-    Reason { kind: SendErrorKind::AfterRefused, outcome: Outcome::NotWritten, refusal }
 }
 
 /// Reads an answer, and checks that it is about the batch that was sent.

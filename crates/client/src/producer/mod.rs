@@ -4,6 +4,7 @@ mod core;
 mod delivery;
 mod ends;
 mod error;
+mod followers;
 mod ids;
 mod lane;
 mod numbering;

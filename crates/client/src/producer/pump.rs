@@ -9,7 +9,7 @@ use std::{
 
 use corduroy_api::{Refusal, v1};
 use corduroy_batch::ProducerFields;
-use corduroy_types::{Offset, Outcome};
+use corduroy_types::{ErrorCode, Offset, Outcome};
 use tokio::time::Instant;
 
 use super::{
@@ -42,6 +42,8 @@ pub(crate) struct Pump {
     next_tick: Instant,
     /// Why the stream does not work, for the messages of batches that it kept waiting.
     pub(super) trouble: Option<Refusal>,
+    /// Why records are refused now; the program has been told of it.
+    pub(super) delayed: Option<ErrorCode>,
     ids: ProducerIds,
 }
 
@@ -66,6 +68,7 @@ impl Pump {
             last_correlation_id: 0,
             next_tick: Instant::now(),
             trouble: None,
+            delayed: None,
         }
     }
 

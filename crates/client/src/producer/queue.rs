@@ -213,6 +213,11 @@ impl PartitionQueue {
         taken
     }
 
+    /// The tickets of batches that were taken and have no result.
+    pub(crate) fn unfinished(&self) -> Vec<Arc<Ticket>> {
+        self.state.lock().taken.clone()
+    }
+
     /// Whether nothing waits here.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();

@@ -266,6 +266,14 @@ pub fn batch(base_offset: u64, values: impl IntoIterator<Item = impl AsRef<[u8]>
     built.stamp(Offset::new(base_offset).unwrap(), LeaderEpoch::ZERO).to_bytes()
 }
 
+/// A stored batch of one value, compressed.
+pub fn compressed(base_offset: u64, value: &[u8]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::Gzip, 1 << 24);
+    assert_eq!(builder.push(TimestampMs(1), None, Some(value), []).unwrap(), PushOutcome::Added);
+    let built = Batch::parse(builder.build().unwrap()).unwrap();
+    built.stamp(Offset::new(base_offset).unwrap(), LeaderEpoch::ZERO).to_bytes()
+}
+
 /// A stored batch that held these values and that compaction has emptied.
 pub fn emptied(base_offset: u64, values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Bytes {
     let stored = Batch::parse(batch(base_offset, values)).unwrap();
