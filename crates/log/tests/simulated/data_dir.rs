@@ -166,9 +166,7 @@ impl Node {
                 Err(error) => failed = Some(error),
             }
         }
-        if !self.journal.restart()? {
-            return Ok(false);
-        }
+        self.journal.restart()?;
         self.request(reopened.iter().map(|(key, ..)| JournalRequest::EndCut(*key)).collect())?;
         *epoch += 1;
         let begun = LeaderEpoch::new(*epoch).unwrap();
