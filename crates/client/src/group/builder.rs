@@ -283,8 +283,24 @@ impl GroupConsumerBuilder {
         if self.start == OffsetSpec::Start {
             return Ok(None);
         }
-        let topics = self.client.admin().list_topics().await?;
-        Ok(Some(topics.into_iter().map(|topic| (topic.name, topic.partition_count)).collect()))
+        let until = Instant::now() + self.client.shared.request_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.client.admin().list_topics().await {
+                Ok(topics) => {
+                    let counts = topics.into_iter().map(|topic| (topic.name, topic.partition_count));
+                    return Ok(Some(counts.collect()));
+                }
+                Err(error) => error,
+            };
+            // As when joining: a broker that starts is waited for, one that is not there is told.
+            let wait = backoff.next();
+            let is_waited_for = error.is_retriable() && error.code() != ErrorCode::Unavailable;
+            if !is_waited_for || Instant::now() + wait > until {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 
     fn check(&self) -> Result<(), ClientError> {

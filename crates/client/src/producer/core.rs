@@ -36,6 +36,9 @@ use crate::{
     topics::{TopicInfo, topic_name},
 };
 
+/// The most lookups of `try_enqueue` whose failures are kept until somebody asks.
+const LOOKUPS_MAX: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) client: Arc<Shared>,
@@ -198,6 +201,9 @@ impl Core {
             }
             Some(None) => {}
             None => {
+                if lookups.len() >= LOOKUPS_MAX {
+                    lookups.retain(|_, failed| failed.is_none());
+                }
                 lookups.insert(name.clone(), None);
                 let core = Arc::clone(self);
                 let name = name.clone();
