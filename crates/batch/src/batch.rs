@@ -10,7 +10,7 @@ use crate::{
     error::RecordFault,
     header::{CRC_COVERS_FROM, LENGTH_PREFIX_BYTES},
     record::{RawRecord, take_record},
-    walk,
+    survey, walk,
 };
 
 /// Exactly one record batch whose header was read and whose CRC-32C was found right.
@@ -138,6 +138,19 @@ impl Batch {
         mut see: impl FnMut(&RecordRef<'_>, &[u8]) -> bool,
     ) -> Result<(), BatchError> {
         walk::walk_while(self, limits, |seen| Ok(see(&seen.record, seen.encoded)))
+    }
+
+    /// Shows offset and timestamp of every record to `see`, for as long as it says `true`. No record is held for that,
+    /// however large it is.
+    ///
+    /// # Errors
+    /// As [`Batch::visit_records_while`].
+    pub fn visit_stamps_while(
+        &self,
+        limits: DecompressLimits,
+        mut see: impl FnMut(Offset, TimestampMs) -> bool,
+    ) -> Result<(), BatchError> {
+        survey::survey_while(self, limits, |facts| Ok(see(facts.offset, facts.timestamp)))
     }
 
     /// About the most memory that [`validate_for_append`](crate::validate_for_append) holds while it checks the records:

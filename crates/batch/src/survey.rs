@@ -1,9 +1,9 @@
 //! One pass over the records of a batch that holds no large record: what a check needs of it is small.
 
-use corduroy_types::TimestampMs;
+use corduroy_types::{Offset, TimestampMs};
 
 use crate::{
-    Batch, BatchError, Compression, DecompressLimits,
+    Batch, BatchError, Compression, DecompressLimits, RecordRef,
     batch::RecordPlan,
     compress::Decoder,
     error::RecordFault,
@@ -16,13 +16,14 @@ use crate::{
 pub(crate) struct Facts {
     pub(crate) attributes: u8,
     pub(crate) has_key: bool,
+    pub(crate) offset: Offset,
     pub(crate) timestamp: TimestampMs,
 }
 
 impl Facts {
     fn of(seen: &Seen<'_>) -> Self {
-        let Seen { attributes, record, .. } = seen;
-        Self { attributes: *attributes, has_key: record.key.is_some(), timestamp: record.timestamp }
+        let Seen { attributes, record: RecordRef { key, offset, timestamp, .. }, .. } = *seen;
+        Self { attributes, has_key: key.is_some(), offset, timestamp }
     }
 }
 
@@ -34,11 +35,20 @@ pub(crate) fn survey(
     limits: DecompressLimits,
     mut check: impl FnMut(&Facts) -> Result<(), RecordFault>,
 ) -> Result<(), BatchError> {
+    survey_while(batch, limits, |facts| check(facts).map(|()| true))
+}
+
+/// As [`survey`], for as long as `check` says `true`. What comes behind that is not looked at.
+pub(crate) fn survey_while(
+    batch: &Batch,
+    limits: DecompressLimits,
+    mut check: impl FnMut(&Facts) -> Result<bool, RecordFault>,
+) -> Result<(), BatchError> {
     let payload = batch.payload();
     let plan = RecordPlan::new(batch.header());
     let codec = batch.header().compression();
     if codec == Compression::None || (plan.record_count == 0 && payload.is_empty()) {
-        return walk::walk(batch, limits, |seen| check(&Facts::of(seen)));
+        return walk::walk_while(batch, limits, |seen| check(&Facts::of(seen)));
     }
     let mut place = Place::default();
     let mut window = Window::new(Decoder::new(codec, &payload, limits)?);
@@ -46,14 +56,18 @@ pub(crate) fn survey(
         let taken = match window.front()? {
             Front::Whole(whole) => {
                 let mut rest = whole;
-                place.next(&plan, &mut rest, &mut |seen| check(&Facts::of(seen)).map(|()| true))?;
+                if !place.next(&plan, &mut rest, &mut |seen| check(&Facts::of(seen)))? {
+                    return Ok(());
+                }
                 whole.len() - rest.len()
             }
             Front::Large => {
                 let index = place.index;
                 let (facts, offset_delta) = large_record(&mut window, &plan, place.offset_delta_min)
                     .map_err(|fault| fault.at(index))?;
-                check(&facts).map_err(|fault| BatchError::Record { index, fault })?;
+                if !check(&facts).map_err(|fault| BatchError::Record { index, fault })? {
+                    return Ok(());
+                }
                 place = Place { index: index + 1, offset_delta_min: offset_delta + 1 };
                 0
             }
@@ -113,7 +127,8 @@ fn large_record(
     let headers = Headers::EMPTY;
     let raw = RawRecord { attributes, timestamp_delta, offset_delta, key: None, value: None, headers };
     let record = plan.resolve(&raw, offset_delta_min)?;
-    Ok((Facts { attributes, has_key, timestamp: record.timestamp }, record.offset_delta))
+    let (offset, timestamp) = (record.offset, record.timestamp);
+    Ok((Facts { attributes, has_key, offset, timestamp }, record.offset_delta))
 }
 
 /// A record that is read piece by piece.

@@ -305,25 +305,23 @@ impl Search<'_> {
         let fail = |reason| Damage { reason: DamageReason::Batch(reason), ..place.clone() };
         let batch = Batch::parse(bytes).map_err(fail)?;
         // The batch was checked against a limit when it was appended; a later, lower one does not hide it.
-        let records = batch.records(DecompressLimits::default()).map_err(fail)?;
         let range = self.plan.log_start..self.plan.upper;
-        for record in &records {
-            let record = record.map_err(fail)?;
-            if !range.contains(&record.offset) {
-                continue;
-            }
-            let (offset, timestamp) = (record.offset, record.timestamp);
+        let mut is_found = false;
+        let seen = batch.visit_stamps_while(DecompressLimits::default(), |offset, timestamp| {
             let found = FoundRecord { offset, timestamp, leader_epoch: batch.header().leader_epoch };
             match self.plan.wanted {
+                _ if !range.contains(&offset) => {}
                 Wanted::AtOrAfter(wanted) if timestamp >= wanted => {
                     self.best = Some(found);
-                    return Ok(true);
+                    is_found = true;
                 }
                 Wanted::Greatest if self.may_hold(Some(timestamp)) => self.best = Some(found),
                 _ => {}
             }
-        }
-        Ok(false)
+            !is_found
+        });
+        seen.map_err(fail)?;
+        Ok(is_found)
     }
 }
 

@@ -169,10 +169,13 @@ fn count_within(mut batches: Bytes, from: Offset, end: Offset) -> u64 {
         let header = batch.header();
         if header.base_offset >= from && header.next_offset() <= end {
             records += u64::from(header.record_count);
-        } else if let Ok(all) = batch.records(DecompressLimits::default()) {
-            let within = |offset: Offset| (from..end).contains(&offset);
-            let here = all.iter().map_while(Result::ok).filter(|record| within(record.offset));
-            records += u64::try_from(here.count()).unwrap_or(u64::MAX);
+        } else {
+            // Those before a record that cannot be read count.
+            let _as_far_as_it_can_be_read =
+                batch.visit_stamps_while(DecompressLimits::default(), |offset, _| {
+                    records += u64::from((from..end).contains(&offset));
+                    offset < end
+                });
         }
     }
     records
@@ -208,11 +211,15 @@ async fn first_at(
 
 fn first_within(mut batches: Bytes, from: Offset) -> Option<TimestampMs> {
     while let Some(batch) = Batch::parse_prefix(&mut batches).ok()? {
-        let records = batch.records(DecompressLimits::default()).ok()?;
-        let first = records.iter().map_while(Result::ok).find(|record| record.offset >= from);
-        if let Some(first) = first {
-            return Some(first.timestamp);
+        let mut first = None;
+        let seen = batch.visit_stamps_while(DecompressLimits::default(), |offset, timestamp| {
+            first = (offset >= from).then_some(timestamp);
+            first.is_none()
+        });
+        if first.is_some() {
+            return first;
         }
+        seen.ok()?;
     }
     None
 }

@@ -71,10 +71,12 @@ pub(super) async fn fetch(
     loop {
         let changes = Changes::of(&wanted);
         // Taken anew for each read: nobody holds memory while there is nothing to read.
-        let (answer, bytes, permit) =
+        let ReadAnswer { answer, bytes, permit, limit } =
             read_charged(shared, &engine, caller.as_ref(), &wanted, max_bytes, plain).await?;
         let failed = answer.partitions.iter().any(|partition| partition.error.is_some());
-        if bytes >= min_bytes.max(1) as usize || failed || Instant::now() >= deadline {
+        // What there is no memory for is not waited for. Half of what there is for is enough: whole batches seldom fill it.
+        let enough = min_bytes.min(limit / 2).max(1) as usize;
+        if bytes >= enough || failed || Instant::now() >= deadline {
             return Ok(with_permit(answer, permit));
         }
         drop(permit);
@@ -86,6 +88,16 @@ pub(super) async fn fetch(
     }
 }
 
+/// What came of one reading of every partition.
+struct ReadAnswer {
+    answer: v1::FetchResponse,
+    /// Of records.
+    bytes: usize,
+    permit: Option<Permit>,
+    /// How many bytes of records there was memory for.
+    limit: u32,
+}
+
 /// Reads every partition once, charged to `caller`, within `max_bytes` or what there is memory for.
 async fn read_charged(
     shared: &Shared,
@@ -94,21 +106,25 @@ async fn read_charged(
     wanted: &[Wanted],
     max_bytes: u32,
     plain: bool,
-) -> Result<(v1::FetchResponse, usize, Option<Permit>), Refusal> {
+) -> Result<ReadAnswer, Refusal> {
     let names = wanted.iter().map(|wanted| wanted.topic.len() + PARTITION_ANSWER_BYTES);
     let overhead = ANSWER_BYTES + names.sum::<usize>();
     let most = largest_answer(wanted, max_bytes).saturating_add(u64::try_from(overhead).unwrap_or(u64::MAX));
     let permit = shared.limits.answer_permit(caller, most).await;
+    let granted = permit.as_ref().map_or(u64::MAX, Permit::bytes);
+    let limit = if granted < most { u32::try_from(granted).unwrap_or(u32::MAX) } else { u32::MAX };
     let (partitions, bytes) =
         read_all(engine, wanted, within(permit.as_ref(), overhead, max_bytes), plain).await?;
     let answer = v1::FetchResponse { partitions };
-    let Some(large) = outgrown(permit.as_ref(), &answer) else { return Ok((answer, bytes, permit)) };
+    let Some(large) = outgrown(permit.as_ref(), &answer) else {
+        return Ok(ReadAnswer { answer, bytes, permit, limit });
+    };
     // A first batch, or record, that is larger. It is read again once there is room for it.
     drop((answer, permit));
     let permit = shared.limits.whole_answer_permit(caller, large).await;
     let (partitions, bytes) =
         read_all(engine, wanted, within(permit.as_ref(), overhead, max_bytes), plain).await?;
-    Ok((v1::FetchResponse { partitions }, bytes, permit))
+    Ok(ReadAnswer { answer: v1::FetchResponse { partitions }, bytes, permit, limit })
 }
 
 /// How many bytes of records to read, with `overhead` beside them in the answer.
