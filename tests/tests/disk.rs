@@ -64,6 +64,9 @@ async fn produce_to(
     }
 }
 
+/// Sealed after a dozen values.
+const SMALL_SEGMENTS: [(&str, &str); 2] = [("segment.bytes", "64KiB"), ("max.message.bytes", "32KiB")];
+
 fn value(n: u32) -> Bytes {
     format!("{n:0>5000}").into()
 }
@@ -184,6 +187,48 @@ async fn on_a_full_disk_what_makes_room_still_works() {
     assert_eq!(topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["t"]);
 }
 
+async fn delete_before(broker: &Broker, before: u64) -> Option<v1::Error> {
+    let partitions = vec![v1::DeleteRecordsPartition { partition: 0, before_offset: before }];
+    let request = v1::DeleteRecordsRequest { topic: "t".to_owned(), partitions, validate_only: false };
+    let mut admin = AdminClient::new(stub::connect(broker.url()).await);
+    admin.delete_records(request).await.unwrap().into_inner().partitions.remove(0).error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_no_start_and_records_can_be_deleted_there() {
+    for reserve_is_held in [true, false] {
+        let mut broker = Broker::start().await.unwrap();
+        stub::create_topic(stub::connect(broker.url()).await, "t", 1, &SMALL_SEGMENTS).await;
+        let mut ledger = Ledger::default();
+        for n in 0..40 {
+            assert_eq!(produce_one(&broker, &mut ledger, value(n)).await, None);
+        }
+        let fill = |disk: &corduroy_log::SimDisk| {
+            if !reserve_is_held {
+                disk.remove_file(std::path::Path::new("/corduroy/full-disk-reserve")).unwrap();
+            }
+            let space = disk.space(std::path::Path::new("/")).unwrap();
+            disk.set_capacity(Some(space.total_bytes - space.free_bytes));
+        };
+        let started = broker.restart_after_power_loss_with(fill).await;
+        started.unwrap_or_else(|error| panic!("reserve held: {reserve_is_held}: {error}"));
+        ledger.check(&stub::read_all(broker.url(), "t", 1).await, "reads go on");
+        // Other processes take what the start has freed.
+        let space = broker.disk().space(std::path::Path::new("/")).unwrap();
+        broker.disk().set_capacity(Some(space.total_bytes - space.free_bytes));
+        while let Some(refusal) = delete_before(&broker, 30).await {
+            assert!(refusal.retriable, "reserve held: {reserve_is_held}: {refusal:?}");
+        }
+        let after = broker.disk().space(std::path::Path::new("/")).unwrap();
+        assert!(after.free_bytes > 20_000, "segments are gone: {after:?}");
+        broker.disk().set_capacity(None);
+        let mut n = 40;
+        while produce_one(&broker, &mut ledger, value(n)).await.is_some() {
+            n += 1;
+        }
+    }
+}
+
 /// What `status` shows now.
 async fn findings(broker: &Broker) -> (v1::HealthState, Vec<String>) {
     let mut cluster = ClusterClient::new(stub::connect(broker.url()).await);
@@ -236,6 +281,69 @@ async fn while_no_log_can_be_written_readyz_and_status_say_so_in_the_same_words(
     while findings(&broker).await.0 != v1::HealthState::Healthy {}
     assert!(support::get(&http, "/readyz").starts_with("HTTP/1.1 200"));
     ledger.check(&stub::read_all(broker.url(), "t", 1).await, "after the disk worked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_files_are_being_made_keeps_no_other_one_waiting() {
+    let broker = Broker::start().await.unwrap();
+    stub::create_topic(stub::connect(broker.url()).await, "t", 2, &SMALL_SEGMENTS).await;
+    let mut ledger = Ledger::default();
+    assert_eq!(produce_to(&broker, &mut ledger, value(0), 1, 0).await, None);
+    let files = broker.disk().files();
+    let known = files.iter().find(|path| path.ends_with("1/00000000000000000000.log")).unwrap();
+    let dir = known.parent().unwrap().parent().unwrap().join("0");
+    let mut n = 1;
+    // Once while its first segment is made, and once while that is sealed.
+    for _ in 0..2 {
+        let gate = broker.disk().hold_under(&dir, SimCall::SyncDir);
+        while gate.waiting() == 0 {
+            n += 1;
+            let _hangs = produce_to(&broker, &mut ledger, value(n), 0, 100).await;
+        }
+        n += 1;
+        assert_eq!(produce_to(&broker, &mut ledger, value(n), 1, 0).await, None);
+        gate.open();
+        n += 1;
+        assert_eq!(produce_to(&broker, &mut ledger, value(n), 0, 0).await, None);
+    }
+    ledger.check(&stub::read_all(broker.url(), "t", 2).await, "after the disk went on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_hang_keep_nothing_else_waiting() {
+    let mut broker = Broker::start().await.unwrap();
+    stub::create_topic(stub::connect(broker.url()).await, "t", 2, &SMALL_SEGMENTS).await;
+    let mut ledger = Ledger::default();
+    for n in 0..60 {
+        assert_eq!(produce_to(&broker, &mut ledger, value(n), n % 2, 0).await, None);
+    }
+    broker.restart().await.unwrap();
+    let files = broker.disk().files();
+    let known = files.iter().rfind(|path| path.ends_with("0/00000000000000000000.log")).unwrap();
+    let gate = broker.disk().hold_under(known.parent().unwrap(), SimCall::Read);
+    let url = broker.url().to_owned();
+    let readers: Vec<_> = (0..20)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { stub::read_all(&url, "t", 1).await })
+        })
+        .collect();
+    while gate.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Reading what is not in memory, compressed batches, deleting, and making topics.
+    let partition = v1::FetchPartition { topic: "t".to_owned(), partition: 1, ..Default::default() };
+    let request = v1::FetchRequest { partitions: vec![partition], ..Default::default() };
+    let mut fetch = v1::fetch_client::FetchClient::new(stub::connect(broker.url()).await);
+    let fetched = fetch.fetch(request).await.unwrap().into_inner().partitions.remove(0);
+    assert!(fetched.error.is_none() && !fetched.batches.is_empty(), "{fetched:?}");
+    assert_eq!(produce_to(&broker, &mut ledger, value(100), 0, 0).await, None);
+    stub::create_topic(stub::connect(broker.url()).await, "other", 3, &[]).await;
+    assert_eq!(delete_before(&broker, 1).await, None);
+    gate.open();
+    for reader in readers {
+        assert!(!reader.await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,9 +60,9 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
             }
             sample.compaction_failed_partitions += u64::from(replica.compaction_failure().is_some());
             sample.segments += stats.segments;
-            sample.partitions_led += 1;
-            if each_partition {
-                let cursors = replica.cursors();
+            sample.partitions_led += u64::from(replica.is_led());
+            sample.partitions_offline += u64::from(replica.is_offline());
+            if each_partition && let Ok(cursors) = replica.cursors() {
                 sample.partitions.push(PartitionSample {
                     topic: topic.name().clone(),
                     partition: replica.index().0,

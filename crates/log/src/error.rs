@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use corduroy_types::{LeaderEpoch, Offset};
 
+use crate::disk::is_disk_full;
 use crate::journal::PartitionKey;
 use crate::producers::SequenceError;
 use crate::scan::Damage;
@@ -201,12 +202,24 @@ pub enum LogError {
     /// An epoch does not follow the last one of the log.
     #[error(transparent)]
     Epoch(#[from] crate::EpochOrder),
+    /// The commit journal holds data of the log that could not be written to its segments. It must not be opened before
+    /// that is done; try again.
+    #[error("what the commit journal holds for it cannot be written to its files: {reason}")]
+    NotReplayed {
+        /// What the disk said.
+        reason: String,
+    },
     /// A cursor would have left its place. A mistake in this crate.
     #[error(transparent)]
     Cursors(#[from] crate::CursorOrder),
 }
 
 impl LogError {
+    /// Whether the disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_disk_full(source))
+    }
+
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }

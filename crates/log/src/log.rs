@@ -42,6 +42,8 @@ pub struct Log {
     pub(crate) round_file: Option<Arc<SegmentFile>>,
     /// Whether the partition's directory and state file are known to be durable.
     pub(crate) dir_durable: bool,
+    /// Whether the directory's name is durable, though nothing may be in it yet.
+    pub(crate) named: bool,
     pub(crate) failure: Option<StorageFailure>,
     /// Compaction has been through everything below.
     pub(crate) compacted_end: Offset,
@@ -92,6 +94,7 @@ impl Log {
             durable: end,
             round_file: None,
             dir_durable,
+            named: false,
             failure: None,
             compacted_end: Offset::ZERO,
             producers,

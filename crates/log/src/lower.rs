@@ -52,6 +52,9 @@ impl Lower {
 
     /// Gives the memory back.
     pub(crate) fn release(&self) {
-        *self.indexes.lock() = None;
+        // Whoever holds it is building them, which is I/O and no idleness.
+        if let Some(mut indexes) = self.indexes.try_lock() {
+            *indexes = None;
+        }
     }
 }

@@ -48,6 +48,8 @@ pub struct Known {
     /// Whether the log was closed with [`crate::Log::close`] and nothing was changed since. Who knows so has
     /// removed that knowledge from disk before opening.
     pub clean: bool,
+    /// Whether the name of the log's directory, and those above it, are known to be durable.
+    pub named: bool,
     /// The newest durable mark on record; `None` when there is none, which makes opening read the whole last
     /// segment. An older one is no mistake, only slower.
     pub mark: Option<DurableMark>,

@@ -76,7 +76,12 @@ impl Reopen {
     ) -> Result<(Log, RecoveryReport), LogError> {
         self.cut(&**disk, self.written.unwrap_or(self.durable))?;
         rewrite.perform(&**disk, &self.shared.dir, self.durable.offset)?;
-        let known = Known { clean: false, mark: Some(self.durable.into()), history: self.history.clone() };
+        let known = Known {
+            clean: false,
+            named: false,
+            mark: Some(self.durable.into()),
+            history: self.history.clone(),
+        };
         Log::open(Arc::clone(disk), self.shared.dir.to_path_buf(), self.config, known, now)
     }
 

@@ -23,6 +23,8 @@ pub struct Removal {
     shared: Arc<Shared>,
     log_start: Offset,
     dir_durable: bool,
+    /// Segments that go with it.
+    going: Vec<Offset>,
 }
 
 /// Files of segments that the log no longer has.
@@ -37,6 +39,20 @@ impl Removal {
     /// The log start to be.
     pub fn log_start(&self) -> Offset {
         self.log_start
+    }
+
+    /// Gives up what can be made again of the segments that go, their indexes: on a full disk that makes room for the
+    /// log start, without which none of them can go. If the removal then does not happen, indexes are rebuilt.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn make_room(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        for base in &self.going {
+            for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+                remove_if_present(disk, file_path(&self.shared.dir, *base, suffix))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the log start durable. Then give it to [`Log::apply_removal`].
@@ -178,7 +194,10 @@ impl Log {
     }
 
     fn removal(&self, log_start: Offset) -> Removal {
-        Removal { shared: Arc::clone(&self.shared), log_start, dir_durable: self.dir_durable }
+        let below = log_start.min(self.settled_end);
+        let going = self.sealed.iter().take_while(|sealed| sealed.end <= below);
+        let going = going.filter(|sealed| !sealed.file.is_swapping()).map(|sealed| sealed.base()).collect();
+        Removal { shared: Arc::clone(&self.shared), log_start, dir_durable: self.dir_durable, going }
     }
 
     /// Raises the log start to one that was persisted, and gives up the segments below it.

@@ -186,8 +186,12 @@ impl SegmentFile {
     /// Gives the handle back; it is opened again when needed. One with unsynced batches is kept: it is the one that
     /// learns of a failure to write them.
     pub(crate) fn release(&self) {
-        if !self.journaled.load(Ordering::Acquire) {
-            *self.slot.lock() = None;
+        if self.journaled.load(Ordering::Acquire) {
+            return;
+        }
+        // Whoever holds it is opening the file, which is I/O and no idleness.
+        if let Some(mut slot) = self.slot.try_lock() {
+            *slot = None;
         }
     }
 }

@@ -117,7 +117,7 @@ impl Truncation {
         // believed to be in the files.
         rewrite.perform(&**disk, dir, self.durable_end)?;
         cut_files(&**disk, dir, self.to)?;
-        let known = Known { clean: false, mark: None, history: self.history.clone() };
+        let known = Known { history: self.history.clone(), ..Known::default() };
         Log::open(Arc::clone(disk), dir.to_path_buf(), self.config, known, now)
     }
 

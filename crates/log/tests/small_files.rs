@@ -156,7 +156,7 @@ fn a_snapshot_of_producers_that_rots_is_reported_and_passed_over() {
 
 /// What is known of a log, as the broker has it from the commit journal.
 fn known(log: &Log, clean: bool) -> Known {
-    Known { clean, mark: Some(log.durable_mark()), history: log.history().clone() }
+    Known { clean, mark: Some(log.durable_mark()), history: log.history().clone(), ..Known::default() }
 }
 
 fn open_known(disk: &SimDisk, known: Known) -> (Log, RecoveryReport) {

@@ -157,12 +157,20 @@ pub struct ReserveProducerIds {
     pub count: u32,
 }
 
-/// Gives a partition a new leadership after its leader resigned. Answers the new leader epoch.
+/// Gives partitions new leaderships after their leaders resigned, all of them with one change. Answers, in the order
+/// asked, each one's new leader epoch, or why it has none; those that have one are not held up by the others.
 ///
 /// A leader whose log was reopened after a failed write or sync never appends again in its epoch; with one
 /// replica the same broker leads again, in the next.
 #[derive(Clone, Debug)]
-pub struct ElectLeader {
+pub struct ElectLeaders {
+    /// The partitions; of one named twice only the first counts.
+    pub elections: Vec<Election>,
+}
+
+/// One partition of [`ElectLeaders`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Election {
     /// The partition's topic.
     pub topic_id: TopicId,
     /// Its index.

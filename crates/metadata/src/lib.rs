@@ -54,7 +54,7 @@ mod topic;
 
 pub use command::{
     AddPartitions, AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, CreateInternalTopic,
-    CreateTopic, CreatedTopic, Decision, DeleteTopic, ElectLeader, NameCluster, PartitionCounts,
+    CreateTopic, CreatedTopic, Decision, DeleteTopic, ElectLeaders, Election, NameCluster, PartitionCounts,
     RegisterBroker, ReserveProducerIds,
 };
 pub use delta::Delta;

@@ -120,10 +120,15 @@ fn records_of(image: &Image, op: Op) -> Vec<Record> {
         Op::Alter(name, set, unset) => of(image, &AlterTopicConfigs { name: topic_name(name), set, unset }),
         Op::Elect(id, partition, epoch) => of(
             image,
-            &ElectLeader {
-                topic_id: TopicId::from_bytes([id; 16]),
-                partition: PartitionIndex(partition),
-                resigned_epoch: LeaderEpoch::new(epoch).unwrap(),
+            // The same one twice, and one of another topic, in one command.
+            &ElectLeaders {
+                elections: [(id, partition), (id, partition), (id.wrapping_add(1), 0)]
+                    .map(|(id, partition)| Election {
+                        topic_id: TopicId::from_bytes([id; 16]),
+                        partition: PartitionIndex(partition),
+                        resigned_epoch: LeaderEpoch::new(epoch).unwrap(),
+                    })
+                    .into(),
             },
         ),
         Op::ReserveIds(broker, count) => of(image, &ReserveProducerIds { broker: BrokerId(broker), count }),
@@ -238,13 +243,44 @@ fn a_restarted_broker_leads_in_new_epochs() {
     assert_eq!(deltas.len(), 4, "the broker, and each partition");
     let (again, deltas) = run(&mut image, &register(1, 2)).unwrap();
     assert_eq!((again, deltas.len()), (Incarnation(2), 0), "sent twice, it counts once");
+}
 
-    let (topic_id, partition) = (created.topic.id(), PartitionIndex(1));
-    let elect = |epoch| ElectLeader { topic_id, partition, resigned_epoch: LeaderEpoch::new(epoch).unwrap() };
-    assert_eq!(run(&mut image, &elect(2)).unwrap().0.get(), 3);
-    assert_eq!(epochs(&image), [2, 3, 2]);
-    assert_eq!(image.decide(&elect(2)).unwrap_err().code(), ErrorCode::FencedLeaderEpoch);
-    assert_eq!(image.decide(&elect(4)).unwrap_err().code(), ErrorCode::UnknownLeaderEpoch);
+#[test]
+fn leaders_are_elected_together_and_each_for_itself() {
+    let mut image = started();
+    let (created, _) = run(&mut image, &create("orders", 1, 4)).unwrap();
+    let elect = |elections: &[(u32, u32)]| ElectLeaders {
+        elections: elections
+            .iter()
+            .map(|(partition, epoch)| Election {
+                topic_id: created.topic.id(),
+                partition: PartitionIndex(*partition),
+                resigned_epoch: LeaderEpoch::new(*epoch).unwrap(),
+            })
+            .collect(),
+    };
+    // Of an epoch gone by, of one not yet known, of no partition, and twice: none of them holds the others up.
+    let command = elect(&[(0, 1), (1, 0), (2, 1), (3, 2), (9, 1), (2, 1)]);
+    let (answers, deltas) = run(&mut image, &command).unwrap();
+    let answers: Vec<_> = answers
+        .into_iter()
+        .map(|answer| answer.map(LeaderEpoch::get).map_err(|error| error.code()))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            Ok(2),
+            Err(ErrorCode::FencedLeaderEpoch),
+            Ok(2),
+            Err(ErrorCode::UnknownLeaderEpoch),
+            Err(ErrorCode::PartitionNotFound),
+            Err(ErrorCode::FencedLeaderEpoch),
+        ]
+    );
+    assert_eq!(deltas.len(), 2);
+    let epochs: Vec<_> =
+        image.topic("orders").unwrap().partitions().iter().map(|p| p.leader_epoch.get()).collect();
+    assert_eq!(epochs, [2, 1, 2, 1]);
 }
 
 #[test]

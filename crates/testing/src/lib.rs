@@ -152,12 +152,24 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub async fn restart_after_power_loss(&mut self) -> Result<(), BrokerError> {
+        self.restart_after_power_loss_with(|_| ()).await
+    }
+
+    /// As [`Broker::restart_after_power_loss`], with a disk that was changed meanwhile: full, damaged, or failing.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn restart_after_power_loss_with(
+        &mut self,
+        change: impl FnOnce(&SimDisk),
+    ) -> Result<(), BrokerError> {
         self.power.cut();
         if let Some(running) = self.running.take() {
             self.power.wait(running).await;
         }
         self.disk.heal();
         self.disk.crash();
+        change(&self.disk);
         self.start_again().await
     }
 

@@ -170,6 +170,9 @@ codes! {
     Starting = 1107, "STARTING", true, Unavailable, NotWritten,
         "The broker is still recovering its logs.",
         "Retry; /readyz and `logctl status` tell when it is ready.";
+    PartitionOffline = 1108, "PARTITION_OFFLINE", true, Unavailable, NotWritten,
+        "The partition's log cannot be opened, or is not led yet, for the reason that the message gives; other partitions are served.",
+        "Retry with backoff: opening it is tried again by itself. If it lasts, remove the cause that the message and `logctl status` name.";
     InvalidTopicName = 1201, "INVALID_TOPIC_NAME", false, Usage, NotWritten,
         "A topic name has 1 to 249 of a-z A-Z 0-9 . _ - and is neither \".\" nor \"..\"; names that begin with \"__\" belong to the broker.",
         "Choose another name.";

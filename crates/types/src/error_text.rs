@@ -98,7 +98,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0202",
-        summary: "A log was reopened after a failed write or sync.",
+        summary: "A log that had stopped, or was offline, is open and led again.",
         action: "Check the disk that failed before.",
     },
     CodeText {
@@ -171,6 +171,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         code: "B0216",
         summary: "The data directory that was lost is back; its logs are checked and reopened.",
         action: "Find out who moved it.",
+    },
+    CodeText {
+        code: "B0220",
+        summary: "A partition's log cannot be opened, for the reason given: it is offline, the others are served.",
+        action: "Remove the cause. Opening it is tried again by itself, after 1 s at first and every 30 s at last.",
     },
     CodeText {
         code: "B0230",

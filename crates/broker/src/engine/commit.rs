@@ -5,7 +5,7 @@
 //! in the next round. Nothing waits for a timer.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     sync::{
         Arc,
@@ -16,13 +16,13 @@ use std::{
 };
 
 use corduroy_log::{
-    Disk, Journal, Round,
+    Disk, Journal, PartitionKey, Round,
     journal::{CommitKind, JournalRequest},
 };
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::{Replica, checkpoint::Checkpointer, clock::Clock};
+use super::{Replica, checkpoint::Checkpointer, clock::Clock, preparing::Preparer};
 use crate::metrics::Metrics;
 
 /// Files that are synced beside each other.
@@ -52,6 +52,10 @@ const NO_ROUND: u64 = u64::MAX;
 #[derive(Default)]
 struct State {
     ready: VecDeque<Arc<Replica>>,
+    /// Rounds that are being prepared: when each was taken, by replica.
+    preparing: HashMap<PartitionKey, u64>,
+    /// Those that were, and can be committed.
+    prepared: Vec<Taken>,
     asked: Vec<Asked>,
     closed: bool,
     abandoned: bool,
@@ -66,6 +70,7 @@ struct Asked {
 /// What one commit is made of.
 struct Gathered {
     ready: VecDeque<Arc<Replica>>,
+    prepared: Vec<Taken>,
     asked: Vec<Asked>,
 }
 
@@ -77,7 +82,8 @@ impl CommitQueue {
 
     /// For how long the oldest round has been on its way to disk; `None` while there is none.
     pub(crate) fn oldest_round_age(&self, clock: Clock) -> Option<Duration> {
-        let began = self.shared.oldest_ms.load(Ordering::Relaxed);
+        let preparing = self.shared.state.lock().preparing.values().copied().min().unwrap_or(NO_ROUND);
+        let began = self.shared.oldest_ms.load(Ordering::Relaxed).min(preparing);
         (began != NO_ROUND).then(|| Duration::from_millis(clock.monotonic_ms().saturating_sub(began)))
     }
 
@@ -87,6 +93,19 @@ impl CommitQueue {
             return;
         }
         self.shared.state.lock().ready.push_back(Arc::clone(replica));
+        self.shared.wake.notify_one();
+    }
+
+    /// A round of this replica, taken at `now_ms`, is being prepared.
+    fn preparing(&self, replica: &Replica, now_ms: u64) {
+        self.shared.state.lock().preparing.insert(replica.key(), now_ms);
+    }
+
+    /// The round can be committed, or has failed.
+    pub(super) fn prepared(&self, taken: Taken) {
+        let mut state = self.shared.state.lock();
+        state.preparing.remove(&taken.0.key());
+        state.prepared.push(taken);
         self.shared.wake.notify_one();
     }
 
@@ -128,8 +147,9 @@ impl CommitQueue {
     /// Everything that is ready now; waits for something, at most `rest` if that is given. `None`: closed and empty.
     fn take(&self, rest: Option<Duration>) -> Option<Gathered> {
         let mut state = self.shared.state.lock();
-        while state.ready.is_empty() && state.asked.is_empty() || state.abandoned {
-            if state.closed {
+        while state.ready.is_empty() && state.asked.is_empty() && state.prepared.is_empty() || state.abandoned
+        {
+            if state.closed && (state.preparing.is_empty() || state.abandoned) {
                 return None;
             }
             match rest {
@@ -141,13 +161,17 @@ impl CommitQueue {
                 }
             }
         }
-        let State { ready, asked, .. } = &mut *state;
-        Some(Gathered { ready: std::mem::take(ready), asked: std::mem::take(asked) })
+        let State { ready, asked, prepared, .. } = &mut *state;
+        Some(Gathered {
+            ready: std::mem::take(ready),
+            prepared: std::mem::take(prepared),
+            asked: std::mem::take(asked),
+        })
     }
 }
 
 /// A round of one replica, taken and not yet reported.
-type Taken = (Arc<Replica>, Round);
+pub(super) type Taken = (Arc<Replica>, Round);
 
 /// What the commit thread works with.
 pub(super) struct CommitThread {
@@ -169,6 +193,7 @@ pub(super) fn spawn(thread: CommitThread) -> io::Result<JoinHandle<()>> {
 
 impl CommitThread {
     fn run(self) {
+        let preparer = Preparer::new(Arc::clone(&self.disk), self.queue.clone());
         let mut postponed = Vec::new();
         let mut marks_written = Instant::now();
         loop {
@@ -183,8 +208,9 @@ impl CommitThread {
             if marks_due {
                 marks_written = Instant::now();
             }
-            postponed = self.perform(gathered, postponed, marks_due);
+            postponed = self.perform(gathered, postponed, marks_due, &preparer);
         }
+        preparer.close();
         if !self.queue.is_abandoned() {
             // The last try: what finds no file handle now is unknown to whoever waits for it.
             for (replica, round) in postponed {
@@ -195,15 +221,27 @@ impl CommitThread {
 
     /// One commit of all replicas that are ready, and those postponed before: first every write, then every sync, then
     /// the reports. Returns what has to be performed again, because there was no file handle for it.
-    fn perform(&self, gathered: Gathered, postponed: Vec<Taken>, marks_due: bool) -> Vec<Taken> {
+    fn perform(
+        &self,
+        gathered: Gathered,
+        postponed: Vec<Taken>,
+        marks_due: bool,
+        preparer: &Preparer,
+    ) -> Vec<Taken> {
         let was_postponed = !postponed.is_empty();
-        let Gathered { ready, asked } = gathered;
+        let Gathered { ready, prepared, asked } = gathered;
         let mut taken = postponed;
+        taken.extend(prepared);
         for replica in ready {
             // Cleared before the round is taken: whatever is appended after that asks again.
             replica.queued.store(false, Ordering::Release);
-            if let Some(round) = replica.take_round() {
-                taken.push((replica, round));
+            match replica.take_round() {
+                Some(round) if round.needs_preparation() => {
+                    self.queue.preparing(&replica, self.clock.monotonic_ms());
+                    preparer.begin((replica, round));
+                }
+                Some(round) => taken.push((replica, round)),
+                None => {}
             }
         }
         let (requests, waiting): (Vec<_>, Vec<_>) =

@@ -118,7 +118,7 @@ impl Engine {
             // Whatever else changes files of this log waits for one step at most.
             let exclusive = Arc::clone(&replica.removals).lock_owned().await;
             let (engine, of) = (Arc::clone(self), Arc::clone(replica));
-            let stepped = self.off_network(move || {
+            let stepped = self.workers.maintenance.run(move || {
                 let _exclusive = exclusive;
                 engine.compaction_step(&of, pass)
             });

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
 use corduroy_log::{Log, journal::JournalRequest};
-use corduroy_metadata::{Command, Delta, ElectLeader, Image, MetadataError, Record};
+use corduroy_metadata::{Command, Delta, Image, MetadataError, Record};
 use corduroy_partition::NotLeading;
-use corduroy_types::{Acks, ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
-use tokio::sync::OwnedMutexGuard;
+use corduroy_types::{Acks, ErrorCode, PartitionIndex, TopicName};
 
 use super::{
-    AppendRequest, Clock, Engine, Replica, Topic, epochs,
+    AppendRequest, Clock, Engine, Replica, Topic,
     opening::{self, Place},
     partition_dirs,
 };
@@ -123,7 +122,7 @@ impl Engine {
             let mut controller = engine.controller.lock().await;
             if engine.check_writable().is_err() {
                 let reserve = Arc::clone(&engine.reserve);
-                engine.off_network(move || reserve.make_room()).await?;
+                engine.workers.control.run(move || reserve.make_room()).await?;
             }
             let (answer, deltas) = controller.change(engine.clock, &command).await?;
             let mut deleted = Vec::new();
@@ -194,51 +193,35 @@ impl Engine {
             Delta::TopicDeleted(described) => return Ok(self.retire_topic(described.name())),
             Delta::LeaderEpochRaised { topic_id, partition, leader_epoch, .. } => {
                 let replica = self.topics().by_id(topic_id).and_then(|topic| topic.replica(partition));
-                self.begin_and_lead(replica.map(|replica| (replica, leader_epoch)).into_iter().collect())
-                    .await?;
+                self.lead_in(replica.map(|replica| (replica, leader_epoch)).into_iter().collect()).await;
             }
             Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => {}
         }
         Ok(None)
     }
 
-    /// Opens the logs of a topic's partitions from `first` on.
+    /// Opens the logs of a topic's partitions from `first` on, and leads in them. Those that cannot be opened are
+    /// offline.
     async fn open_replicas(
         &self,
         topic: &Arc<corduroy_metadata::Topic>,
         first: PartitionIndex,
     ) -> Result<Vec<Arc<Replica>>, Refusal> {
-        let tail_bytes = self.tail_bytes_now();
-        let place = Place {
-            disk: Arc::clone(&self.disk),
-            data_dir: self.data_dir.clone(),
-            clean: true,
-            tail_bytes,
-            config: Arc::clone(&self.config),
-            metrics: Arc::clone(&self.metrics),
-            journal: Arc::clone(&self.journal),
-        };
+        let mut place = Place { clean: true, ..self.place() };
         let (commits, clock, topic) = (self.commits.clone(), self.clock, Arc::clone(topic));
-        let opened = self.off_network(move || {
+        let opened = self.workers.opening.run(move || {
             let indexes = (first.0..topic.partition_count()).map(PartitionIndex);
-            indexes
-                .map(|index| {
-                    opening::open_replica(&place, &topic, index, &commits, clock)
-                        .map(|(replica, epoch, _)| (replica, epoch))
-                })
-                .collect::<Result<Vec<_>, _>>()
+            let made = partition_dirs::create(&*place.disk, &place.data_dir, topic.id(), indexes.clone());
+            // Where that fails each log makes its own when it is first written to.
+            place.named = made.is_ok();
+            let open = |index| opening::open_replica(&place, &topic, index, &commits, clock);
+            indexes.map(open).collect::<Vec<_>>()
         });
-        let opened =
-            opened.await?.map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))?;
-        let replicas = opened.iter().map(|(replica, _)| Arc::clone(replica)).collect();
-        self.begin_and_lead(opened).await?;
+        let opened = opened.await?;
+        let replicas = opened.iter().map(|opened| Arc::clone(&opened.replica)).collect();
+        let leading = opened.into_iter().filter(|opened| opened.report.is_some());
+        self.lead_in(leading.map(|opened| (opened.replica, opened.epoch)).collect()).await;
         Ok(replicas)
-    }
-
-    async fn begin_and_lead(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) -> Result<(), Refusal> {
-        epochs::begin_and_lead(&self.commits, self.clock, replicas)
-            .await
-            .map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
     }
 
     /// Takes a deleted topic out of service.
@@ -259,13 +242,18 @@ impl Engine {
         for replica in topic.replicas().iter() {
             // Who is changing its files ends that first, and finds no log then.
             drop(replica.removals.lock().await);
-            self.journal.lock().reopened(replica.key());
         }
         // Not waited for: without it the journal only remembers what nobody asks for.
         drop(self.commits.ask(topic.replicas().iter().map(|r| JournalRequest::Drop(r.key())).collect()));
         let (disk, data_dir, id) = (Arc::clone(&self.disk), self.data_dir.clone(), topic.id());
-        let removed =
-            self.off_network(move || partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)).await;
+        let (journal, replicas) = (Arc::clone(&self.journal), topic.replicas());
+        let removed = self.workers.maintenance.run(move || {
+            let mut journal = journal.lock();
+            replicas.iter().for_each(|replica| journal.reopened(replica.key()));
+            drop(journal);
+            partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id)
+        });
+        let removed = removed.await;
         let name = topic.name();
         match removed {
             Ok(Ok(())) => {}
@@ -278,58 +266,8 @@ impl Engine {
         }
     }
 
-    fn tail_bytes_now(&self) -> u64 {
+    pub(super) fn tail_bytes_now(&self) -> u64 {
         let partitions = self.topics().iter().map(|topic| topic.replicas().len()).sum::<usize>();
         self.tail_bytes(partitions + 1)
-    }
-
-    /// Leads on with logs that were reopened. A leader never appends again in the epoch in which its log stopped.
-    pub(super) async fn lead_reopened(&self, mut reopened: Vec<(Arc<Replica>, Log, OwnedMutexGuard<()>)>) {
-        // What the journal still holds for them is in their files, synced. It must never be written there again: the
-        // files may be replaced from now on.
-        let superseded = reopened.iter().map(|(replica, ..)| JournalRequest::EndCut(replica.key()));
-        match self.commits.ask(superseded.collect()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return tracing::warn!(%error, "logs stay stopped: the commit journal failed"),
-            Err(_) => return,
-        }
-        let mut controller = self.controller.lock().await;
-        // The metadata's own log first: the others' new epochs are written to it.
-        reopened.sort_by_key(|(replica, ..)| !Arc::ptr_eq(replica, &self.metadata));
-        for (replica, log, _removals) in reopened {
-            let Some(epoch) = self.next_epoch(&mut controller, &replica).await else { continue };
-            self.journal.lock().opened(replica.key(), &log);
-            replica.reopened(log);
-            match self.begin_and_lead(vec![(Arc::clone(&replica), epoch)]).await {
-                Ok(()) => {
-                    tracing::info!(event = "B0202", topic = %replica.topic(), partition = %replica.index(), %epoch, "log reopened");
-                }
-                Err(refusal) => {
-                    tracing::warn!(topic = %replica.topic(), %refusal, "log reopened, but not led");
-                }
-            }
-        }
-    }
-
-    /// The epoch in which to lead on with a log that was reopened; `None` when there is none now.
-    async fn next_epoch(&self, controller: &mut Controller, replica: &Replica) -> Option<LeaderEpoch> {
-        let resigned_epoch = replica.leader_epoch();
-        if std::ptr::eq(replica, &*self.metadata) {
-            return resigned_epoch.next();
-        }
-        let (topic_id, partition) = (replica.topic_id(), replica.index());
-        let elected = controller.image.topic_by_id(topic_id)?.partition(partition)?.leader_epoch;
-        if elected > resigned_epoch {
-            // An epoch that was elected before and could not begin: nobody has led in it.
-            return Some(elected);
-        }
-        let command = ElectLeader { topic_id, partition, resigned_epoch };
-        match controller.change(self.clock, &command).await {
-            Ok((epoch, _)) => Some(epoch),
-            Err(refusal) => {
-                tracing::warn!(topic = %replica.topic(), %refusal, "log stays stopped: no new leader epoch");
-                None
-            }
-        }
     }
 }

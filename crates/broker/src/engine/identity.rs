@@ -7,7 +7,7 @@ use corduroy_types::{BrokerId, Offset, PartitionIndex, TopicId, TopicName};
 use crate::metrics::TopicMetrics;
 
 /// Where a partition begins and ends, as one look at it under its lock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ReplicaCursors {
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,

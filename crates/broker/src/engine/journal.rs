@@ -1,16 +1,10 @@
 //! The commit journal's beginning and end: replayed into the segments before any log is opened, checkpointed and
 //! closed after the last.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use corduroy_log::{
-    Disk, Journal, JournalConfig, LogError,
+    Disk, Journal, JournalConfig, LogError, PartitionKey,
     journal::{JournalRequest, Replay, ReplayReport},
 };
 use corduroy_metadata::Image;
@@ -21,37 +15,34 @@ use super::{
     CommitQueue, Engine,
     checkpoint::{self, CheckpointThread},
     commit::beside_each_other,
+    reserve::Reserve,
 };
 use crate::metrics::{CorruptionAction, Metrics};
 
-/// Replays the journal of a data directory, `threads` segments at a time, and begins a new generation of it.
+/// The logs whose data could not be written from the journal to their segments, and why. They must not be opened before
+/// it was.
+pub(super) type Unreplayed = BTreeMap<PartitionKey, String>;
+
+/// Replays the journal of a data directory and begins a new generation of it, which keeps what could not be replayed.
 ///
 /// # Errors
-/// The disk's; nothing was lost.
+/// The journal itself cannot be read, or begun; nothing was lost.
 pub(super) fn open(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
-    threads: u32,
+    reserve: &Reserve,
     metrics: &Metrics,
-) -> Result<(Arc<Mutex<Journal>>, Findings), LogError> {
+) -> Result<(Arc<Mutex<Journal>>, Unreplayed, Findings), LogError> {
+    // On a full disk the start itself has to write a little.
+    reserve.make_room();
     let replay = Replay::read(&**disk, data_dir)?;
-    let next = AtomicUsize::new(0);
-    let replay_some = || {
-        while let index = next.fetch_add(1, Ordering::Relaxed)
-            && index < replay.tasks()
-        {
-            replay.perform_task(index, &**disk)?;
+    let unreplayed = Mutex::new(Unreplayed::new());
+    beside_each_other(replay.tasks(), |index| {
+        if let (Err(error), Some(key)) = (replay.perform_task(index, &**disk), replay.task_key(index)) {
+            unreplayed.lock().insert(key, error.to_string());
         }
-        Ok::<(), LogError>(())
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(replay_some)).collect();
-        let mut result = replay_some();
-        for other in others {
-            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        result
-    })?;
+    });
+    let unreplayed = unreplayed.into_inner();
     let report = replay.report();
     if report.data_bytes > 0 || report.cuts > 0 {
         tracing::info!(
@@ -67,8 +58,12 @@ pub(super) fn open(
         metrics.storage.corruption(CorruptionAction::Journal).inc();
         tracing::error!(event = "B0212", %damage, "the commit journal is damaged");
     }
-    let journal = Journal::begin(disk, &replay, JournalConfig::default())?;
-    Ok((Arc::new(Mutex::new(journal)), findings))
+    let keys = unreplayed.keys().copied().collect();
+    let mut journal = Journal::begin_without(disk, &replay, &keys, JournalConfig::default())?;
+    if !reserve.has_room() {
+        journal.give_up_room();
+    }
+    Ok((Arc::new(Mutex::new(journal)), unreplayed, findings))
 }
 
 /// What was wrong with the commit journal when the broker started, in words. It is written again since.

@@ -10,19 +10,25 @@ mod epochs;
 mod housekeeping;
 mod identity;
 mod journal;
+mod log_slot;
 mod opening;
 mod partition_dirs;
+mod preparing;
 mod producer_ids;
 mod reads;
+mod reconcile;
 mod recovering;
 mod refusals;
 mod removals;
 mod replica;
+mod replica_log;
 mod reserve;
+mod retry;
 mod salvage;
 mod scrubbing;
 mod slow_disk;
 mod topics;
+mod workers;
 
 use std::{
     path::PathBuf,
@@ -39,26 +45,27 @@ use corduroy_log::{Disk, Journal, disk::Space, journal::Rewrite};
 use corduroy_partition::NotLeading;
 use corduroy_types::ErrorCode;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub(crate) use append::{AppendRequest, PendingAck};
 pub(crate) use clock::Clock;
 pub(crate) use controller::{Controller, Draft};
+pub(crate) use identity::ReplicaCursors;
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
 pub(crate) use refusals::out_of_range;
 pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 
-use self::{checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve};
+use self::{
+    checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve,
+    workers::Workers,
+};
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,
     metrics::Metrics,
 };
-
-/// Reads, decompressions and look-ups that run at one time off the network threads.
-const OFF_NETWORK_MAX: usize = 4;
 
 /// What the engine is made with.
 pub(crate) struct EngineContext {
@@ -92,7 +99,7 @@ pub(crate) struct Engine {
     journal_findings: journal::Findings,
     checkpointer: Checkpointer,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
-    cold_reads: Arc<Semaphore>,
+    workers: Workers,
     /// Held while logs are compacted: one at a time.
     compacting: tokio::sync::Mutex<()>,
     disk_blocked: AtomicBool,
@@ -116,6 +123,11 @@ impl Engine {
         self.topics.load_full()
     }
 
+    /// The pools for blocking work.
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     pub(crate) fn controller(&self) -> &tokio::sync::Mutex<Controller> {
         &self.controller
     }
@@ -137,6 +149,24 @@ impl Engine {
             return Err(Refusal::new(ErrorCode::DiskFull, text));
         }
         Ok(())
+    }
+
+    /// Makes sure that offsets of groups can be written, on a full disk out of the reserve: groups go on there.
+    ///
+    /// # Errors
+    /// `DISK_FULL` where no more is left than deletions need; whatever else keeps logs from being written.
+    pub(crate) async fn check_groups_writable(&self) -> Result<(), Refusal> {
+        let Err(refusal) = self.check_writable() else { return Ok(()) };
+        if refusal.code != ErrorCode::DiskFull {
+            return Err(refusal);
+        }
+        // Below the watermark, but not really full.
+        if self.space_seen().is_some_and(|space| space.free_bytes >= 2 * reserve::RESERVE_BYTES) {
+            return Ok(());
+        }
+        let reserve = Arc::clone(&self.reserve);
+        let has_room = self.workers.control.run(move || reserve.make_room_for_groups()).await?;
+        if has_room { Ok(()) } else { Err(refusal) }
     }
 
     /// Free and total space of the data directory's disk as last looked at. Never waits for the disk.
@@ -283,7 +313,9 @@ impl Engine {
     fn close_log(&self, replica: &Replica) -> bool {
         // A removal or compaction under way comes to its end, or to its next step, which is not begun.
         drop(replica.removals.blocking_lock());
-        let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return true };
+        // What could not be opened was not closed either: the next start has to check it.
+        let was_offline = replica.is_offline();
+        let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return !was_offline };
         if let Some(reopen) = log.plan_reopen() {
             // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
             let rewritten = Rewrite::read(&*self.disk, &self.data_dir);

@@ -12,26 +12,30 @@ use std::{
 
 use arc_swap::ArcSwap;
 use corduroy_log::{
-    Disk, Journal, Log, LogConfig, LogError, PartitionKey, ReadError, RecoveryReport, journal::JOURNAL_DIR,
+    Disk, Journal, Known, Log, LogConfig, LogError, PartitionKey, ReadError, RecoveryReport,
+    journal::JOURNAL_DIR,
 };
 use corduroy_metadata::{DecodeError, Delta, Image, NameCluster, Record, RegisterBroker, RegistrationId};
 use corduroy_types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::{
-    Clock, Controller, Engine, EngineContext, OFF_NETWORK_MAX, Replica, Topic, Topics,
+    Clock, Controller, Engine, EngineContext, Replica, Topic, Topics,
     checkpoint::Checkpointer,
     commit::{self, CommitQueue, CommitThread},
     compaction,
     epochs::{EpochError, begin_and_lead},
     housekeeping,
     identity::ReplicaIdentity,
-    journal,
+    journal::{self, Unreplayed},
+    log_slot::LogSlot,
     partition_dirs::{self, METADATA_TOPIC_ID, log_config, partition_dir},
+    reconcile,
     recovering::{note, open_all},
     reserve::Reserve,
     scrubbing,
+    workers::Workers,
 };
 use crate::{
     config::{Advertise, BrokerConfig},
@@ -48,9 +52,9 @@ const REPAIR_METADATA: &str = "nothing was changed: restore the data directory f
 /// Why the engine did not open. Nothing was served; nothing was lost.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// A log cannot be opened.
-    #[error("the log of {topic}/{partition} cannot be opened: {source}")]
-    Log { topic: TopicName, partition: PartitionIndex, source: LogError },
+    /// The metadata log cannot be opened. Any other log that cannot be is offline, and the others are served.
+    #[error("the metadata log cannot be opened: {0}")]
+    OpenMetadata(LogError),
     /// The metadata log is damaged or cannot be read.
     #[error("the metadata log cannot be read: {0}; {REPAIR_METADATA}")]
     ReadMetadata(#[from] ReadError),
@@ -66,9 +70,9 @@ pub(crate) enum OpenError {
     /// The commit journal cannot be read, replayed or begun.
     #[error("the commit journal cannot be opened: {0}")]
     Journal(LogError),
-    /// A leader epoch cannot begin.
-    #[error(transparent)]
-    Epoch(#[from] EpochError),
+    /// The metadata log cannot be led.
+    #[error("the metadata log cannot be led: {0}")]
+    Epoch(EpochError),
     /// The system gives no thread.
     #[error("no thread for the disk: {0}")]
     Thread(std::io::Error),
@@ -89,20 +93,34 @@ pub(super) struct Place {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) data_dir: PathBuf,
     pub(super) clean: bool,
+    /// Whether the logs' directories were made, durably: see [`partition_dirs::create`].
+    pub(super) named: bool,
     pub(super) tail_bytes: u64,
     pub(super) config: Arc<BrokerConfig>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Arc<Mutex<Journal>>,
+    /// Logs that cannot be opened here: the journal has data for them that is not in their segments.
+    pub(super) unreplayed: Arc<Unreplayed>,
 }
 
-/// Opens the log of one partition; it leads when its epoch has begun.
+/// One partition of this broker, as it was opened.
+pub(super) struct OpenedReplica {
+    /// Offline where its log cannot be opened.
+    pub(super) replica: Arc<Replica>,
+    /// The epoch in which it leads once that has begun.
+    pub(super) epoch: LeaderEpoch,
+    /// What was found; `None` where the log cannot be opened.
+    pub(super) report: Option<RecoveryReport>,
+}
+
+/// Opens the log of one partition. Where that fails the replica is offline, and opening it is tried again later.
 pub(super) fn open_replica(
     place: &Place,
     topic: &corduroy_metadata::Topic,
     index: PartitionIndex,
     commits: &CommitQueue,
     clock: Clock,
-) -> Result<(Arc<Replica>, LeaderEpoch, RecoveryReport), OpenError> {
+) -> OpenedReplica {
     let config = log_config(topic.config(), place.tail_bytes, &place.config);
     let partition = topic.partition(index);
     let identity = ReplicaIdentity {
@@ -115,25 +133,34 @@ pub(super) fn open_replica(
         metrics: Some(place.metrics.data.topic(topic.name())),
     };
     let epoch = partition.map_or(LeaderEpoch::ZERO, |partition| partition.leader_epoch);
-    let (log, report) = open_log(place, &identity, config, clock)?;
-    Ok((Replica::new(identity, log, commits.clone()), epoch, report))
+    match open_log(place, &identity, config, clock) {
+        Ok((log, report)) => {
+            let replica = Replica::new(identity, LogSlot::Open(Box::new(log)), commits.clone());
+            OpenedReplica { replica, epoch, report: Some(report) }
+        }
+        Err(error) => {
+            let slot = LogSlot::Offline(error.to_string().into());
+            let replica = Replica::new(identity, slot, commits.clone());
+            replica.opening_failed(&error.to_string(), clock);
+            OpenedReplica { replica, epoch, report: None }
+        }
+    }
 }
 
-fn open_log(
+/// Opens a log and takes what it knows of itself into the journal.
+pub(super) fn open_log(
     place: &Place,
     identity: &ReplicaIdentity,
     config: LogConfig,
     clock: Clock,
-) -> Result<(Log, RecoveryReport), OpenError> {
+) -> Result<(Log, RecoveryReport), LogError> {
     let dir = partition_dir(&place.data_dir, identity.topic_id, identity.index);
     let key = PartitionKey { topic_id: identity.topic_id, partition: identity.index };
-    let known = place.journal.lock().known(key, place.clean);
-    let opened = Log::open(Arc::clone(&place.disk), dir, config, known, clock.now());
-    let (log, report) = opened.map_err(|source| OpenError::Log {
-        topic: identity.topic.clone(),
-        partition: identity.index,
-        source,
-    })?;
+    if let Some(reason) = place.unreplayed.get(&key) {
+        return Err(LogError::NotReplayed { reason: reason.clone() });
+    }
+    let known = Known { named: place.named, ..place.journal.lock().known(key, place.clean) };
+    let (log, report) = Log::open(Arc::clone(&place.disk), dir, config, known, clock.now())?;
     place.journal.lock().opened(key, &log);
     Ok((log, report))
 }
@@ -149,17 +176,21 @@ impl Engine {
         let EngineContext { config, disk, metrics, health, cluster_id, clean } = context;
         let data_dir = config.node.data_dir.clone();
         let threads = config.storage.recovery_threads();
+        let reserve = Reserve::new(Arc::clone(&disk), data_dir.clone());
         let (on, dir, counted) = (Arc::clone(&disk), data_dir.clone(), Arc::clone(&metrics));
-        let opened = blocking(move || journal::open(&on, &dir, threads, &counted)).await;
-        let (journal, journal_findings) = opened.map_err(OpenError::Journal)?;
+        let room = Arc::clone(&reserve);
+        let opened = blocking(move || journal::open(&on, &dir, &room, &counted)).await;
+        let (journal, unreplayed, journal_findings) = opened.map_err(OpenError::Journal)?;
         let place = Place {
             disk: Arc::clone(&disk),
             data_dir: data_dir.clone(),
             clean,
+            named: false,
             tail_bytes: 0,
             config: Arc::clone(&config),
             metrics: Arc::clone(&metrics),
             journal: Arc::clone(&journal),
+            unreplayed: Arc::new(unreplayed),
         };
         let (commits, checkpointer) = (CommitQueue::new(), Checkpointer::default());
         let commit_thread = commit::spawn(CommitThread {
@@ -175,10 +206,14 @@ impl Engine {
         let opening = place.clone();
         let Replayed { log, report, image, next_epoch, deleted } =
             blocking(move || replay_metadata(&opening, clock)).await?;
-        let metadata = Replica::new(metadata_identity(config.node.id), log, commits.clone());
+        let slot = LogSlot::Open(Box::new(log));
+        let metadata = Replica::new(metadata_identity(config.node.id), slot, commits.clone());
         let mut recovered = Recovered::default();
         note(&mut recovered, &metrics, &metadata, &report);
-        begin_and_lead(&commits, clock, vec![(Arc::clone(&metadata), next_epoch)]).await?;
+        let leading = vec![(Arc::clone(&metadata), next_epoch)];
+        if let Some((_, error)) = begin_and_lead(&commits, clock, leading).await.pop() {
+            return Err(OpenError::Epoch(error));
+        }
         let mut controller = Controller { image, replica: Arc::clone(&metadata) };
         register(&mut controller, &config, cluster_id.to_string().into(), clock).await?;
 
@@ -191,15 +226,17 @@ impl Engine {
             report_strangers(&place, &image);
             open_all(&place, &image, threads, &recovering, &queue, clock)
         })
-        .await?;
+        .await;
 
         recovered.partitions = partitions;
         let (mut topics, mut leading) = (Topics::default(), Vec::with_capacity(partitions));
         for (described, replicas) in opened {
             let mut open = Vec::with_capacity(replicas.len());
-            for (replica, epoch, report) in replicas {
-                note(&mut recovered, &metrics, &replica, &report);
-                leading.push((Arc::clone(&replica), epoch));
+            for OpenedReplica { replica, epoch, report } in replicas {
+                if let Some(report) = report {
+                    note(&mut recovered, &metrics, &replica, &report);
+                    leading.push((Arc::clone(&replica), epoch));
+                }
                 open.push(replica);
             }
             let topic_metrics = metrics.data.topic(described.name());
@@ -207,9 +244,10 @@ impl Engine {
             let name = described.name().clone();
             topics.insert(Arc::new(Topic::new(name, described.id(), topic_config, open, topic_metrics)));
         }
-        begin_and_lead(&commits, clock, leading).await?;
+        for (replica, error) in begin_and_lead(&commits, clock, leading).await {
+            replica.leading_failed(&error, clock);
+        }
         recovered.took = began.elapsed();
-        let reserve = Reserve::new(Arc::clone(&disk), data_dir.clone());
         let engine = Arc::new(Self {
             config,
             disk,
@@ -228,7 +266,7 @@ impl Engine {
             journal_findings,
             checkpointer,
             checkpoint_thread: Mutex::new(None),
-            cold_reads: Arc::new(Semaphore::new(OFF_NETWORK_MAX)),
+            workers: Workers::new(clock),
             compacting: tokio::sync::Mutex::default(),
             disk_blocked: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
@@ -241,6 +279,7 @@ impl Engine {
         engine.check_space().await;
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
         tokio::spawn(housekeeping::expire(Arc::downgrade(&engine)));
+        tokio::spawn(reconcile::run(Arc::downgrade(&engine)));
         tokio::spawn(scrubbing::run(Arc::downgrade(&engine)));
         tokio::spawn(compaction::run(Arc::downgrade(&engine)));
         Ok((engine, recovered))
@@ -286,7 +325,8 @@ struct Replayed {
 fn replay_metadata(place: &Place, clock: Clock) -> Result<Replayed, OpenError> {
     // The metadata is never deleted by age or size.
     let config = LogConfig { retention_ms: None, retention_bytes: None, ..LogConfig::default() };
-    let (log, report) = open_log(place, &metadata_identity(place.config.node.id), config, clock)?;
+    let identity = metadata_identity(place.config.node.id);
+    let (log, report) = open_log(place, &identity, config, clock).map_err(OpenError::OpenMetadata)?;
     // Before anything is read: damage ends the start.
     for damage in &report.damages {
         tracing::error!(event = "B0206", topic = METADATA_NAME, partition = 0, %damage, "damaged bytes");

@@ -43,6 +43,23 @@ pub(super) fn log_config(topic: &TopicConfig, tail_bytes: u64, broker: &BrokerCo
     }
 }
 
+/// Makes the directories of new partitions, durably: one sync for each directory above them, however many there are.
+///
+/// # Errors
+/// The disk's.
+pub(super) fn create(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    id: TopicId,
+    indexes: impl Iterator<Item = PartitionIndex>,
+) -> std::io::Result<()> {
+    for index in indexes {
+        disk.create_dir_all(&partition_dir(data_dir, id, index))?;
+    }
+    disk.sync_dir(&topic_dir(data_dir, id))?;
+    disk.sync_dir(data_dir)
+}
+
 /// Removes a topic's directory with everything in it.
 ///
 /// # Errors

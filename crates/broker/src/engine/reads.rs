@@ -6,7 +6,7 @@ use bytes::Bytes;
 use corduroy_api::Refusal;
 use corduroy_batch::BatchHeader;
 use corduroy_log::{ReadCursor, ReadError};
-use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
 use super::{Engine, Replica, identity::ReplicaCursors, refusals};
 use crate::metrics::{CacheResult, CorruptionAction};
@@ -27,21 +27,21 @@ pub(crate) struct Fetched {
 }
 
 impl Engine {
-    /// Runs work that computes or blocks where it does not hold up the network, some at a time.
-    ///
-    /// # Errors
-    /// `INTERNAL` when the work panicked.
-    pub(crate) async fn off_network<T: Send + 'static>(
+    /// Runs a read of a partition's files on a thread that may block. Only so many of one partition are under way at a
+    /// time, whatever others ask of it.
+    async fn read_files<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        replica: &Replica,
+        read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = Arc::clone(&self.cold_reads).acquire_owned().await;
-        let place = place.map_err(|_| refusals::stopping())?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            work()
+        let one_of_few = Arc::clone(&replica.reads).acquire_owned().await;
+        let one_of_few = one_of_few.map_err(|_| refusals::stopping())?;
+        let reading = self.workers.reads.run(move || {
+            // Goes with the read, which goes on when its caller does not.
+            let _one_of_few = one_of_few;
+            read()
         });
-        done.await.map_err(|error| Refusal::new(ErrorCode::Internal, format!("a worker failed: {error}")))
+        reading.await
     }
 
     /// Reads whole batches from `from` on, below the high watermark. What is sent of them is counted by whoever sends
@@ -92,7 +92,7 @@ impl Engine {
         }
         let batches = if plan.needs_disk() {
             self.metrics.storage.tail_cache(CacheResult::Miss).inc();
-            self.off_network(move || plan.perform()).await?
+            self.read_files(replica, move || plan.perform()).await?
         } else {
             self.metrics.storage.tail_cache(CacheResult::Hit).inc();
             plan.perform()
@@ -116,10 +116,10 @@ impl Engine {
         replica: &Arc<Replica>,
         time: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, Refusal> {
-        let plan = replica.with_log(|log, high_watermark| log.plan_time_lookup(time, high_watermark));
-        let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
-        let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| self.refuse_read(replica, &error, replica.cursors()))?;
+        let cursors = replica.cursors()?;
+        let plan = replica.plan(|log, high_watermark| log.plan_time_lookup(time, high_watermark))?;
+        let found = self.read_files(replica, move || plan.perform()).await?;
+        let found = found.map_err(|error| self.refuse_read(replica, &error, cursors))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
     }
 
@@ -131,10 +131,10 @@ impl Engine {
         &self,
         replica: &Arc<Replica>,
     ) -> Result<Option<(Offset, TimestampMs)>, Refusal> {
-        let plan = replica.with_log(|log, high_watermark| log.plan_max_timestamp_lookup(high_watermark));
-        let plan = plan.ok_or_else(|| refusals::topic_gone(replica.topic()))?;
-        let found = self.off_network(move || plan.perform()).await?;
-        let found = found.map_err(|error| self.refuse_read(replica, &error, replica.cursors()))?;
+        let cursors = replica.cursors()?;
+        let plan = replica.plan(|log, high_watermark| log.plan_max_timestamp_lookup(high_watermark))?;
+        let found = self.read_files(replica, move || plan.perform()).await?;
+        let found = found.map_err(|error| self.refuse_read(replica, &error, cursors))?;
         Ok(found.map(|found| (found.offset, found.timestamp)))
     }
 }

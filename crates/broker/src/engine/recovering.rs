@@ -10,26 +10,25 @@ use std::{
 
 use corduroy_log::RecoveryReport;
 use corduroy_metadata::Image;
-use corduroy_types::{LeaderEpoch, PartitionIndex};
+use corduroy_types::PartitionIndex;
 use parking_lot::Mutex;
 
 use super::{
-    Clock, OpenError, Replica,
+    Clock, Replica,
     commit::CommitQueue,
-    opening::{Place, Recovered, open_replica},
+    opening::{OpenedReplica, Place, Recovered, open_replica},
 };
 use crate::{
     health::Health,
     metrics::{CorruptionAction, Metrics},
 };
 
-pub(super) type Opened =
-    Vec<(Arc<corduroy_metadata::Topic>, Vec<(Arc<Replica>, LeaderEpoch, RecoveryReport)>)>;
+pub(super) type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<OpenedReplica>)>;
 
 /// How often a recovery that takes long says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Opens every log, `threads` at a time.
+/// Opens every log, `threads` at a time. Those that cannot be opened are offline.
 pub(super) fn open_all(
     place: &Place,
     image: &Image,
@@ -37,7 +36,7 @@ pub(super) fn open_all(
     health: &Health,
     commits: &CommitQueue,
     clock: Clock,
-) -> Result<Opened, OpenError> {
+) -> Opened {
     let topics: Vec<_> = image.topics().cloned().collect();
     let work: Vec<_> = topics
         .iter()
@@ -48,12 +47,10 @@ pub(super) fn open_all(
     let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(work.len()));
     let told = Mutex::new(Instant::now());
     let open_some = || {
-        loop {
-            let Some((at, index)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                return Ok::<(), OpenError>(());
-            };
-            let Some(topic) = topics.get(*at) else { return Ok(()) };
-            let opened = open_replica(place, topic, *index, commits, clock)?;
+        while let Some((at, index)) = work.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(topic) = topics.get(*at)
+        {
+            let opened = open_replica(place, topic, *index, commits, clock);
             let mut done = done.lock();
             done.push((*at, *index, opened));
             health.set_recovery_progress(done.len() as u64, work.len() as u64);
@@ -70,13 +67,14 @@ pub(super) fn open_all(
         }
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(open_some)).collect();
-        let mut result = open_some();
-        for other in others {
-            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        for _ in 1..threads {
+            // Helpers are a gain, not a need.
+            if std::thread::Builder::new().spawn_scoped(scope, open_some).is_err() {
+                break;
+            }
         }
-        result
-    })?;
+        open_some();
+    });
     let mut done = done.into_inner();
     done.sort_by_key(|(at, index, _)| (*at, *index));
     let mut opened: Opened = topics.into_iter().map(|topic| (topic, Vec::new())).collect();
@@ -85,14 +83,19 @@ pub(super) fn open_all(
             replicas.push(replica);
         }
     }
-    Ok(opened)
+    opened
 }
 
 /// Says what recovery found in one log.
 pub(super) fn note(recovered: &mut Recovered, metrics: &Metrics, replica: &Replica, report: &RecoveryReport) {
     recovered.scanned_bytes += report.scanned_bytes;
+    recovered.cut_bytes += report.cut.as_ref().map_or(0, |cut| cut.bytes);
+    report_findings(metrics, replica, report);
+}
+
+/// Reports what was found in a log that was opened.
+pub(super) fn report_findings(metrics: &Metrics, replica: &Replica, report: &RecoveryReport) {
     if let Some(cut) = &report.cut {
-        recovered.cut_bytes += cut.bytes;
         metrics.storage.corruption(CorruptionAction::Cut).inc();
         tracing::warn!(
             event = "B0101", topic = %replica.topic(), partition = %replica.index(),

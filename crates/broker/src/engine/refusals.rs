@@ -16,6 +16,11 @@ pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
     Refusal::new(ErrorCode::TopicNotFound, format!("topic {topic} was deleted"))
 }
 
+/// The partition cannot be served for now.
+pub(super) fn offline(of: &ReplicaIdentity, reason: &str) -> Refusal {
+    Refusal::new(ErrorCode::PartitionOffline, format!("{of} is offline: {reason}"))
+}
+
 /// Refused before anything was written. The outcome is for the caller to say: an earlier request may have written it.
 pub(super) fn not_leading(of: &ReplicaIdentity, refusal: &corduroy_partition::Refusal) -> Refusal {
     Refusal::new(refusal.code(), format!("{of}: {refusal}"))

@@ -7,7 +7,7 @@ use corduroy_log::{DeleteRecordsError, LogError, Removal};
 use corduroy_types::{ErrorCode, Offset};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Engine, Replica, refusals};
+use super::{Engine, Replica};
 use crate::metrics::DeletedReason;
 
 /// What delete-records did, or would do.
@@ -28,19 +28,18 @@ impl Engine {
         validate_only: bool,
     ) -> Result<Deleted, Refusal> {
         let one_at_a_time = Arc::clone(&replica.removals).lock_owned().await;
-        if let Some(failure) = replica.failure() {
-            return Err(Refusal::new(ErrorCode::StorageFailed, failure));
-        }
-        let planned = replica
-            .with_log(|log, high_watermark| {
-                let start = log.cursors().log_start();
-                log.plan_delete_records(before, high_watermark).map(|removal| (start, removal))
-            })
-            .ok_or_else(|| refusals::topic_gone(replica.topic()))?;
+        replica.check_writable()?;
+        let planned = replica.plan(|log, high_watermark| {
+            let (start, end) = (log.cursors().log_start(), high_watermark);
+            log.plan_delete_records(before, end).map(|removal| (start, removal))
+        })?;
         let (start, removal) = planned.map_err(|error| match error {
             DeleteRecordsError::AboveHighWatermark { high_watermark, .. } => {
-                Refusal::new(ErrorCode::OffsetOutOfRange, error.to_string())
-                    .with_range(replica.cursors().log_start, high_watermark)
+                let refusal = Refusal::new(ErrorCode::OffsetOutOfRange, error.to_string());
+                match replica.cursors() {
+                    Ok(cursors) => refusal.with_range(cursors.log_start, high_watermark),
+                    Err(_) => refusal,
+                }
             }
         })?;
         let log_start = removal.as_ref().map_or(start, Removal::log_start);
@@ -78,12 +77,18 @@ impl Engine {
         let disk = Arc::clone(&self.disk);
         let (of, clock) = (Arc::clone(replica), self.clock);
         let reserve = self.check_writable().is_err().then(|| Arc::clone(&self.reserve));
-        let removed = self.off_network(move || {
+        let removed = self.workers.maintenance.run(move || {
             // Goes with the work, which goes on when its caller does not.
             let _one_at_a_time = one_at_a_time;
             // The log start is written before anything is deleted, on a full disk too.
             reserve.inspect(|reserve| reserve.make_room());
-            removal.persist(disk.as_ref())?;
+            let persisted = removal.persist(disk.as_ref());
+            if persisted.as_ref().is_err_and(LogError::is_disk_full) {
+                removal.make_room(disk.as_ref())?;
+                removal.persist(disk.as_ref())?;
+            } else {
+                persisted?;
+            }
             let Some(obsolete) = of.apply_removal(&removal, clock) else { return Ok(None) };
             let obsolete = obsolete?;
             obsolete.remove(disk.as_ref())?;

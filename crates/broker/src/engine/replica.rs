@@ -14,46 +14,57 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchHeader};
 use corduroy_log::{
-    Appended, DamagedRange, Log, LogConfig, LogError, LogStats, ObsoleteFiles, PartitionKey, ReadCursor,
-    ReadPlan, Removal, Round, RoundResult, StateFault, StretchWithGaps, Swap,
+    Appended, Log, LogConfig, LogError, ObsoleteFiles, PartitionKey, Removal, Round, RoundResult, Swap,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
-use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TimestampMs, TopicId, TopicName};
+use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     append::{Ack, AppendRequest, PendingAck},
     clock::Clock,
     commit::CommitQueue,
     compaction::CompactionFailure,
-    identity::{ReplicaCursors, ReplicaIdentity},
+    identity::ReplicaIdentity,
+    log_slot::LogSlot,
     refusals,
+    retry::Retry,
 };
 use crate::metrics::TopicMetrics;
 
+/// Reads of one partition's files at a time: fewer than the pool has places, so that one whose file hangs leaves some.
+const READS_AT_ONCE: usize = 4;
+
 /// One partition on this broker.
 pub(crate) struct Replica {
-    identity: ReplicaIdentity,
+    pub(super) identity: ReplicaIdentity,
     /// Whether it is in the commit queue: see [`CommitQueue::push`].
     pub(super) queued: AtomicBool,
     /// Serialises what moves the log start: retention and delete-records.
     pub(super) removals: Arc<tokio::sync::Mutex<()>>,
-    state: Mutex<State>,
-    high_watermark: watch::Sender<Offset>,
+    pub(super) state: Mutex<State>,
+    pub(super) high_watermark: watch::Sender<Offset>,
     leader_epoch: AtomicU32,
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
     compaction_failure: Mutex<Option<CompactionFailure>>,
     /// A swap that counts, and whose files have not all got their names.
     unfinished_swap: Mutex<Option<Swap>>,
+    /// Reads of its files that may be under way at a time.
+    pub(super) reads: Arc<Semaphore>,
+    /// When the log is next opened, or led, after that failed.
+    pub(super) retry: Mutex<Retry>,
+    /// Why it is not led, though its log is open, if that has failed.
+    pub(super) not_led: Mutex<Option<String>>,
+    /// Whether its log is being opened or reopened now.
+    pub(super) opening: AtomicBool,
     commits: CommitQueue,
 }
 
-struct State {
-    /// `None` once the topic was deleted or the broker has closed the log.
-    log: Option<Log>,
-    partition: Partition,
+pub(super) struct State {
+    pub(super) log: LogSlot,
+    pub(super) partition: Partition,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Ack, Refusal>>>,
     next_request: u64,
     /// The memory that requests are charged for until their batches are written, by the batches' ends.
@@ -63,9 +74,9 @@ struct State {
 
 impl State {
     fn outcome_if_refused(&self, header: &BatchHeader) -> Outcome {
-        let may_hold = match &self.log {
+        let may_hold = match self.log.get() {
             Some(log) => log.may_hold(header),
-            // A deleted topic holds nothing; a log that was closed can no longer be asked.
+            // A deleted topic holds nothing; a log that is offline or was closed cannot be asked.
             None => {
                 let deleted = Err(corduroy_partition::Refusal::NotLeading(NotLeading::TopicDeleted));
                 header.producer_id >= 0 && self.partition.check_produce(None) != deleted
@@ -76,7 +87,8 @@ impl State {
 }
 
 impl Replica {
-    pub(crate) fn new(identity: ReplicaIdentity, log: Log, commits: CommitQueue) -> Arc<Self> {
+    /// A replica that is not led yet. Its log may be offline: see [`Replica::opened`].
+    pub(super) fn new(identity: ReplicaIdentity, log: LogSlot, commits: CommitQueue) -> Arc<Self> {
         let (high_watermark, _) = watch::channel(Offset::ZERO);
         let own = identity.own;
         Arc::new(Self {
@@ -85,7 +97,7 @@ impl Replica {
             removals: Arc::default(),
             state: Mutex::new(State {
                 partition: Partition::new(own),
-                log: Some(log),
+                log,
                 waiting: HashMap::new(),
                 next_request: 0,
                 charged: VecDeque::new(),
@@ -96,6 +108,10 @@ impl Replica {
             seen_end: AtomicU64::new(u64::MAX),
             compaction_failure: Mutex::default(),
             unfinished_swap: Mutex::default(),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            retry: Mutex::default(),
+            not_led: Mutex::default(),
+            opening: AtomicBool::new(false),
             commits,
         })
     }
@@ -133,16 +149,6 @@ impl Replica {
         self.unfinished_swap.lock().take()
     }
 
-    /// The ranges that cannot be read, as far as they are known.
-    pub(crate) fn damages(&self) -> Vec<DamagedRange> {
-        self.with_log(|log, _| log.damages()).unwrap_or_default()
-    }
-
-    /// Small files of it that were not as they should be when it was opened.
-    pub(crate) fn faults(&self) -> Vec<StateFault> {
-        self.with_log(|log, _| log.faults()).unwrap_or_default()
-    }
-
     pub(crate) fn topic_id(&self) -> TopicId {
         self.identity.topic_id
     }
@@ -158,7 +164,7 @@ impl Replica {
     /// Begins to lead in `epoch`, which has begun in the log.
     pub(crate) fn lead(&self, epoch: LeaderEpoch, clock: Clock) {
         let mut state = self.state.lock();
-        let Some(cursors) = state.log.as_ref().map(Log::cursors) else { return };
+        let Some(cursors) = state.log.get().map(Log::cursors) else { return };
         self.leader_epoch.store(epoch.get(), Ordering::Release);
         let log = LogEnds {
             log_start: cursors.log_start(),
@@ -197,9 +203,12 @@ impl Replica {
         request: AppendRequest,
     ) -> Result<PendingAck, Refusal> {
         let AppendRequest { acks, timeout, expected_offset, memory } = request;
+        if matches!(state.log, LogSlot::Offline(_)) || state.log.get().is_some() && !self.was_led() {
+            return Err(state.log.absent(&self.identity));
+        }
         let epoch =
             state.partition.check_produce(None).map_err(|e| refusals::not_leading(&self.identity, &e))?;
-        let log = state.log.as_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
+        let log = state.log.get_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
         let appended = log
             .append_at(batch, epoch, expected_offset, clock.now())
             .map_err(|e| refusals::append(&self.identity, &e))?;
@@ -235,14 +244,14 @@ impl Replica {
 
     /// What is to be written next, if anything.
     pub(super) fn take_round(&self) -> Option<Round> {
-        self.state.lock().log.as_mut().and_then(Log::take_round)
+        self.state.lock().log.get_mut().and_then(Log::take_round)
     }
 
     /// Reports a round. Returns whether another one is wanted.
     pub(super) fn round_done(&self, result: RoundResult, clock: Clock) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(log) = state.log.as_mut() else { return false };
+        let Some(log) = state.log.get_mut() else { return false };
         match log.round_done(result) {
             Ok(cursors) => {
                 let wants_round = log.wants_round();
@@ -268,7 +277,7 @@ impl Replica {
     pub(super) fn stop_log(&self, clock: Clock, stop: impl FnOnce(&mut Log)) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(log) = state.log.as_mut().filter(|log| log.failure().is_none()) else { return };
+        let Some(log) = state.log.get_mut().filter(|log| log.failure().is_none()) else { return };
         stop(log);
         let Some(failure) = log.failure().cloned() else { return };
         tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, error = %failure, "log stopped");
@@ -323,53 +332,9 @@ impl Replica {
         state.actions = actions;
     }
 
-    /// One look at the cursors.
-    pub(crate) fn cursors(&self) -> ReplicaCursors {
-        let state = self.state.lock();
-        let high_watermark = *self.high_watermark.borrow();
-        match &state.log {
-            Some(log) => ReplicaCursors {
-                log_start: log.cursors().log_start(),
-                high_watermark,
-                log_end: log.cursors().log_end(),
-            },
-            None => ReplicaCursors { log_start: high_watermark, high_watermark, log_end: high_watermark },
-        }
-    }
-
     /// Follows the high watermark. The sender goes with the replica.
     pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
         self.high_watermark.subscribe()
-    }
-
-    /// Plans a read below the high watermark, with the cursors of the same moment.
-    ///
-    /// # Errors
-    /// The offset is out of range, or the topic is gone.
-    pub(super) fn plan_read(
-        &self,
-        at: ReadCursor,
-        max_bytes: u32,
-    ) -> Result<(ReadPlan, ReplicaCursors), Refusal> {
-        let state = self.state.lock();
-        let log = state.log.as_ref().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
-        let high_watermark = *self.high_watermark.borrow();
-        let cursors = ReplicaCursors {
-            log_start: log.cursors().log_start(),
-            high_watermark,
-            log_end: log.cursors().log_end(),
-        };
-        let plan = log
-            .plan_read_at(at, max_bytes, high_watermark)
-            .map_err(|error| refusals::read(&self.identity, &error, cursors))?;
-        Ok((plan, cursors))
-    }
-
-    /// Uses the log without I/O, if it is still there.
-    pub(super) fn with_log<T>(&self, use_log: impl FnOnce(&mut Log, Offset) -> T) -> Option<T> {
-        let mut state = self.state.lock();
-        let high_watermark = *self.high_watermark.borrow();
-        state.log.as_mut().map(|log| use_log(log, high_watermark))
     }
 
     /// Raises the log start to one that is durable; returns the files that the log gave up.
@@ -382,7 +347,7 @@ impl Replica {
         clock: Clock,
     ) -> Option<Result<ObsoleteFiles, LogError>> {
         let mut state = self.state.lock();
-        let obsolete = state.log.as_mut()?.apply_removal(removal);
+        let obsolete = state.log.get_mut()?.apply_removal(removal);
         if obsolete.is_ok() {
             self.step(&mut state, Event::LogStartRaised { log_start: removal.log_start() }, clock);
         }
@@ -406,42 +371,6 @@ impl Replica {
         });
     }
 
-    /// Puts a reopened log in the place of the stopped one. It takes appends when it leads in a new epoch.
-    pub(super) fn reopened(&self, mut log: Log) {
-        let mut state = self.state.lock();
-        // The topic's config may have changed while the log was being reopened.
-        if let Some(config) = state.log.as_ref().map(|stopped| *stopped.config()) {
-            log.set_config(config);
-            state.log = Some(log);
-            drop(state);
-            self.set_compaction_failure(None);
-        }
-    }
-
-    pub(crate) fn stats(&self) -> LogStats {
-        self.state.lock().log.as_ref().map(Log::stats).unwrap_or_default()
-    }
-
-    /// Bytes that retention by these limits would delete now, whatever the topic's own are.
-    pub(crate) fn deletable_bytes(
-        &self,
-        retention_ms: Option<u64>,
-        retention_bytes: Option<u64>,
-        now: TimestampMs,
-    ) -> u64 {
-        self.with_log(|log, _| log.deletable_bytes(retention_ms, retention_bytes, now)).unwrap_or(0)
-    }
-
-    /// Where from `from` on offsets may be missing.
-    pub(crate) fn stretches_with_gaps(&self, from: Offset) -> Vec<StretchWithGaps> {
-        self.with_log(|log, _| log.stretches_with_gaps(from)).unwrap_or_default()
-    }
-
-    /// Why the log takes no appends, if it does not.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.state.lock().log.as_ref().and_then(|log| log.failure().map(ToString::to_string))
-    }
-
     pub(super) fn set_log_config(self: &Arc<Self>, config: LogConfig) {
         self.with_log(|log, _| log.set_config(config));
         self.ask_for_round();
@@ -451,7 +380,7 @@ impl Replica {
     pub(super) fn retire(&self, reason: NotLeading, clock: Clock) -> Option<Log> {
         let mut state = self.state.lock();
         self.step(&mut state, Event::Stop { reason }, clock);
-        let log = state.log.take();
+        let log = state.log.close();
         state.charged.clear();
         // Wakes who waits for records: reading again will say that the topic is gone.
         self.high_watermark.send_modify(|_| ());

@@ -1,5 +1,5 @@
 //! Space that is kept for what has to work on a full disk: changes of the metadata, such as the deletion of a topic, and
-//! log starts, without which nothing can be deleted.
+//! log starts, without which nothing can be deleted; and offsets of groups, since consuming is what empties a topic.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -15,6 +15,9 @@ const FILE: &str = "full-disk-reserve";
 /// Enough for hundreds of deletions, each of which gives back more than it takes, with what the commit journal writes
 /// for them: at the most the marks of all logs, or a new beginning.
 pub(super) const RESERVE_BYTES: u64 = corduroy_types::MIB;
+
+/// What of it only changes of the metadata and log starts may use.
+const DELETIONS_BYTES: u64 = RESERVE_BYTES / 2;
 
 /// The reserve of one data directory, and its free space as last looked at. All calls but [`Reserve::seen`] block on the
 /// disk.
@@ -44,9 +47,21 @@ impl Reserve {
         *self.seen.lock()
     }
 
+    /// Whether there is as much room as the reserve takes.
+    pub(super) fn has_room(&self) -> bool {
+        self.look().is_none_or(|space| space.free_bytes >= RESERVE_BYTES)
+    }
+
+    /// Makes room for what groups commit. `false` where that would take what deletions need: too little is left, even
+    /// without the reserve.
+    pub(super) fn make_room_for_groups(&self) -> bool {
+        self.make_room();
+        self.look().is_none_or(|space| space.free_bytes >= DELETIONS_BYTES)
+    }
+
     /// Gives the reserve up where less than that is free, for something small that must be written now.
     pub(super) fn make_room(&self) {
-        if self.look().is_none_or(|space| space.free_bytes >= RESERVE_BYTES) {
+        if self.has_room() {
             return;
         }
         let mut held = self.held.lock();

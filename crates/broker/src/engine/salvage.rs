@@ -7,7 +7,7 @@ use corduroy_log::{DamagedRange, LogError, SalvagePlan};
 use corduroy_types::ErrorCode;
 use tokio::time::{Instant, sleep};
 
-use super::{Engine, Replica, compaction::finish_swap, refusals};
+use super::{Engine, Replica, compaction::finish_swap};
 use crate::metrics::CorruptionAction;
 
 /// How long the round that seals a damaged last segment may take.
@@ -25,16 +25,13 @@ impl Engine {
         validate_only: bool,
     ) -> Result<Vec<DamagedRange>, Refusal> {
         let one_at_a_time = Arc::clone(&replica.removals).lock_owned().await;
-        if let Some(failure) = replica.failure() {
-            return Err(Refusal::new(ErrorCode::StorageFailed, failure));
-        }
+        replica.check_writable()?;
         if validate_only {
             return Ok(replica.damages());
         }
         let until = Instant::now() + ROUND_WAIT;
         let mut salvage = loop {
-            let plan = replica.with_log(|log, _| log.plan_salvage());
-            match plan.ok_or_else(|| refusals::topic_gone(replica.topic()))? {
+            match replica.plan(|log, _| log.plan_salvage())? {
                 SalvagePlan::Nothing => return Ok(Vec::new()),
                 SalvagePlan::Ready(salvage) => break salvage,
                 SalvagePlan::AfterRound if Instant::now() > until => {
@@ -48,7 +45,7 @@ impl Engine {
             }
         };
         let (disk, of) = (Arc::clone(&self.disk), Arc::clone(replica));
-        let given_up = self.off_network(move || {
+        let given_up = self.workers.maintenance.run(move || {
             // Goes with the work, which goes on when its caller does not.
             let _one_at_a_time = one_at_a_time;
             finish_swap(&*disk, &of)?;

@@ -54,7 +54,7 @@ pub(super) async fn run(engine: Weak<Engine>) {
             engine.for_each_replica(|replica| pass.left.push_back(Arc::clone(replica)));
         }
         let performed = Arc::clone(&engine);
-        let went_on = engine.off_network(move || {
+        let went_on = engine.workers.maintenance.run(move || {
             pass.go_on(&performed, (rate / TICKS_PER_SECOND).max(1));
             pass
         });

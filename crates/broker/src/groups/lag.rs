@@ -81,7 +81,7 @@ impl Groups {
     /// read there, so it has not caught up.
     pub(crate) async fn lag(&self, at: TopicPartition, position: Option<Offset>) -> Option<Lag> {
         let replica = self.engine.topics().by_id(at.topic_id)?.replica(at.partition)?;
-        let cursors = replica.cursors();
+        let cursors = replica.cursors().ok()?;
         let end = cursors.high_watermark;
         if position.is_some_and(|position| position > end) {
             return None;

@@ -24,7 +24,7 @@ impl Groups {
         if let Some(failure) = replica.failure() {
             return Err(Refusal::new(ErrorCode::StorageFailed, failure));
         }
-        let end = replica.cursors().log_end;
+        let end = replica.cursors()?.log_end;
         let mut high_watermark = replica.watch_high_watermark();
         let mut stopping = self.engine.stopping();
         let waited = tokio::select! {
@@ -46,7 +46,7 @@ impl Groups {
 
 async fn replay(engine: &Arc<Engine>, shard: &Shard, end: Offset) -> Result<Coordinator, Refusal> {
     let mut coordinator = Coordinator::new(shard.config);
-    let mut next = shard.replica.cursors().log_start;
+    let mut next = shard.replica.cursors()?.log_start;
     let mut hint = None;
     while next < end {
         let fetched = engine.look(&shard.replica, next, READ_BYTES, false, hint.take()).await?;

@@ -156,7 +156,8 @@ impl Surveyor {
             let Some(replica) = topic.replica(at.partition) else { continue };
             let trouble = |kind| Trouble { topic: topic.name().clone(), partition: at.partition.0, kind };
             let Some(lag) = groups.lag(at, Some(position)).await else {
-                let high_watermark = replica.cursors().high_watermark;
+                let Ok(cursors) = replica.cursors() else { continue };
+                let high_watermark = cursors.high_watermark;
                 let beyond = (position > high_watermark)
                     .then_some(TroubleKind::BeyondEnd { position, high_watermark });
                 surveyed.troubles.extend(beyond.map(trouble));
@@ -180,7 +181,7 @@ impl Surveyor {
         (topic, replica): (&Topic, &Replica),
         lag: Lag,
     ) -> Option<TroubleKind> {
-        let now = progress(groups, replica, position, lag);
+        let now = progress(groups, replica, position, lag)?;
         let round = self.round;
         let past = self.past.entry((group.clone(), at)).or_insert_with(|| Past {
             recent: now,
@@ -209,10 +210,10 @@ impl Surveyor {
     }
 }
 
-fn progress(groups: &Groups, replica: &Replica, position: Offset, lag: Lag) -> Progress {
-    let (cursors, clock) = (replica.cursors(), groups.engine.clock());
+fn progress(groups: &Groups, replica: &Replica, position: Offset, lag: Lag) -> Option<Progress> {
+    let (cursors, clock) = (replica.cursors().ok()?, groups.engine.clock());
     let now = clock.now();
-    Progress {
+    Some(Progress {
         at_ms: clock.monotonic_ms(),
         now,
         frontier: lag.first_at.unwrap_or(now).min(now),
@@ -220,5 +221,5 @@ fn progress(groups: &Groups, replica: &Replica, position: Offset, lag: Lag) -> P
         log_start: cursors.log_start,
         log_end: cursors.high_watermark,
         bytes: replica.stats().bytes,
-    }
+    })
 }

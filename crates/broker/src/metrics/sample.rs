@@ -24,6 +24,8 @@ pub struct ScrapeSample {
     pub partitions: Vec<PartitionSample>,
     /// Partitions that this broker leads.
     pub partitions_led: u64,
+    /// Partitions that cannot be served, because their logs cannot be opened.
+    pub partitions_offline: u64,
     /// Segments of all logs.
     pub segments: u64,
     /// For how long the oldest commit round has been on its way to disk; 0 while there is none.
@@ -105,6 +107,13 @@ impl Collector for Sampled {
         partitions(&mut encoder, &sample.partitions)?;
         let led = [([("role", "leader")], as_gauge(sample.partitions_led))];
         gauges(&mut encoder, "partitions", "Partitions on this broker, by role", led)?;
+        let offline = encoder.encode_descriptor(
+            "offline_partitions",
+            "Partitions that cannot be served, because their logs cannot be opened.",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(as_gauge(sample.partitions_offline)).encode(offline)?;
         let segments = [([("tier", "local")], as_gauge(sample.segments))];
         gauges(&mut encoder, "segments", "Segments of all logs", segments)?;
         let age = encoder.encode_descriptor(

@@ -46,6 +46,7 @@ pub(super) fn busy() -> Metrics {
             topics: vec![GroupTopicSample { topic: "orders".into(), lag_records: 5, lag_ms: 1_500 }],
         }],
         partitions_led: 1,
+        partitions_offline: 2,
         segments: 1,
         oldest_round: std::time::Duration::from_millis(1_500),
         memory: vec![("tail_cache", 1), ("receive", 2), ("fetch", 3)],

@@ -196,7 +196,7 @@ fn stored(topic: &Topic) -> (u64, u64) {
     let replicas = topic.replicas();
     let bytes = replicas.iter().map(|replica| replica.stats().bytes).sum();
     let records = replicas.iter().map(|replica| {
-        let cursors = replica.cursors();
+        let cursors = replica.cursors().unwrap_or_default();
         cursors.high_watermark.distance_from(cursors.log_start)
     });
     (bytes, records.sum())
@@ -252,7 +252,7 @@ async fn describe_topics(engine: &Engine, names: Vec<String>) -> Result<v1::Desc
 fn describe_partition(
     (described, replica): (&corduroy_metadata::Partition, &Arc<crate::engine::Replica>),
 ) -> v1::DescribedPartition {
-    let (cursors, stats) = (replica.cursors(), replica.stats());
+    let (cursors, stats) = (replica.cursors().unwrap_or_default(), replica.stats());
     let replicas: Vec<_> = described.replicas.iter().map(|broker| broker.0).collect();
     v1::DescribedPartition {
         partition: replica.index().0,
@@ -272,8 +272,8 @@ fn describe_partition(
 
 /// What is wrong with a partition: writes fail, or reads do where stored bytes are damaged.
 fn trouble(replica: &crate::engine::Replica) -> Option<Refusal> {
-    if let Some(failure) = replica.failure() {
-        return Some(Refusal::new(ErrorCode::StorageFailed, failure));
+    if let Err(refusal) = replica.check_writable() {
+        return Some(refusal);
     }
     let damages = replica.damages();
     let first = damages.first()?;
@@ -281,7 +281,7 @@ fn trouble(replica: &crate::engine::Replica) -> Option<Refusal> {
         1 => first.to_string(),
         count => format!("{first}; {} more damaged ranges are known", count - 1),
     };
-    let cursors = replica.cursors();
+    let cursors = replica.cursors().ok()?;
     let mut refusal = Refusal::new(ErrorCode::Corrupt, text);
     refusal = refusal.with_range(cursors.log_start, cursors.high_watermark);
     refusal.next_good_offset = Some(first.next_good);

@@ -35,7 +35,7 @@ pub(super) async fn raw_batch(
         let bytes = usize::try_from(batch.check_bytes(rules.decompress)).unwrap_or(usize::MAX);
         // Before a place among those that compute, so that nobody keeps one while it waits.
         let _memory = shared.produce_memory(bytes).await?;
-        engine.off_network(move || validate(&batch, &rules, now)).await??
+        engine.workers().compute.run(move || validate(&batch, &rules, now)).await??
     } else {
         validate(&batch, &rules, now)?
     };

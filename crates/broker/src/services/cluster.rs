@@ -150,11 +150,11 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
     }));
     for topic in engine.topics().iter() {
         for replica in topic.replicas().iter() {
-            if let Some(failure) = replica.failure() {
+            if let Some(trouble) = replica.trouble() {
                 findings.push(v1::Finding {
                     severity: v1::HealthState::Unhealthy.into(),
-                    message: format!("{}/{}: {failure}", topic.name(), replica.index()),
-                    hint: "check the disk; the log is reopened by itself when it can be".to_owned(),
+                    message: format!("{}/{}: {trouble}", topic.name(), replica.index()),
+                    hint: "check the disk; the log is opened again by itself when it can be".to_owned(),
                     damage: None,
                 });
             }

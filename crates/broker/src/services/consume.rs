@@ -81,7 +81,7 @@ impl Session {
         let replica = lookup::replica(&found, partition)?;
         let until = until.map(|until| corduroy_api::offset_from_wire("until", until)).transpose()?;
         let next = offsets::resolve(&self.engine, &replica, from).await?.offset;
-        let cursors = replica.cursors();
+        let cursors = replica.cursors()?;
         self.opening.push(message(
             v1::FetchedPartition {
                 topic: topic.clone(),
@@ -144,7 +144,7 @@ impl Session {
         // The place is taken before the read, so that reading never runs ahead of what the client takes.
         let place = answers.reserve().await.map_err(|_| ClientGone)?;
         if source.until.is_some_and(|until| source.next >= until) {
-            let cursors = source.replica.cursors();
+            let cursors = source.replica.cursors().unwrap_or_default();
             let end = v1::FetchedPartition {
                 topic: source.topic.clone(),
                 partition: source.partition,

@@ -263,7 +263,8 @@ pub(super) async fn fetched_partition(
             let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
             let room = Room { max_bytes, at_least_one: !strict };
             let convert = move || plain_out::to_records(bytes, range, DecompressLimits::default(), room);
-            let PlainRecords { records, next_offset, bytes, .. } = engine.off_network(convert).await??;
+            let PlainRecords { records, next_offset, bytes, .. } =
+                engine.workers().compute.run(convert).await??;
             replica.count_sent(bytes, records.len());
             (Bytes::new(), records, next_offset, bytes)
         }

@@ -52,7 +52,7 @@ pub(super) async fn resolve(
     let spec = spec
         .and_then(|spec| spec.spec)
         .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "no place is given: set one of OffsetSpec"))?;
-    let cursors = replica.cursors();
+    let cursors = replica.cursors()?;
     let (start, end) = (cursors.log_start, cursors.high_watermark);
     // Between high watermark and log end a reader waits; only beyond it is out of range.
     let found = match spec {

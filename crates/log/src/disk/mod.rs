@@ -165,6 +165,11 @@ pub fn is_out_of_handles(error: &io::Error) -> bool {
         .contains(&number)
 }
 
+/// Whether an error says that there is no room.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Reads a whole file of at most `max_bytes`.
 ///
 /// # Errors

@@ -92,6 +92,7 @@ impl Journal {
         journal.carry_unfinished(replay, unfinished);
         if unfinished.is_empty() {
             journal.begin_generation()?;
+            journal.take_room();
         } else {
             journal.replace_other()?;
         }

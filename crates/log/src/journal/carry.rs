@@ -42,7 +42,7 @@ impl Journal {
             return None;
         }
         let kept = keys.iter().filter_map(|key| Some((*key, self.carried.get(key)?.clone())));
-        Some(Rewrite::kept(self.data_dir.clone(), kept))
+        Some(Rewrite::kept(&self.data_dir, kept))
     }
 
     /// Logs whose data is carried from generation to generation, and bytes of it.

@@ -34,6 +34,7 @@ mod generation;
 mod plan;
 mod replay;
 mod request;
+mod room;
 mod state;
 
 use std::path::{Path, PathBuf};

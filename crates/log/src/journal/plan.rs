@@ -185,7 +185,7 @@ impl Journal {
     }
 
     /// Whether the file not in use holds nothing that replay would need, and the journal says so.
-    fn other_is_free(&self) -> bool {
+    pub(super) fn other_is_free(&self) -> bool {
         self.checkpointed_written.0 >= self.generation
             && self.pins.values().all(|pin| pin.oldest.0 >= self.generation)
     }
@@ -226,6 +226,7 @@ impl Journal {
         let state = self.states.get(&key);
         Known {
             clean,
+            named: false,
             mark: state.and_then(|state| state.mark),
             history: state.map(|state| state.history.clone()).unwrap_or_default(),
         }

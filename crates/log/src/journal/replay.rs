@@ -342,7 +342,8 @@ fn write_pieces(disk: &dyn Disk, dir: &Path, segment_base: Offset, pieces: &[Pie
 /// segments' pages cannot be believed, so it is written to them again.
 #[derive(Debug)]
 pub struct Rewrite {
-    data_dir: PathBuf,
+    /// Whose directories these are: there may be many.
+    keys: BTreeMap<PathBuf, PartitionKey>,
     pieces: Pieces,
 }
 
@@ -355,12 +356,17 @@ impl Rewrite {
         let [a, b] = Slot::BOTH.map(|slot| generation::read(disk, data_dir, slot));
         let (generations, _) = begun([a?, b?]);
         let (pieces, _) = fold(&generations, &mut 0);
-        Ok(Self { data_dir: data_dir.to_owned(), pieces })
+        Ok(Self::of_pieces(data_dir, pieces))
+    }
+
+    fn of_pieces(data_dir: &Path, pieces: Pieces) -> Self {
+        let keys = pieces.keys().map(|(key, _)| (key.dir(data_dir), *key)).collect();
+        Self { keys, pieces }
     }
 
     /// Data that is in memory.
     pub(super) fn kept(
-        data_dir: PathBuf,
+        data_dir: &Path,
         kept: impl Iterator<Item = (PartitionKey, Vec<(Offset, Piece)>)>,
     ) -> Self {
         let mut pieces = Pieces::new();
@@ -369,29 +375,28 @@ impl Rewrite {
                 pieces.entry((key, segment_base)).or_default().push(piece);
             }
         }
-        Self { data_dir, pieces }
+        Self::of_pieces(data_dir, pieces)
     }
 
     /// The data of one log, with the segment that each piece belongs to.
     pub(super) fn of(&self, key: PartitionKey) -> impl Iterator<Item = (Offset, &Piece)> {
-        let pieces = self.pieces.iter().filter(move |((of, _), _)| *of == key);
+        let pieces = self.pieces.range((key, Offset::ZERO)..=(key, Offset::MAX));
         pieces.flat_map(|((_, base), pieces)| pieces.iter().map(|piece| (*base, piece)))
     }
 
     /// No data: for a log that is not committed through a journal.
     pub fn none() -> Self {
-        Self { data_dir: PathBuf::new(), pieces: Pieces::new() }
+        Self { keys: BTreeMap::new(), pieces: Pieces::new() }
     }
 
     /// Writes the data of the log in `dir` that ends at or below `durable_end`, and syncs it.
     pub(crate) fn perform(&self, disk: &dyn Disk, dir: &Path, durable_end: Offset) -> Result<(), LogError> {
-        for ((key, segment_base), pieces) in &self.pieces {
-            if key.dir(&self.data_dir) == dir {
-                let durable: Vec<Piece> =
-                    pieces.iter().filter(|piece| piece.end <= durable_end).cloned().collect();
-                if !durable.is_empty() {
-                    write_pieces(disk, dir, *segment_base, &durable)?;
-                }
+        let Some(key) = self.keys.get(dir) else { return Ok(()) };
+        for ((_, segment_base), pieces) in self.pieces.range((*key, Offset::ZERO)..=(*key, Offset::MAX)) {
+            let durable: Vec<Piece> =
+                pieces.iter().filter(|piece| piece.end <= durable_end).cloned().collect();
+            if !durable.is_empty() {
+                write_pieces(disk, dir, *segment_base, &durable)?;
             }
         }
         Ok(())

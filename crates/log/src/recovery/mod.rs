@@ -124,7 +124,7 @@ impl Log {
         let recovered =
             producers::recover(opening.shared, &files.snapshots, &segments, expiration_ms, known_clean)?;
         let RecoveredProducers { producers, upkeep, scanned_bytes, faults } = recovered;
-        let Opening { mut report, known: Known { mut history, .. }, .. } = opening;
+        let Opening { mut report, known: Known { mut history, named, .. }, .. } = opening;
         history.forget_below(log_start);
         report.producer_scanned_bytes = scanned_bytes;
         report.faults.extend(faults);
@@ -135,6 +135,7 @@ impl Log {
         let producers = (producers, upkeep);
         let mut log = Self::from_parts(shared, config, cursors, sealed, active, dir_durable, producers);
         log.history = history;
+        log.named = named;
         log.compacted_end = compacted_end.min(log_end);
         Ok((log, report))
     }

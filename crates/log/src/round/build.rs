@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use corduroy_types::Durability;
+use parking_lot::Mutex;
 
 use super::step::Kind;
 use super::{Round, RoundEnd, Step};
@@ -146,7 +147,11 @@ impl Log {
         let mut builder = RoundBuilder { steps: Vec::new(), bytes: 0, end };
         if !self.dir_durable {
             let log_start = self.cursors.log_start();
-            builder.steps.push(Step(Kind::CreateDir { shared: Arc::clone(&self.shared), log_start }));
+            builder.steps.push(Step(Kind::CreateDir {
+                shared: Arc::clone(&self.shared),
+                log_start,
+                named: self.named,
+            }));
         }
         if let Some(snapshot) = self.upkeep.due(self.durable.offset, &self.shared.dir) {
             builder.steps.push(Step(Kind::Snapshot(snapshot)));
@@ -177,6 +182,15 @@ impl Log {
         self.in_flight = Some(id);
         let RoundBuilder { steps, bytes, end } = builder;
         let follows_durable = self.durable == self.written;
-        Some(Round { id, steps, done: AtomicUsize::new(0), syncs_from, bytes, end, follows_durable })
+        Some(Round {
+            id,
+            steps,
+            done: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+            syncs_from,
+            bytes,
+            end,
+            follows_durable,
+        })
     }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use corduroy_types::Offset;
+use parking_lot::Mutex;
 
 pub(crate) use build::{Pending, Seal};
 pub use step::Step;
@@ -42,6 +43,8 @@ pub struct Round {
     steps: Vec<Step>,
     /// Steps that have succeeded.
     done: AtomicUsize,
+    /// How preparing it has failed.
+    failure: Mutex<Option<RoundResult>>,
     /// Steps before this one write; those from it on are the syncs that may run beside other logs'.
     syncs_from: usize,
     bytes: u64,
@@ -92,6 +95,29 @@ impl Round {
         self.perform_up_to(disk, self.steps.len())
     }
 
+    /// Whether files have to be made or sealed before the last batches are written, which takes several syncs one after
+    /// another: see [`Round::prepare`].
+    pub fn needs_preparation(&self) -> bool {
+        self.done.load(Relaxed) < self.preparation()
+    }
+
+    /// Performs what has to be done before the last batches are written: making directories and files, sealing segments,
+    /// and the writes before that. It may be done beside the commits of other logs, so that those do not wait for it;
+    /// the round is committed after that as any other. A failure is kept, and reported when the round is performed.
+    pub fn prepare(&self, disk: &dyn Disk) {
+        let result = self.perform_up_to(disk, self.preparation());
+        if !result.is_ok() && !result.is_postponed() {
+            *self.failure.lock() = Some(result);
+        }
+    }
+
+    /// Where the steps end that make and seal files.
+    fn preparation(&self) -> usize {
+        let before_syncs = self.steps.get(..self.syncs_from).unwrap_or_default();
+        let last = before_syncs.iter().rposition(|step| !matches!(step.0, Kind::Write { .. }));
+        last.map_or(0, |last| last + 1)
+    }
+
     /// Performs all steps but the last syncs. With many logs on one disk: first this for each of them, then
     /// [`Round::perform_syncs`] for those where it returned `None`; the syncs may run beside each other.
     ///
@@ -108,6 +134,10 @@ impl Round {
 
     /// Performs the steps before `end` that were not performed yet.
     fn perform_up_to(&self, disk: &dyn Disk, end: usize) -> RoundResult {
+        // Never tried again: a second sync says that all is well, whatever the first one has lost.
+        if let Some(failed) = self.failure.lock().take() {
+            return failed;
+        }
         for (index, step) in self.steps.iter().enumerate().take(end).skip(self.done.load(Relaxed)) {
             if let Err(error) = step.perform(disk) {
                 return self.failed(index, error);
@@ -237,7 +267,10 @@ impl Log {
             if sealed.end <= self.settled_end {
                 break;
             }
-            *sealed.indexes.lock() = None;
+            // Whoever holds it is opening or building them, which is I/O: they stay in memory until the log is idle.
+            if let Some(mut indexes) = sealed.indexes.try_lock() {
+                *indexes = None;
+            }
         }
         self.settled_end = self.settled_end.max(end);
     }

@@ -19,14 +19,38 @@ pub struct Step(pub(super) Kind);
 
 /// What a step is.
 pub(super) enum Kind {
-    CreateDir { shared: Arc<Shared>, log_start: Offset },
-    Create { file: Arc<SegmentFile> },
-    SyncDir { dir: Arc<Path> },
-    Write { file: Arc<SegmentFile>, position: u64, parts: Vec<Bytes>, bytes: u64 },
-    Sync { file: Arc<SegmentFile> },
-    WriteIndex { path: PathBuf, contents: Bytes },
-    RemoveIndex { path: PathBuf },
-    Catalogue { shared: Arc<Shared>, entry: CatalogueEntry },
+    /// The names above the directory are synced, unless that was done.
+    CreateDir {
+        shared: Arc<Shared>,
+        log_start: Offset,
+        named: bool,
+    },
+    Create {
+        file: Arc<SegmentFile>,
+    },
+    SyncDir {
+        dir: Arc<Path>,
+    },
+    Write {
+        file: Arc<SegmentFile>,
+        position: u64,
+        parts: Vec<Bytes>,
+        bytes: u64,
+    },
+    Sync {
+        file: Arc<SegmentFile>,
+    },
+    WriteIndex {
+        path: PathBuf,
+        contents: Bytes,
+    },
+    RemoveIndex {
+        path: PathBuf,
+    },
+    Catalogue {
+        shared: Arc<Shared>,
+        entry: CatalogueEntry,
+    },
     Snapshot(SnapshotStep),
 }
 
@@ -37,8 +61,10 @@ impl Step {
     /// The disk's. Report it with [`super::Round::failed`], and perform nothing more of the round.
     pub fn perform(&self, disk: &dyn Disk) -> io::Result<()> {
         match &self.0 {
-            Kind::CreateDir { shared, log_start } => {
-                create_partition_dir(disk, &shared.dir)?;
+            Kind::CreateDir { shared, log_start, named } => {
+                if !named {
+                    create_partition_dir(disk, &shared.dir)?;
+                }
                 shared.state.raise_log_start(disk, *log_start)
             }
             Kind::Create { file } => file.create(disk),

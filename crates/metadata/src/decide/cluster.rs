@@ -1,12 +1,13 @@
 //! The cluster's identity, brokers that start, and leaderships that end.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use corduroy_types::LeaderEpoch;
+use corduroy_types::{BrokerId, LeaderEpoch};
 
 use super::check_text;
 use crate::{
-    Command, Decision, ElectLeader, Image, Incarnation, MetadataError, NameCluster, Record, RegisterBroker,
+    Command, Decision, ElectLeaders, Election, Image, Incarnation, MetadataError, NameCluster, Record,
+    RegisterBroker,
 };
 
 impl Command for NameCluster {
@@ -67,28 +68,40 @@ impl Command for RegisterBroker {
     }
 }
 
-impl Command for ElectLeader {
-    type Answer = LeaderEpoch;
+impl Command for ElectLeaders {
+    type Answer = Vec<Result<LeaderEpoch, MetadataError>>;
 
-    fn decide(&self, image: &Image) -> Result<Decision<LeaderEpoch>, MetadataError> {
-        let Self { topic_id, partition, resigned_epoch } = *self;
-        let topic = image.topic_by_id(topic_id).ok_or(MetadataError::TopicIdNotFound { topic_id })?;
-        let state = topic.partition(partition).ok_or_else(|| MetadataError::PartitionNotFound {
-            name: topic.name.clone(),
-            partition,
-            partition_count: topic.partition_count(),
-        })?;
-        if state.leader_epoch != resigned_epoch {
-            return Err(MetadataError::OtherLeaderEpoch {
-                topic_id,
-                partition,
-                present: state.leader_epoch,
-                got: resigned_epoch,
-            });
-        }
-        let leader_epoch =
-            resigned_epoch.next().ok_or(MetadataError::EpochsUsedUp { topic_id, partition })?;
-        let elected = Record::LeaderElected { topic_id, partition, leader: state.leader, leader_epoch };
-        Ok(Decision { records: vec![elected], answer: leader_epoch })
+    fn decide(&self, image: &Image) -> Result<Decision<Self::Answer>, MetadataError> {
+        let mut elected = HashSet::with_capacity(self.elections.len());
+        let mut records = Vec::with_capacity(self.elections.len());
+        let answer = self.elections.iter().map(|election| {
+            let (leader, leader_epoch) = elect(image, election)?;
+            let Election { topic_id, partition, resigned_epoch } = *election;
+            if !elected.insert((topic_id, partition)) {
+                let (present, got) = (leader_epoch, resigned_epoch);
+                return Err(MetadataError::OtherLeaderEpoch { topic_id, partition, present, got });
+            }
+            records.push(Record::LeaderElected { topic_id, partition, leader, leader_epoch });
+            Ok(leader_epoch)
+        });
+        let answer = answer.collect();
+        Ok(Decision { records, answer })
     }
+}
+
+/// Who leads next, and in which epoch.
+fn elect(image: &Image, election: &Election) -> Result<(BrokerId, LeaderEpoch), MetadataError> {
+    let Election { topic_id, partition, resigned_epoch } = *election;
+    let topic = image.topic_by_id(topic_id).ok_or(MetadataError::TopicIdNotFound { topic_id })?;
+    let state = topic.partition(partition).ok_or_else(|| MetadataError::PartitionNotFound {
+        name: topic.name.clone(),
+        partition,
+        partition_count: topic.partition_count(),
+    })?;
+    if state.leader_epoch != resigned_epoch {
+        let (present, got) = (state.leader_epoch, resigned_epoch);
+        return Err(MetadataError::OtherLeaderEpoch { topic_id, partition, present, got });
+    }
+    let leader_epoch = resigned_epoch.next().ok_or(MetadataError::EpochsUsedUp { topic_id, partition })?;
+    Ok((state.leader, leader_epoch))
 }

@@ -10,7 +10,11 @@ use super::{
     super::{Shared, lookup},
     wire,
 };
-use crate::{engine::Engine, groups::Groups, metrics::CommitResult};
+use crate::{
+    engine::{Engine, ReplicaCursors},
+    groups::Groups,
+    metrics::CommitResult,
+};
 
 /// Offsets in one request.
 const OFFSETS_MAX: usize = 10_000;
@@ -41,8 +45,7 @@ async fn commit_offsets(
 ) -> Result<v1::CommitOffsetsResponse, Refusal> {
     let v1::CommitOffsetsRequest { group, member, offsets, validate_only } = request;
     check_count(offsets.len())?;
-    // What is left of a full disk is for making room; compaction does not go on there.
-    engine.check_writable()?;
+    engine.check_groups_writable().await?;
     let group = wire::group_name(&group)?;
     let member = member.map(|v1::MemberIdentity { member, member_epoch }| {
         Ok::<_, Refusal>((wire::member_id(&member)?, MemberEpoch(member_epoch)))
@@ -150,7 +153,11 @@ pub(super) fn position(
     committed: Option<&Committed>,
 ) -> Option<v1::GroupOffset> {
     let topic = engine.topics().by_id(at.topic_id)?;
-    let cursors = topic.replica(at.partition)?.cursors();
+    let (cursors, error) = match topic.replica(at.partition)?.cursors() {
+        Ok(cursors) => (cursors, None),
+        // What was committed is known all the same.
+        Err(refusal) => (ReplicaCursors::default(), Some(refusal.into())),
+    };
     let lost = committed.map(|committed| {
         if committed.offset < cursors.log_start {
             cursors.log_start.distance_from(committed.offset)
@@ -162,7 +169,7 @@ pub(super) fn position(
         topic: topic.name().to_string(),
         topic_id: wire::id_to_wire(at.topic_id),
         partition: at.partition.0,
-        error: None,
+        error,
         offset: committed.map(|committed| committed.offset.get()),
         leader_epoch: committed.and_then(|committed| committed.leader_epoch).map(LeaderEpoch::get),
         metadata: committed.map(|committed| committed.metadata.to_string()).unwrap_or_default(),

@@ -19,7 +19,7 @@ impl SimDisk {
     ) -> io::Result<T> {
         let event = SimEvent { call, path, position: 0, bytes: 0 };
         let mut state = self.enter(&event);
-        let result = state.begin(call).and_then(|()| perform(&mut state));
+        let result = state.begin(call, path).and_then(|()| perform(&mut state));
         state.note(&event, &result);
         result
     }

@@ -1,6 +1,6 @@
 //! What goes wrong, and when.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::calls::{SimCall, SimFailure};
 use super::kept::Kept;
@@ -29,6 +29,7 @@ pub(super) struct Faults {
     /// Fails the call of this kind when the count reaches 0.
     nth: Vec<(SimCall, u64, SimFailure)>,
     random: Vec<Randomly>,
+    under: Vec<Under>,
     /// The write that goes astray when the count reaches 0.
     astray: Vec<(u64, Astray)>,
     /// What a failing sync has written all the same.
@@ -43,7 +44,23 @@ struct Randomly {
     failure: SimFailure,
 }
 
+/// A part of the disk that fails.
+#[derive(Clone, Debug)]
+struct Under {
+    path: PathBuf,
+    calls: Vec<SimCall>,
+    failure: SimFailure,
+}
+
 impl Faults {
+    pub(super) fn add_under(&mut self, path: &Path, calls: &[SimCall], failure: SimFailure) {
+        self.under.push(Under { path: path.to_owned(), calls: calls.to_vec(), failure });
+    }
+
+    pub(super) fn repair(&mut self, path: &Path) {
+        self.under.retain(|under| under.path != path);
+    }
+
     pub(super) fn add_nth(&mut self, call: SimCall, nth: u64, failure: SimFailure) {
         self.nth.push((call, nth, failure));
     }
@@ -58,8 +75,10 @@ impl Faults {
     }
 
     /// Counts a call; says whether and how it fails.
-    pub(super) fn count(&mut self, call: SimCall) -> Option<SimFailure> {
-        let mut failure = None;
+    pub(super) fn count(&mut self, call: SimCall, path: &Path) -> Option<SimFailure> {
+        let under =
+            self.under.iter().find(|under| under.calls.contains(&call) && path.starts_with(&under.path));
+        let mut failure = under.map(|under| under.failure);
         self.nth.retain_mut(|(kind, left, how)| {
             if *kind != call {
                 return true;

@@ -94,7 +94,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut Vec<u8>, position: u64, max_bytes: usize) -> io::Result<usize> {
         let event = self.event(SimCall::Read, position, max_bytes);
         let mut state = self.disk.enter(&event);
-        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call, &self.path));
         state.note(&event, &begun);
         begun?;
         drop(state);
@@ -112,9 +112,9 @@ impl DiskFile for SimFile {
         let mut state = self.disk.enter(&event);
         self.check(&state, event.call)?;
         if !state.has_power() {
-            return state.begin(event.call);
+            return state.begin(event.call, &self.path);
         }
-        let begun = state.begin(event.call);
+        let begun = state.begin(event.call, &self.path);
         state.note(&event, &begun);
         match begun {
             Ok(()) => self.put(state, parts, position, bytes),
@@ -127,7 +127,7 @@ impl DiskFile for SimFile {
         let mut state = self.disk.enter(&event);
         self.check(&state, event.call)?;
         let had_power = state.has_power();
-        let begun = state.begin(event.call);
+        let begun = state.begin(event.call, &self.path);
         state.note(&event, &begun);
         let mut content = self.content.lock();
         match begun {
@@ -143,7 +143,7 @@ impl DiskFile for SimFile {
         let event = self.event(SimCall::SetLen, bytes, 0);
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut state = self.disk.enter(&event);
-        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call, &self.path));
         state.note(&event, &begun);
         begun?;
         let mut content = self.content.lock();
@@ -158,7 +158,7 @@ impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
         let event = self.event(SimCall::Len, 0, 0);
         let mut state = self.disk.enter(&event);
-        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call));
+        let begun = self.check(&state, event.call).and_then(|()| state.begin(event.call, &self.path));
         state.note(&event, &begun);
         begun?;
         drop(state);

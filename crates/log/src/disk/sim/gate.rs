@@ -1,5 +1,6 @@
 //! Calls that hang until they are let go.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
@@ -19,6 +20,8 @@ pub struct SimGate {
 pub(super) struct Held {
     pub(super) id: u64,
     pub(super) call: SimCall,
+    /// Only calls on paths that begin with this.
+    pub(super) under: PathBuf,
     pub(super) waiting: usize,
 }
 

@@ -161,6 +161,17 @@ impl SimDisk {
         self.0.state.lock().faults.add_randomly(seed, per_mille, calls, failure);
     }
 
+    /// Makes calls of these kinds fail on everything whose path begins with `under`, until [`SimDisk::repair`] or
+    /// [`SimDisk::heal`].
+    pub fn fail_under(&self, under: &Path, calls: &[SimCall], failure: SimFailure) {
+        self.0.state.lock().faults.add_under(under, calls, failure);
+    }
+
+    /// Ends what [`SimDisk::fail_under`] asked for with exactly this path.
+    pub fn repair(&self, under: &Path) {
+        self.0.state.lock().faults.repair(under);
+    }
+
     /// What a failing sync of a file has written all the same; [`Kept::Nothing`] unless said otherwise. Whatever
     /// it has not written counts as clean from then on, as in the kernel: it is read until the power goes, a
     /// later sync succeeds without writing it, and then it is gone.
@@ -218,10 +229,15 @@ impl SimDisk {
 
     /// Holds all calls of this kind from now on, until the gate is opened or dropped.
     pub fn hold(&self, call: SimCall) -> SimGate {
+        self.hold_under(Path::new(""), call)
+    }
+
+    /// As [`SimDisk::hold`], only of calls on what has a path that begins with `under`.
+    pub fn hold_under(&self, under: &Path, call: SimCall) -> SimGate {
         let mut state = self.0.state.lock();
         let id = state.gates_made;
         state.gates_made += 1;
-        state.gates.push(Held { id, call, waiting: 0 });
+        state.gates.push(Held { id, call, under: under.to_owned(), waiting: 0 });
         SimGate { disk: Arc::clone(&self.0), id }
     }
 
@@ -250,7 +266,7 @@ impl SimDisk {
             state = self.0.state.lock();
         }
         let incarnation = state.incarnation;
-        while let Some(id) = state.hang(event.call, incarnation) {
+        while let Some(id) = state.hang(event, incarnation) {
             self.0.changed.notify_all();
             while state.is_held(id, incarnation) {
                 self.0.changed.wait(&mut state);
@@ -263,14 +279,14 @@ impl SimDisk {
 
 impl State {
     /// Counts a call, or refuses it. Without power nothing is counted, and nothing changes.
-    fn begin(&mut self, call: SimCall) -> io::Result<()> {
+    fn begin(&mut self, call: SimCall, path: &Path) -> io::Result<()> {
         if call.changes() {
             if !self.has_power() {
                 return Err(io::Error::other("the simulated machine has lost power"));
             }
             self.calls += 1;
         }
-        self.faults.count(call).map_or(Ok(()), |failure| Err(failure.error(call)))
+        self.faults.count(call, path).map_or(Ok(()), |failure| Err(failure.error(call)))
     }
 
     fn has_power(&self) -> bool {
@@ -284,8 +300,10 @@ impl State {
     }
 
     /// Counts a call at the gate that holds it, if one does; gives the gate.
-    fn hang(&mut self, call: SimCall, incarnation: u64) -> Option<u64> {
-        let gate = self.gates.iter().find(|gate| gate.call == call).map(|gate| gate.id);
+    fn hang(&mut self, event: &SimEvent<'_>, incarnation: u64) -> Option<u64> {
+        let gate =
+            self.gates.iter().find(|gate| gate.call == event.call && event.path.starts_with(&gate.under));
+        let gate = gate.map(|gate| gate.id);
         let id = gate.filter(|id| self.is_held(*id, incarnation))?;
         self.gates.iter_mut().filter(|gate| gate.id == id).for_each(|gate| gate.waiting += 1);
         Some(id)

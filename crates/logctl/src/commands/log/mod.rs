@@ -42,6 +42,7 @@ fn from_log(error: &LogError) -> CliError {
         LogError::WrongRound { .. }
         | LogError::NotDurable { .. }
         | LogError::Epoch(_)
+        | LogError::NotReplayed { .. }
         | LogError::Cursors(_) => ErrorCode::Internal,
     };
     CliError::new(code, error.to_string()).caused_by(error)

@@ -41,7 +41,10 @@ pub(super) async fn find(
 }
 
 async fn begin(membership: &Membership, replica: &Arc<Replica>, reached: Option<Offset>) -> Beginning {
-    let cursors = replica.cursors();
+    let cursors = match replica.cursors() {
+        Ok(cursors) => cursors,
+        Err(refusal) => return Beginning::Nowhere(refusal),
+    };
     let (log_start, high_watermark) = (cursors.log_start, cursors.high_watermark);
     let Some(position) = reached else {
         return match offsets::resolve(&membership.engine, replica, Some(membership.start)).await {

@@ -1,0 +1,434 @@
+//! Brings the partitions of this broker to where the metadata says they are: open, and led. Whatever fails is tried
+//! again by itself, each partition for itself.
+//!
+//! A pass finds the partitions that are not there: not open yet, stopped by a failed write or sync, or not led. Their
+//! logs are opened beside each other. Those that are ready are led together: one record of the metadata for all new
+//! epochs, one sync of the commit journal for all that begin. One that hangs or fails keeps no other one waiting.
+
+use std::{
+    path::Path,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use corduroy_log::{
+    Disk, Journal, Log, LogConfig, LogError, PartitionKey, RecoveryReport,
+    journal::{JournalRequest, Replay, Rewrite},
+};
+use corduroy_metadata::{ElectLeaders, Election, Image};
+use corduroy_types::LeaderEpoch;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Clock, Engine, Replica,
+    epochs::{EpochError, begin_and_lead},
+    opening::{Place, open_log},
+    partition_dirs::log_config,
+    recovering::report_findings,
+};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Logs that were opened and wait to be led.
+const READY_MAX: usize = 1_024;
+
+/// A log that was opened, or reopened, and is not in its place yet.
+struct Ready {
+    replica: Arc<Replica>,
+    log: Log,
+    report: RecoveryReport,
+    /// The config of a log that was offline.
+    config: Option<LogConfig>,
+    /// Nothing may move the log start between the old log and the new one.
+    _removals: OwnedMutexGuard<()>,
+}
+
+/// What the journal holds for logs that are to be opened.
+struct Held {
+    /// For those that have stopped.
+    rewrite: Rewrite,
+    /// For those that were offline since the start, where it holds anything for them.
+    replay: Option<Replay>,
+}
+
+impl Held {
+    fn read(
+        disk: &dyn Disk,
+        data_dir: &Path,
+        journal: &Mutex<Journal>,
+        keys: Vec<PartitionKey>,
+    ) -> Result<Self, LogError> {
+        // What was carried over since an earlier try is in memory.
+        let kept = journal.lock().carried(&keys);
+        let rewrite = kept.map_or_else(|| Rewrite::read(disk, data_dir), Ok)?;
+        let holds = keys.into_iter().any(|key| journal.lock().holds(key));
+        let replay = holds.then(|| Replay::read(disk, data_dir)).transpose()?;
+        Ok(Self { rewrite, replay })
+    }
+}
+
+/// Runs until the broker stops.
+pub(super) async fn run(engine: Weak<Engine>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (sender, mut opened) = mpsc::channel(READY_MAX);
+    let Some(mut stopping) = engine.upgrade().map(|engine| engine.stopping()) else { return };
+    let mut ready = Vec::new();
+    loop {
+        let first = tokio::select! {
+            _ = ticks.tick() => None,
+            first = opened.recv() => first,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let Some(engine) = engine.upgrade() else { return };
+        let is_pass = first.is_none();
+        ready.extend(first);
+        while let Ok(more) = opened.try_recv() {
+            ready.push(more);
+        }
+        // A broker that stops answers nobody any more, and waits for who holds the logs' files.
+        tokio::select! {
+            () = async {
+                // The disk is fenced off then: whatever is tried would only fail.
+                if engine.health.data_dir_lost().is_some() {
+                    return;
+                }
+                let mut quiet = false;
+                if is_pass {
+                    engine.open_all_missing().await;
+                    quiet = engine.begin_opening(&sender).await == 0;
+                }
+                engine.lead_ready(&mut ready, quiet).await;
+            } => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+impl Engine {
+    /// Where logs are opened now. What was not closed well is checked.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            disk: Arc::clone(&self.disk),
+            data_dir: self.data_dir.clone(),
+            clean: false,
+            named: false,
+            tail_bytes: self.tail_bytes_now(),
+            config: Arc::clone(&self.config),
+            metrics: Arc::clone(&self.metrics),
+            journal: Arc::clone(&self.journal),
+            unreplayed: Arc::default(),
+        }
+    }
+
+    /// How many logs are being opened, or were and wait to be led.
+    fn logs_opening(&self) -> usize {
+        let mut opening = 0;
+        self.for_each_replica(|replica| opening += usize::from(replica.opening.load(Ordering::Acquire)));
+        opening
+    }
+
+    /// Begins to open what is not open and due to be tried, each partition in a task of its own. Returns how many.
+    async fn begin_opening(self: &Arc<Self>, ready: &mpsc::Sender<Ready>) -> usize {
+        let reason = self.journal.lock().failure().map(ToOwned::to_owned);
+        if let Some(reason) = reason {
+            self.for_each_replica(|replica| {
+                // A log that was reopened since is neither: what it has is in its files, synced.
+                if replica.is_led() || self.journal.lock().holds(replica.key()) {
+                    replica.stop_log(self.clock, |log| log.journal_failed(&reason));
+                }
+            });
+        }
+        self.note_stopped_logs();
+        let now_ms = self.clock.monotonic_ms();
+        let mut due = Vec::new();
+        self.for_each_replica(|replica| {
+            let is_due = replica.failure().is_some() && replica.retry.lock().is_due(now_ms);
+            if is_due && !replica.opening.swap(true, Ordering::AcqRel) {
+                due.push(Arc::clone(replica));
+            }
+        });
+        if due.is_empty() {
+            return 0;
+        }
+        // What stopped them may have been a full disk, and leading on is written down.
+        let reserve = Arc::clone(&self.reserve);
+        let _stopping = self.workers.control.run(move || reserve.make_room()).await;
+        let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
+        let (journal, keys) = (Arc::clone(&self.journal), due.iter().map(|replica| replica.key()).collect());
+        let read = self.workers.control.run(move || Held::read(&*disk, &data_dir, &journal, keys));
+        let held = match read.await {
+            Ok(Ok(held)) => Arc::new(held),
+            failed => {
+                let error = match failed {
+                    Ok(read) => read.err().map(|error| error.to_string()).unwrap_or_default(),
+                    Err(refusal) => refusal.message,
+                };
+                tracing::warn!(%error, "logs stay stopped: the journal cannot be read");
+                due.iter().for_each(|replica| replica.not_opened(self.clock));
+                return 0;
+            }
+        };
+        let place = Arc::new(self.place());
+        let begun = due.len();
+        for replica in due {
+            let (engine, place, held) = (Arc::clone(self), Arc::clone(&place), Arc::clone(&held));
+            let ready = ready.clone();
+            tokio::spawn(async move {
+                if let Some(opened) = engine.open_one(&replica, place, held).await {
+                    // The broker stops otherwise.
+                    let _sent = ready.send(opened).await;
+                }
+            });
+        }
+        begun
+    }
+
+    /// Opens or reopens one log.
+    async fn open_one(&self, replica: &Arc<Replica>, place: Arc<Place>, held: Arc<Held>) -> Option<Ready> {
+        let removals = Arc::clone(&replica.removals).lock_owned().await;
+        let config = self.topics().by_id(replica.topic_id()).map(|topic| topic.config());
+        let config = config.map(|config| log_config(&config, place.tail_bytes, &self.config));
+        let (of, clock, disk) = (Arc::clone(replica), self.clock, Arc::clone(&self.disk));
+        let opened = self.workers.opening.run(move || match of.with_log(|log, _| log.plan_reopen()) {
+            Some(Some(reopen)) => {
+                let reopened = reopen.perform_with(&disk, &held.rewrite, clock.now());
+                let mut journal = place.journal.lock();
+                match reopened {
+                    Ok(reopened) => {
+                        journal.reopened(of.key());
+                        Ok(Some(reopened))
+                    }
+                    Err(error) => {
+                        journal.carry(of.key(), &held.rewrite, reopen.durable_end());
+                        Err(error)
+                    }
+                }
+            }
+            // A round of it has yet to be reported.
+            Some(None) => Ok(None),
+            None => match config.filter(|_| of.is_offline()) {
+                Some(config) => open_offline(&place, &of, &held, config, clock).map(Some),
+                None => Ok(None),
+            },
+        });
+        match opened.await {
+            Ok(Ok(Some((log, report)))) => {
+                let replica = Arc::clone(replica);
+                return Some(Ready { replica, log, report, config, _removals: removals });
+            }
+            Ok(Ok(None)) => replica.opening.store(false, Ordering::Release),
+            Ok(Err(error)) => replica.opening_failed(&error.to_string(), self.clock),
+            Err(refusal) => replica.opening_failed(&refusal.message, self.clock),
+        }
+        None
+    }
+
+    /// Puts logs that were opened in their places, and leads in all partitions that are open and not led.
+    async fn lead_ready(self: &Arc<Self>, ready: &mut Vec<Ready>, quiet: bool) {
+        let journal_failed = self.journal.lock().failure().is_some();
+        // What is not reopened before is carried from the failed journal to the new one: the less the better.
+        if journal_failed && !quiet && self.logs_opening() > ready.len() {
+            return;
+        }
+        if journal_failed {
+            let reserve = Arc::clone(&self.reserve);
+            let _stopping = self.workers.control.run(move || reserve.make_room()).await;
+            if !self.restart_journal().await {
+                return;
+            }
+        }
+        // What the journal still holds for them is in their files, synced. It must never be written there again: the
+        // files may be replaced from now on.
+        let superseded: Vec<_> =
+            ready.iter().map(|opened| JournalRequest::EndCut(opened.replica.key())).collect();
+        if !superseded.is_empty() {
+            let failed = match self.commits.ask(superseded).await {
+                Ok(superseded) => superseded.err(),
+                Err(_) => return,
+            };
+            if let Some(error) = failed {
+                tracing::warn!(%error, "logs stay stopped: the commit journal failed");
+                ready.drain(..).for_each(|opened| opened.replica.not_opened(self.clock));
+                return;
+            }
+        }
+        for Ready { replica, log, report, config, .. } in ready.drain(..) {
+            report_findings(&self.metrics, &replica, &report);
+            self.journal.lock().opened(replica.key(), &log);
+            replica.opened(log, config);
+            replica.opening.store(false, Ordering::Release);
+        }
+        self.lead_open().await;
+        let (_, carried_bytes) = self.journal.lock().carried_bytes();
+        self.metrics.storage.journal_carried_bytes.set(i64::try_from(carried_bytes).unwrap_or(i64::MAX));
+        self.note_stopped_logs();
+    }
+
+    /// Leads in all partitions that are open and not led, in epochs that nobody has led in.
+    async fn lead_open(self: &Arc<Self>) {
+        let now_ms = self.clock.monotonic_ms();
+        let mut due = Vec::new();
+        self.for_each_replica(|replica| {
+            if replica.is_open() && !replica.is_led() && replica.retry.lock().is_due(now_ms) {
+                due.push(Arc::clone(replica));
+            }
+        });
+        // The metadata's own log first: the others' new epochs are written to it.
+        if let Some(at) = due.iter().position(|replica| Arc::ptr_eq(replica, &self.metadata)) {
+            let metadata = due.swap_remove(at);
+            let epoch = metadata.leader_epoch().next().unwrap_or_default();
+            self.lead_in(vec![(metadata, epoch)]).await;
+        }
+        if due.is_empty() {
+            return;
+        }
+        let mut controller = self.controller.lock().await;
+        let (mut leading, mut resigned) = (Vec::with_capacity(due.len()), Vec::new());
+        for replica in due {
+            match next_epoch(&controller.image, &replica) {
+                Some(Next::Begin(epoch)) => leading.push((replica, epoch)),
+                Some(Next::Elect(election)) => resigned.push((replica, election)),
+                // Its topic is being deleted.
+                None => {}
+            }
+        }
+        let elections = resigned.iter().map(|(_, election)| *election).collect();
+        if !resigned.is_empty() {
+            match controller.change(self.clock, &ElectLeaders { elections }).await {
+                Ok((epochs, _)) => {
+                    for ((replica, _), epoch) in resigned.into_iter().zip(epochs) {
+                        match epoch {
+                            Ok(epoch) => leading.push((replica, epoch)),
+                            Err(error) => replica.leading_failed(&EpochError::elect(&error), self.clock),
+                        }
+                    }
+                }
+                Err(refusal) => {
+                    let error = EpochError::elect(&refusal.message);
+                    resigned.iter().for_each(|(replica, _)| replica.leading_failed(&error, self.clock));
+                }
+            }
+        }
+        drop(controller);
+        self.lead_in(leading).await;
+    }
+
+    /// Begins these epochs and leads in them, each partition for itself.
+    pub(super) async fn lead_in(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) {
+        let led: Vec<_> = replicas.iter().map(|(replica, _)| Arc::clone(replica)).collect();
+        for (replica, error) in begin_and_lead(&self.commits, self.clock, replicas).await {
+            replica.leading_failed(&error, self.clock);
+        }
+        for replica in led.iter().filter(|replica| replica.is_led()) {
+            replica.leads_on();
+        }
+    }
+
+    /// Begins the journal anew if it has failed. Returns whether it can be used.
+    async fn restart_journal(&self) -> bool {
+        let journal = Arc::clone(&self.journal);
+        match self.workers.control.run(move || journal.lock().restart()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "logs stay stopped: the commit journal cannot begin anew");
+                false
+            }
+            Err(refusal) => {
+                tracing::error!(%refusal, "restarting the commit journal failed");
+                false
+            }
+        }
+    }
+}
+
+/// Opens a log that was offline, after what the journal holds for it was written to its segments.
+fn open_offline(
+    place: &Place,
+    replica: &Replica,
+    held: &Held,
+    config: LogConfig,
+    clock: Clock,
+) -> Result<(Log, RecoveryReport), LogError> {
+    let key = replica.key();
+    if let Some(replay) = &held.replay {
+        let replayed = replay.perform_of(key, &*place.disk);
+        replayed.map_err(|error| LogError::NotReplayed { reason: error.to_string() })?;
+    }
+    let opened = open_log(place, replica.identity(), config, clock)?;
+    place.journal.lock().reopened(key);
+    Ok(opened)
+}
+
+/// In which epoch a partition is led next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// One that was handed out, and that nobody has led in.
+    Begin(LeaderEpoch),
+    /// The one that follows this one, which ended.
+    Elect(Election),
+}
+
+fn next_epoch(image: &Image, replica: &Replica) -> Option<Next> {
+    let (topic_id, partition) = (replica.topic_id(), replica.index());
+    let elected = image.topic_by_id(topic_id)?.partition(partition)?.leader_epoch;
+    let begun = replica.with_log(|log, _| log.history().last())?.map(|entry| entry.epoch);
+    Some(match begun.max(Some(replica.leader_epoch())) {
+        Some(resigned_epoch) if resigned_epoch == elected => {
+            Next::Elect(Election { topic_id, partition, resigned_epoch })
+        }
+        // An older one than the log's last is refused by the log, which says so.
+        _ => Next::Begin(elected),
+    })
+}
+
+impl Replica {
+    /// Its log could not be opened or reopened. A log that has stopped is read from until it is reopened; one that was
+    /// never open is offline.
+    pub(super) fn opening_failed(&self, reason: &str, clock: Clock) {
+        let (topic, partition) = (self.topic(), self.index());
+        if self.is_open() {
+            tracing::warn!(%topic, %partition, error = reason, "log stays stopped");
+        } else if self.take_offline(reason) {
+            tracing::error!(event = "B0220", %topic, %partition, error = reason, "a partition is offline");
+        }
+        self.not_opened(clock);
+    }
+
+    /// It is tried again later.
+    fn not_opened(&self, clock: Clock) {
+        self.retry.lock().failed(clock.monotonic_ms());
+        self.opening.store(false, Ordering::Release);
+    }
+
+    /// Its next epoch did not begin.
+    pub(super) fn leading_failed(&self, error: &EpochError, clock: Clock) {
+        let (topic, partition) = (self.topic(), self.index());
+        match error {
+            // The metadata is older than the log: what was acknowledged since must not be written over.
+            EpochError::Refused { .. } => {
+                if self.take_offline(&error.to_string()) {
+                    tracing::error!(event = "B0220", %topic, %partition, %error, "a partition is offline");
+                }
+            }
+            EpochError::NotYet { .. } | EpochError::NotElected(_) | EpochError::Journal(_) => {
+                tracing::warn!(%topic, %partition, %error, "a partition is open, but not led");
+                *self.not_led.lock() = Some(error.to_string());
+            }
+        }
+        self.retry.lock().failed(clock.monotonic_ms());
+    }
+
+    /// It leads again.
+    fn leads_on(&self) {
+        self.retry.lock().succeeded();
+        *self.not_led.lock() = None;
+        tracing::info!(
+            event = "B0202", topic = %self.topic(), partition = %self.index(), epoch = %self.leader_epoch(),
+            "log reopened"
+        );
+    }
+}
