@@ -144,18 +144,20 @@ impl Node {
         self.request(Vec::new())
     }
 
-    /// Reopens the logs that have stopped, and restarts the journal if it has failed; leads on in a later epoch.
-    /// Returns whether all of them are in use again. Else it is to be tried again, as a broker does every second.
-    pub fn reopen(&mut self, epoch: &mut u32) -> Result<bool, LogError> {
+    /// Reopens the logs that have stopped, and restarts the journal if it has failed; leads on in a later epoch. On an
+    /// error some are not in use, and it is to be tried again, as a broker does every second.
+    pub fn reopen(&mut self, epoch: &mut u32) -> Result<(), LogError> {
         if let Some(reason) = self.journal.failure().map(ToOwned::to_owned) {
             self.logs.values_mut().for_each(|log| log.journal_failed(&reason));
         }
         let stopped: Vec<_> =
             self.logs.iter().filter_map(|(key, log)| Some((*key, log.plan_reopen()?))).collect();
         if stopped.is_empty() && self.journal.failure().is_none() {
-            return Ok(true);
+            return Ok(());
         }
-        let rewrite = Rewrite::read(&*self.shared, data_dir())?;
+        let stopped_keys: Vec<PartitionKey> = stopped.iter().map(|(key, _)| *key).collect();
+        let kept = self.journal.carried(&stopped_keys);
+        let rewrite = kept.map_or_else(|| Rewrite::read(&*self.shared, data_dir()), Ok)?;
         let (mut reopened, mut failed) = (Vec::new(), None);
         for (key, reopen) in stopped {
             match reopen.perform_with(&self.shared, &rewrite, NOW) {
@@ -163,7 +165,10 @@ impl Node {
                     self.journal.reopened(key);
                     reopened.push((key, log, report));
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    self.journal.carry(key, &rewrite, reopen.durable_end());
+                    failed = Some(error);
+                }
             }
         }
         self.journal.restart()?;
@@ -181,7 +186,7 @@ impl Node {
             self.reports.insert(key, report);
             written?;
         }
-        failed.map_or(Ok(true), Err)
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Left {
     pub marked: BTreeMap<PartitionKey, u64>,
     /// Where in the newest journal file the last commit begins.
     pub journal_tail: u64,
+    /// What was acknowledged before it.
+    pub before_last: BTreeMap<PartitionKey, u64>,
 }
 
 impl World {
@@ -205,6 +207,7 @@ impl World {
             older: BTreeMap::new(),
             marked: marks,
             journal_tail,
+            before_last: BTreeMap::new(),
         }
     }
 
@@ -214,13 +217,16 @@ impl World {
         let rounds = 14 + world.below(22);
         let backup = rounds / 3 + world.below(rounds / 3);
         let mut older = BTreeMap::new();
-        let mut tail = 0;
+        let (mut tail, mut before_last) = (0, BTreeMap::new());
         for round in 0..rounds {
             world.append_some();
-            tail = world.node.journal.used_bytes();
+            let used_bytes = world.node.journal.used_bytes();
+            before_last = world.promised.iter().map(|(key, promised)| (*key, promised.durable_end)).collect();
             // Marks follow within 100 ms; only the newest rounds are without one.
             let flush_marks = world.below(4) > 0;
             world.commit(flush_marks);
+            // A generation begins with the commit that it is begun for.
+            tail = if world.node.journal.used_bytes() < used_bytes { 0 } else { used_bytes };
             match world.below(12) {
                 0 | 1 => world.node.checkpoint(),
                 2 => world.delete_some(),
@@ -241,6 +247,6 @@ impl World {
         }
         let left = world.leave(end);
         let journal_tail = if end == End::Clean { u64::MAX } else { tail.min(left.journal_tail) };
-        Left { older, journal_tail, ..left }
+        Left { older, journal_tail, before_last, ..left }
     }
 }

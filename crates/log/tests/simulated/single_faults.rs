@@ -42,20 +42,10 @@ fn promised(kind: Kind) -> Cost {
 }
 
 /// Faults that are known not to keep the promise yet, and why.
-const OPEN: &[(Kind, How, &str)] = &[
-    (Kind::NewestJournal, How::Flip, STALE_JOURNAL),
-    (Kind::NewestJournal, How::Zero, STALE_JOURNAL),
-    (Kind::NewestJournal, How::Cut, STALE_JOURNAL),
-    (Kind::NewestJournal, How::Remove, STALE_JOURNAL),
-    (Kind::NewestJournal, How::Older, STALE_JOURNAL),
-    (Kind::JournalDir, How::Remove, STALE_JOURNAL),
-    (Kind::JournalDir, How::Older, STALE_JOURNAL),
-    (Kind::LastSegment, How::Swap, SWAPPED),
-    (Kind::Snapshot, How::Swap, SWAPPED),
-];
+const OPEN: &[(Kind, How, &str)] =
+    &[(Kind::LastSegment, How::Swap, SWAPPED), (Kind::Snapshot, How::Swap, SWAPPED)];
 
 const SWAPPED: &str = "nothing in the file says which partition it is of";
-const STALE_JOURNAL: &str = "an older state of the journal is taken for the newest, and cuts what came later";
 
 /// What a start serves, and what it says.
 struct Seen {
@@ -107,6 +97,7 @@ fn look(node: &Node) -> Seen {
         journal: Vec::new(),
         wrong: Vec::new(),
     };
+    seen.journal.extend(node.replayed.damages.iter().map(ToString::to_string));
     if node.replayed.unreadable {
         seen.journal.push("the journal cannot be read".to_owned());
     }
@@ -133,6 +124,8 @@ struct Violations<'a> {
     struck: &'a Struck,
     /// The partitions in which `log verify` finds something before the start, or could not look.
     verified: BTreeSet<PartitionKey>,
+    /// Whether the first start has reported damage of the journal.
+    journal_reported: bool,
     found: Vec<String>,
 }
 
@@ -147,7 +140,15 @@ impl Violations<'_> {
             (_, Kind::LastSegment) if hits_log => self.left.marked[&key],
             (_, Kind::PartitionDir | Kind::TopicDir) if hits_log => self.left.marked[&key],
             // The same at the end of the journal, where it alone has the records.
-            (End::Power, Kind::NewestJournal) if self.struck.position >= self.left.journal_tail => 0,
+            (End::Power, Kind::NewestJournal) if self.struck.position >= self.left.journal_tail => {
+                self.left.before_last.get(&key).copied().unwrap_or(0)
+            }
+            // A journal of an earlier time is sound, and nothing else has what came later.
+            (End::Power, Kind::NewestJournal | Kind::JournalDir)
+                if matches!(self.fault.how, How::Cut | How::Remove | How::Older) =>
+            {
+                0
+            }
             _ => u64::MAX,
         }
     }
@@ -163,7 +164,8 @@ impl Violations<'_> {
     fn partition(&mut self, key: PartitionKey, promised: &Promised, seen: &Seen, when: &str) {
         let name = format!("{when}: partition {}/{}", &key.topic_id.to_string()[..2], key.partition);
         let findings = seen.findings.get(&key).map(Vec::as_slice).unwrap_or_default();
-        let is_found = !findings.is_empty() || !seen.journal.is_empty();
+        // Damage of the journal itself is a finding until the next start.
+        let is_found = !findings.is_empty() || !seen.journal.is_empty() || self.journal_reported;
         let nothing = BTreeMap::new();
         let served = seen.served.get(&key).unwrap_or(&nothing);
         let foreign = served.iter().filter(|(base, bytes)| {
@@ -260,7 +262,8 @@ fn try_fault(left: &Left, fault: &Fault) -> Option<Vec<String>> {
     let disk = left.disk.fork();
     let struck = fault.strike(&disk, left)?;
     let verified = verify(&disk);
-    let mut violations = Violations { left, fault, struck: &struck, verified, found: Vec::new() };
+    let mut violations =
+        Violations { left, fault, struck: &struck, verified, journal_reported: false, found: Vec::new() };
     if let Err(error) = start_and_check(&disk, left, fault, &mut violations) {
         violations.found.push(format!("a start was refused: {error}"));
     }
@@ -277,6 +280,7 @@ fn start_and_check(
     let mut node = Node::start(Arc::clone(&shared), left.end == End::Clean)?;
     let seen = look(&node);
     violations.check(&seen, FIRST);
+    violations.journal_reported = !seen.journal.is_empty();
     derived(&node, left, fault, &mut violations.found);
     // It goes on as a broker does; what was lost stays a finding until it is accepted.
     node.begin_epoch(left.epoch)?;
