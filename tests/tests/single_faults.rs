@@ -222,10 +222,17 @@ impl Fault {
 
     /// Whether a broker may refuse to start for it. What it says then has to lead on.
     fn may_refuse(&self, error: &str) -> bool {
-        let leads_on = ["restore", "logctl", "choose"].iter().any(|word| error.contains(word));
+        let leads_on = ["restore", "logctl", "choose", "put the journal's files back"]
+            .iter()
+            .any(|word| error.contains(word));
         let alone = matches!(
             self.target,
-            Target::Identity | Target::MetadataSegment | Target::MetadataState | Target::MetadataDir
+            Target::Identity
+                | Target::MetadataSegment
+                | Target::MetadataState
+                | Target::MetadataDir
+                | Target::Journal
+                | Target::JournalDir
         );
         alone && leads_on
     }
