@@ -118,8 +118,8 @@ async fn plain_messages_hold_what_they_may_however_much_is_compressed_in_a_batch
     for (max_message_bytes, most) in [(0, 1 << 20), (250_000, 250_000)] {
         let partition = v1::ConsumePartition {
             topic: "t".to_owned(),
-            from: Some(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::Offset(3)) }),
-            until: Some(end),
+            start: Some(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::Offset(3)) }),
+            until: Some(v1::OffsetSpec { spec: Some(v1::offset_spec::Spec::End(true)) }),
             ..Default::default()
         };
         let request = v1::ConsumeRequest {

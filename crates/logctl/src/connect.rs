@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use crate::{
     context::{ChosenBy, Target},
     error::CliError,
+    output::escaped,
     retry::{self, Kind, Patience},
     settings::Settings,
     ui::Ui,
@@ -126,7 +127,13 @@ pub(crate) fn shell_word(word: &str) -> Cow<'_, str> {
 /// The same error; where the topic does not exist, with the command that creates it.
 pub(crate) fn about_topic(mut error: CliError, topic: &str) -> CliError {
     if error.code == ErrorCode::TopicNotFound {
-        error.hints = vec![format!("logctl topic create {topic}")];
+        // Names of the broker's own topics cannot be created.
+        let hint = if topic.starts_with("__") {
+            "logctl topic ls --internal".to_owned()
+        } else {
+            format!("logctl topic create {topic}")
+        };
+        error.hints = vec![hint];
         error = error.with_detail("topic", topic);
     }
     error
@@ -313,7 +320,7 @@ impl ConnectionNotes {
         builder.on_event(move |event| {
             let told = !self.quiet && !ENDED.load(Ordering::Relaxed);
             if let Some(line) = connection_line(&event).filter(|_| told) {
-                let _ = writeln!(io::stderr(), "{line}");
+                let _ = writeln!(io::stderr(), "{}", escaped(&line));
             }
         })
     }
@@ -327,6 +334,20 @@ fn connection_line(event: &Event) -> Option<String> {
         Event::Reconnected { role: ConnectionRole::Data, after, .. } => {
             let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             Some(format!("reconnected after {}.{}s", after_ms / 1000, after_ms % 1000 / 100))
+        }
+        Event::PartitionsAdded { partitions } => {
+            Some(format!("partitions were added; reading {}, too", named(partitions)))
+        }
+        Event::ProduceDelayed { partition, error } => {
+            let (code, message) = (error.code(), error.message());
+            Some(format!("error[{code}] {}: {partition}: {message}; trying again", code.name()))
+        }
+        Event::CommitDelayed { group, error } => {
+            let (code, message) = (error.code(), error.message());
+            Some(format!(
+                "error[{code}] {}: {group}: not committed yet: {message}; trying again",
+                code.name()
+            ))
         }
         Event::Assigned { group, partitions } => Some(format!("{group}: reading {}", named(partitions))),
         Event::Revoked { group, partitions } => Some(format!("{group}: let go of {}", named(partitions))),

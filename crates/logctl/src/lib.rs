@@ -93,7 +93,7 @@ fn run(args: &[OsString]) -> Exit {
     };
     let settings = Settings::new(&cli.globals, &matches, terminal, no_color);
     if settings.verbosity >= 2 {
-        start_trace();
+        start_trace(settings.color_err);
     }
     let form = ErrorForm {
         json: settings.json_errors(),
@@ -157,10 +157,11 @@ fn show(error: &CliError, form: &ErrorForm) -> Exit {
     error.exit()
 }
 
-fn start_trace() {
+fn start_trace(color: bool) {
     // A second subscriber can only be there in a test that runs several commands in one process.
     let _ = tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(color)
         .with_env_filter("info,corduroy_client=debug,corduroy_logctl=debug")
         .try_init();
 }

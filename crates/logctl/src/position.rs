@@ -51,7 +51,8 @@ pub(crate) enum InvalidPosition {
     /// None of the forms.
     #[error(
         "{0:?} is no place for a group; write start, end, an offset, +N or -N (from the committed offset), \
-         @2026-11-20, @RFC3339, @-15m, group:OTHER or file:FILE"
+         @2026-11-20, @RFC3339, @-15m, group:OTHER or file:FILE{hint}",
+        hint = crate::range::meant(.0)
     )]
     Form(String),
     /// A time or a number that is none.

@@ -28,15 +28,30 @@ pub(crate) enum Place {
 pub(crate) enum InvalidPlace {
     /// None of the forms.
     #[error(
-        "{0:?} is no place; write start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m"
+        "{0:?} is no place; write start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m{hint}",
+        hint = meant(.0)
     )]
     Form(String),
     /// Behind the `@` is no time.
-    #[error("{0:?} is no time; write @2026-11-20, @2026-11-20T09:00:00Z or @-15m")]
+    #[error(
+        "{0:?} is no time; write @2026-11-20, @2026-11-20T09:00:00Z, @1796084116384 (milliseconds) or @-15m"
+    )]
     Time(String),
     /// A number out of range.
     #[error("offset {0} is out of range; the greatest is {max}", max = Offset::MAX)]
     Range(String),
+}
+
+/// The place that other systems, and people, call so.
+pub(crate) fn meant(text: &str) -> String {
+    let place = match text.to_ascii_lowercase().as_str() {
+        "earliest" => "start", // Kafka
+        "latest" => "end",     // Kafka
+        "beginning" | "begin" | "first" | "oldest" | "smallest" => "start",
+        "newest" | "last" | "largest" | "now" => "end",
+        _ => return String::new(),
+    };
+    format!("; did you mean {place:?}?")
 }
 
 impl Place {
@@ -90,11 +105,19 @@ impl FromStr for Place {
     }
 }
 
-/// What follows the `@`: `-15m`, a date (midnight, local time), or a date and time with or without an offset.
+/// Fewer digits than in 1973 are no time in milliseconds but one in seconds, or a year.
+const MILLIS_DIGITS_MIN: usize = 12;
+
+/// What follows the `@`: `-15m`, a date (midnight, local time), a date and time with or without an offset, or
+/// milliseconds since 1970.
 fn parse_time(text: &str) -> Option<Place> {
     if let Some(ago) = text.strip_prefix('-') {
         let has_unit = ago.ends_with(|c: char| c.is_ascii_alphabetic());
         return parse_duration_ms(ago).ok().filter(|_| has_unit).map(Place::Ago);
+    }
+    let is_number = text.len() >= MILLIS_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        return text.parse().ok().map(|millis| Place::Time(TimestampMs(millis)));
     }
     let local = |time: civil::DateTime| time.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp());
     let is_date = text.len() == "2026-11-20".len();
@@ -139,6 +162,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(place), "{text}");
         }
         assert!(matches!("@2026-11-20".parse(), Ok(Place::Time(_))));
+        assert_eq!("@1796084116384".parse(), Ok(Place::Time(TimestampMs(1_796_084_116_384))));
     }
 
     #[test]
@@ -155,6 +179,8 @@ mod tests {
             "@",
             "@-15",
             "@-",
+            "@1796084116",
+            "@99999999999999999999",
             "@yesterday",
             "@2026-13-01",
         ] {
@@ -162,6 +188,15 @@ mod tests {
             assert!(error.contains("@-15m"), "{text}: {error}");
         }
         assert!(matches!("9223372036854775808".parse::<Place>(), Err(InvalidPlace::Range(_))));
+    }
+
+    #[test]
+    fn words_of_other_systems_lead_to_ours() {
+        let kafka = [("earliest", "start"), ("Latest", "end")];
+        for (word, place) in kafka.into_iter().chain([("beginning", "start"), ("newest", "end")]) {
+            let error = word.parse::<Place>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("; did you mean {place:?}?")), "{error}");
+        }
     }
 
     #[test]

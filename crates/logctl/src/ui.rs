@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::{error::Stop, settings::Settings};
+use crate::{
+    error::Stop,
+    output::{escaped, without_commands},
+    settings::Settings,
+};
 
 /// Both streams and what is known of them.
 pub(crate) struct Ui<'a> {
@@ -22,7 +26,7 @@ impl Ui<'_> {
     /// One line on stderr, quiet or not: something failed.
     pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
         // Nobody can be told that stderr is closed.
-        let _ = writeln!(self.err, "{}", text.as_ref());
+        let _ = writeln!(self.err, "{}", escaped(text.as_ref()));
     }
 
     /// One line of data.
@@ -30,7 +34,10 @@ impl Ui<'_> {
     /// # Errors
     /// As [`Stop::from_stdout`].
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<(), Stop> {
-        writeln!(self.out, "{}", text.as_ref()).map_err(|error| Stop::from_stdout(&error))
+        let text = text.as_ref();
+        // A terminal does what it reads; a text of ours has no more than colour in it.
+        let text = if self.for_people() { without_commands(text) } else { text.into() };
+        writeln!(self.out, "{text}").map_err(|error| Stop::from_stdout(&error))
     }
 
     /// Hands everything written so far to whoever reads stdout.

@@ -159,6 +159,68 @@ async fn whatever_lines_hold_comes_back() {
 }
 
 #[tokio::test]
+async fn hints_lead_on() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    for args in [&["produce", "t"][..], &["produce", "t", "-f", "raw"], &["produce", "t", "-f", "jsonl"]] {
+        let line = if args.contains(&"jsonl") {
+            format!("{{\"value\":\"{}\"}}\n", "x".repeat(3_000_000))
+        } else {
+            format!("{}\n", "x".repeat(3_000_000))
+        };
+        let ran = home.run_with(args, line.as_bytes());
+        assert_eq!(ran.code, 1, "{args:?}");
+        assert!(ran.stderr.contains("hint: logctl topic set t max.message.bytes=4MiB\n"), "{}", ran.stderr);
+    }
+    home.ok(&["topic", "set", "t", "max.message.bytes=4MiB"]);
+    home.ok_with(&["produce", "t"], format!("{}\n", "x".repeat(3_000_000)).as_bytes());
+    let ran = home.run_with(&["produce", "t"], &vec![b'x'; 70 << 20]);
+    assert!(ran.stderr.contains("hint: no topic takes records that large"), "{}", ran.stderr);
+    let ran = home.run(&["consume", "__grups"]);
+    assert!(ran.stderr.contains("logctl topic ls --internal"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("topic create"), "{}", ran.stderr);
+    let ran = home.ok(&["topic", "create", "t", "-p", "4", "--if-not-exists"]);
+    assert!(ran.stdout.starts_with("exists already t  partitions 1 "), "{}", ran.stdout);
+    assert_eq!(
+        ran.stderr,
+        "warning: t has 1 partition, not 4; to grow it: logctl topic add-partitions t --to 4\n"
+    );
+    assert_eq!(home.ok(&["topic", "create", "t", "-p", "1", "--if-not-exists"]).stderr, "");
+    let ran = home.ok(&["consume", "t", "--from", "@1000000000000", "--to", "end", "-f", "%V\\n"]);
+    assert_eq!(ran.stdout, "3000000\n");
+}
+
+#[tokio::test]
+async fn a_trace_names_each_call_and_has_no_colour_off_a_terminal() {
+    let (_broker, home) = broker().await;
+    let ran = home.ok(&["topic", "ls", "-vv"]);
+    assert!(ran.stderr.contains("answered rpc=\"ListTopics\""), "{}", ran.stderr);
+    assert!(!ran.stderr.contains('\u{1b}'), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn consume_follows_the_growth_of_its_topic() {
+    let (_broker, home) = broker().await;
+    home.ok(&["topic", "create", "t"]);
+    home.ok_with(&["produce", "t"], b"0\n");
+    let mut child = home.spawn(&["consume", "t", "--from", "end", "-n", "2"]);
+    // It follows by the time it says that there is nothing to read.
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.next().unwrap().starts_with("waiting for records in t, at end"));
+    home.ok(&["topic", "add-partitions", "t", "--to", "3"]);
+    home.ok_with(&["produce", "t", "-p", "2"], b"2\n");
+    assert_eq!(said.next().unwrap(), "partitions were added; reading t:1 t:2, too");
+    home.ok_with(&["produce", "t", "-p", "1"], b"1\n");
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    let mut lines: Vec<&str> = ran.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["1", "2"]);
+    assert_eq!(said.last().unwrap(), "2 records, next offsets 0:1 1:1 2:1");
+    // Chosen partitions stay the chosen ones, and what has an end does not grow.
+    assert_eq!(home.ok(&["consume", "t", "-p", "0", "--to", "end"]).stdout, "0\n");
+}
+
+#[tokio::test]
 async fn binary_survives_framing_and_jsonl() {
     let (_broker, home) = broker().await;
     let values: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte, b'\n', 0, byte]).collect();

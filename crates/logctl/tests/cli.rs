@@ -13,6 +13,9 @@ fn help_and_version_are_data() {
     assert_eq!(home.ok(&["--version"]).stdout, format!("logctl {}\n", env!("CARGO_PKG_VERSION")));
     assert!(home.ok(&["version", "-o", "json"]).stdout.starts_with("{\"name\":\"logctl\""));
     assert!(home.ok(&["produce", "--help"]).stdout.starts_with("Examples:\n"));
+    let help = home.ok(&["help", "topic", "create"]).stdout;
+    assert_eq!(help, home.ok(&["topic", "create", "--help"]).stdout);
+    assert!(home.ok(&["help"]).stdout.starts_with("Examples:\n"));
     for args in [&[][..], &["topic"]] {
         let ran = home.fails(2, args);
         assert!(ran.stderr.contains("Usage: logctl"), "{}", ran.stderr);
@@ -22,11 +25,14 @@ fn help_and_version_are_data() {
 #[test]
 fn what_cannot_be_typed_is_corrected() {
     let home = Home::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["tpic", "ls"], "did you mean \"topic\"?"),
         (&["topic", "ls", "--intrnal"], "did you mean \"--internal\"?"),
         (&["status", "-o", "jsn"], "did you mean \"json\"?"),
         (&["consume", "t", "--from", "beginning"], "write start, end, an offset"),
+        (&["consume", "t", "--from", "earliest"], "did you mean \"start\"?"), // Kafka
+        (&["group", "reset", "g", "--topics", "t", "--to", "newest"], "did you mean \"end\"?"),
+        (&["help", "topic", "craete"], "did you mean \"create\"?"),
         (&["status", "--timeout", "10"], "10 has no unit; write 10s or 10ms"),
         (&["produce", "t", "--acks", "leader"], "use one of: one, quorum, all"),
     ];

@@ -270,12 +270,54 @@ async fn an_import_checks_everything_before_it_commits_anything() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
     home.fails(3, &["group", "describe", "billing"]);
-    let far = home.ok_with(
-        &["group", "import", "billing", "-", "-o", "json"],
-        b"{\"topic\":\"orders\",\"partition\":0,\"offset\":99}\n",
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let far = home.run_with(
+            &[&["group", "import", "billing", "-"], dry_run].concat(),
+            b"\n{\"topic\":\"orders\",\"partition\":0,\"offset\":11}\n",
+        );
+        assert_eq!(far.code, 1, "{}", far.stderr);
+        let expected = "stdin:2: offset 11 lies beyond the end of orders:0, which is 10";
+        assert!(far.stderr.contains(expected), "{}", far.stderr);
+    }
+    home.ok_with(
+        &["group", "import", "billing", "-"],
+        b"{\"topic\":\"orders\",\"partition\":0,\"offset\":10}\n",
     );
-    assert_eq!(json_of(&far)[0]["note"], "behind the end: there are no such records yet");
     home.fails(1, &["group", "import", "billing", "none.jsonl"]);
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_end_is_shown_as_one() {
+    let (broker, home) = broker().await;
+    commit(&broker, "billing", &[(0, 15), (1, 0)]).await;
+    let lag = home.ok(&["group", "lag", "billing"]);
+    assert!(lag.stdout.contains("5 beyond the end"), "{}", lag.stdout);
+    assert!(lag.stderr.contains("logctl group reset billing --topics orders:0 --to end"), "{}", lag.stderr);
+    let rows = json_of(&home.ok(&["group", "lag", "billing", "-o", "json"]));
+    assert_eq!((&rows[0]["lag_records"], &rows[0]["beyond_end_count"]), (&Value::Null, &json!(5)));
+    assert_eq!((&rows[1]["lag_records"], &rows[1]["beyond_end_count"]), (&json!(0), &json!(0)));
+    let described = home.ok(&["group", "describe", "billing"]);
+    assert!(described.stdout.contains("position beyond the end by 5"), "{}", described.stdout);
+    let late = home.fails(6, &["group", "lag", "billing", "--wait-for", "caught-up", "--timeout", "300ms"]);
+    assert!(late.stderr.contains("beyond the end in 1 partition"), "{}", late.stderr);
+}
+
+#[tokio::test]
+async fn a_topic_names_the_groups_that_read_it() {
+    let (broker, home) = broker().await;
+    home.ok(&["topic", "create", "other", "-q"]);
+    commit(&broker, "billing", &[(0, 4), (1, 0)]).await;
+    commit(&broker, "audit", &[(0, 10)]).await;
+    let columns = "GROUP STATE MEMBERS PARTITIONS LAG LAG-TIME LOST";
+    let table = home.ok(&["topic", "describe", "orders", "--groups"]).stdout;
+    assert!(table.lines().any(|line| line.split_whitespace().eq(columns.split(' '))), "{table}");
+    let described = json_of(&home.ok(&["topic", "describe", "orders", "other", "--groups", "-o", "json"]));
+    let groups = described[0]["groups"].as_array().unwrap();
+    let names: Vec<_> = groups.iter().map(|row| (&row["group"], &row["lag_records"])).collect();
+    assert_eq!(names, [(&json!("audit"), &json!(0)), (&json!("billing"), &json!(6))]);
+    assert_eq!(described[1]["groups"], json!([]));
+    let none = home.ok(&["topic", "describe", "other", "--groups"]);
+    assert!(none.stderr.contains("no group reads other"), "{}", none.stderr);
 }
 
 #[tokio::test]

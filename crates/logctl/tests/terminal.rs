@@ -166,6 +166,35 @@ async fn people_get_units_relative_times_and_colour() {
 }
 
 #[tokio::test]
+async fn a_terminal_does_not_obey_what_records_hold() {
+    let broker = Broker::start().await.unwrap();
+    let home = Home::at(broker.url());
+    home.ok(&["topic", "create", "t"]);
+    let value = "\u{1b}[2J\u{202e}txt.exe\rgone";
+    home.ok_with(&["produce", "t"], format!("{value}\n").as_bytes());
+    let mut screen = Screen::new();
+    let escaped = "\\x1b[2J\\u{202e}txt.exe\\rgone";
+    for (format, expected) in [
+        ("%v\\n", escaped),
+        ("\\x1b[1m%p %v<end>\\n", "\u{1b}[1m0 \\x1b[2J\\u{202e}txt.exe\\rgone<end>"),
+        ("raw", escaped),
+        ("jsonl", "\\u001b[2J\\u202etxt.exe\\rgone"),
+    ] {
+        let child = screen.spawn(&home, &["consume", "t", "-n", "1", "-f", format]);
+        screen.wait_for(expected);
+        assert_eq!(code(child), 0);
+    }
+    let child = screen.spawn(&home, &["consume", "t", "-n", "1", "-g", "g", "--no-commit"]);
+    screen.wait_for(escaped);
+    assert_eq!(code(child), 0);
+    let child = screen.spawn(&home, &["consume", "t", "-n", "1", "--raw"]);
+    screen.wait_for(value);
+    assert_eq!(code(child), 0);
+    // A pipe gets every byte.
+    assert_eq!(home.ok(&["consume", "t", "-n", "1"]).stdout, format!("{value}\n"));
+}
+
+#[tokio::test]
 async fn a_bar_shows_how_far_it_is() {
     let broker = Broker::start().await.unwrap();
     let home = Home::at(broker.url());

@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use std::{
 use axum::Router;
 use common::{Home, Ran, signal};
 use corduroy_api::Refusal;
+use corduroy_broker::config::Watermark;
 use corduroy_client::ErrorCode;
 use corduroy_testing::Broker;
 use rustix::process::Signal;
@@ -31,7 +32,7 @@ impl Refuser {
     fn start(code: ErrorCode, message: &'static str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(OWN_LOOPBACK).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let refuse =
@@ -57,9 +58,12 @@ impl Refuser {
     }
 }
 
+/// Ports there are given to nothing else that tests start, so that one stays free until a broker takes it.
+const OWN_LOOPBACK: &str = "127.0.0.2:0";
+
 /// An address where nobody listens.
 async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind(OWN_LOOPBACK).await.unwrap().local_addr().unwrap()
 }
 
 async fn broker_at(address: SocketAddr) -> Broker {
@@ -170,6 +174,29 @@ async fn status_tells_scripts_that_something_is_wrong() {
     assert_eq!(home.ok(&["status", "--wait-for", "ready", "-o", "name"]).stdout, "UNHEALTHY\n");
     let late = home.fails(6, &["status", "--wait-for", "healthy", "--timeout", "200ms"]);
     assert!(late.stderr.contains("it is UNHEALTHY: "), "{}", late.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn produce_says_at_once_that_the_disk_is_full_and_goes_on_when_it_is_not() {
+    // Full by the watermark, so that no write fails.
+    let watermark = Watermark::Bytes(2 << 30);
+    let broker = Broker::start_with(|config| config.storage.disk_block_watermark = watermark).await.unwrap();
+    let home = Home::at(broker.url());
+    home.ok(&["topic", "create", "t"]);
+    broker.disk().set_capacity(Some(1 << 30));
+    while home.run(&["status", "-o", "name"]).code != 9 {}
+    let mut child = home.spawn(&["produce", "t"]);
+    child.stdin.take().unwrap().write_all(b"a\nb\n").unwrap();
+    let mut said = stderr_lines(&mut child);
+    let delayed = said.next().unwrap();
+    assert!(delayed.starts_with("error[E1102] DISK_FULL: t:0: "), "{delayed}");
+    assert!(delayed.ends_with("; trying again"), "{delayed}");
+    broker.disk().set_capacity(None);
+    let rest: Vec<String> = said.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:?}");
+    assert_eq!(rest.len(), 1, "said once: {rest:?}");
+    assert!(rest[0].starts_with("2 records acknowledged in "), "{rest:?}");
+    assert_eq!(home.ok(&["consume", "t", "--to", "end"]).stdout, "a\nb\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

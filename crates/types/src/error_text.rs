@@ -148,7 +148,7 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Raise the limit of open files (ulimit -Hn, LimitNOFILE=).",
     },
     CodeText {
-        code: "B0212",
+        code: "B0217",
         summary: "The scrub could not read a file and goes on with the next.",
         action: "Check the disk.",
     },
@@ -293,6 +293,7 @@ mod tests {
             assert!(explain(&code.to_string()).is_some());
         }
         let mut texts: Vec<_> = CONFIG_CODES.iter().chain(EVENT_CODES).map(|text| text.code).collect();
+        texts.sort_unstable();
         texts.dedup();
         assert_eq!(texts.len(), CONFIG_CODES.len() + EVENT_CODES.len());
         assert_eq!(explain("E9999"), None);

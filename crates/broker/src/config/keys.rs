@@ -241,8 +241,8 @@ fn limits() -> Vec<Key> {
         key!(
             limits.inflight_fetch_bytes,
             bytes(MIB..=1024 * GIB),
-            "Bytes of fetch answers not yet sent, all connections together; then readers wait. At most a quarter of \
-             node.memory_limit."
+            "Bytes of fetch answers not yet sent, all connections together; a quarter of it is kept for small answers \
+             while the rest is used up. At most a quarter of node.memory_limit."
         ),
         key!(
             limits.streams_per_connection,

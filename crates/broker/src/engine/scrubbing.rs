@@ -90,7 +90,7 @@ impl Pass {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(event = "B0212", topic = %replica.topic(), partition = %replica.index(), %error, "scrub passes over a file");
+                    tracing::warn!(event = "B0217", topic = %replica.topic(), partition = %replica.index(), %error, "scrub passes over a file");
                     self.under_way = Some((replica, scrub));
                     return;
                 }

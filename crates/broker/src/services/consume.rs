@@ -76,11 +76,14 @@ impl Session {
     }
 
     async fn add(&mut self, wanted: v1::ConsumePartition) -> Result<(), Refusal> {
-        let v1::ConsumePartition { topic, topic_id, partition, from, until } = wanted;
+        let v1::ConsumePartition { topic, topic_id, partition, start, until } = wanted;
         let found = lookup::topic(&self.engine, &topic, &topic_id)?;
         let replica = lookup::replica(&found, partition)?;
-        let until = until.map(|until| corduroy_api::offset_from_wire("until", until)).transpose()?;
-        let next = offsets::resolve(&self.engine, &replica, from).await?.offset;
+        let next = offsets::resolve(&self.engine, &replica, start).await?.offset;
+        let until = match until {
+            Some(until) => Some(offsets::resolve_end(&self.engine, &replica, until).await?),
+            None => None,
+        };
         let cursors = replica.cursors()?;
         self.opening.push(message(
             v1::FetchedPartition {

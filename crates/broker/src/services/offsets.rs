@@ -9,6 +9,9 @@ use v1::offset_spec::Spec;
 use super::{Shared, lookup};
 use crate::engine::{Engine, Replica, out_of_range};
 
+/// Partitions in one request.
+const PARTITIONS_MAX: usize = 10_000;
+
 /// A place that was found.
 pub(super) struct Resolved {
     pub(super) offset: Offset,
@@ -21,7 +24,11 @@ pub(super) async fn list(
     request: v1::ListOffsetsRequest,
 ) -> Result<v1::ListOffsetsResponse, Refusal> {
     let engine = shared.engine()?;
-    let mut offsets = Vec::with_capacity(request.partitions.len().min(1024));
+    if request.partitions.len() > PARTITIONS_MAX {
+        let text = format!("partitions: {} given, at most {PARTITIONS_MAX}", request.partitions.len());
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    let mut offsets = Vec::with_capacity(request.partitions.len());
     for v1::ListOffsetsPartition { topic, partition, spec } in request.partitions {
         let found = lookup::topic(&engine, &topic, &bytes::Bytes::new())
             .and_then(|topic| lookup::replica(&topic, partition));
@@ -41,6 +48,18 @@ pub(super) async fn list(
         offsets.push(answer);
     }
     Ok(v1::ListOffsetsResponse { offsets })
+}
+
+/// Finds the offset before which reading stops. A plain offset may be any.
+pub(super) async fn resolve_end(
+    engine: &Arc<Engine>,
+    replica: &Arc<Replica>,
+    spec: v1::OffsetSpec,
+) -> Result<Offset, Refusal> {
+    match spec.spec {
+        Some(Spec::Offset(offset)) => Ok(offset_from_wire("until", offset)?),
+        _ => Ok(resolve(engine, replica, Some(spec)).await?.offset),
+    }
 }
 
 /// Finds the offset that a spec means now. A plain offset must lie within log start and high watermark.

@@ -46,6 +46,9 @@ pub(crate) struct ConsumeArgs {
     #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) partitions: Vec<u32>,
     /// Begin here: start, end, OFFSET, -N (N before the end), @DATE, @TIME or @-15m [default: start]
+    ///
+    /// A date, and a time without an offset like +01:00 or Z, are local time. @1796084116384 is a timestamp in
+    /// milliseconds, as %d prints it.
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     pub(crate) from: Option<Place>,
     /// Stop before this place instead of following the topic
@@ -59,6 +62,11 @@ pub(crate) struct ConsumeArgs {
     /// How to print: a format string, jsonl, json, kv or raw [default: %v\n]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    /// Send control characters to a terminal as they are, instead of writing them out like \\x1b
+    ///
+    /// What is printed to a file or a pipe is never changed.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) raw: bool,
     /// Only records whose key or value matches
     #[arg(long, value_name = "REGEX")]
     pub(crate) grep: Option<Regex>,

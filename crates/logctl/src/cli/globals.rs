@@ -11,9 +11,19 @@ const HEADING: &str = "Global options";
 #[command(next_help_heading = HEADING)]
 pub(crate) struct GlobalArgs {
     /// Use the brokers of this context
-    #[arg(short, long, global = true, env = "LOGCTL_CONTEXT", hide_env_values = true, value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "LOGCTL_CONTEXT",
+        hide_env_values = true,
+        value_name = "NAME",
+        add = crate::complete::contexts()
+    )]
     pub(crate) context: Option<String>,
     /// Use these brokers instead of a context's
+    ///
+    /// Each is http://HOST:PORT, with a name, an IPv4 address, or an IPv6 address in brackets: http://[::1]:9480.
     #[arg(
         long,
         global = true,

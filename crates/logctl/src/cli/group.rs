@@ -55,8 +55,8 @@ Examples:
     Export(ExportGroupArgs),
     /// Commit what export printed, for a group without members
     ///
-    /// Everything is checked before anything is committed. Offsets are committed as they are, even where such
-    /// records are not there any more. Offsets of partitions that the file does not name stay as they are.
+    /// Everything is checked before anything is committed: the partitions exist, and no offset lies beyond a partition's
+    /// end. Offsets are committed as they are, even where such records are not there any more. Offsets of partitions that the file does not name stay as they are.
     #[command(before_long_help = "\
 Examples:
   logctl group import billing billing.jsonl --dry-run

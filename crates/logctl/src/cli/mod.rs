@@ -137,6 +137,12 @@ Examples:
   logctl completions bash > ~/.local/share/bash-completion/completions/logctl
   logctl completions fish > ~/.config/fish/completions/logctl.fish")]
     Completions(CompletionsArgs),
+    /// Print the help of a command, as --help does
+    #[command(before_long_help = "\
+Examples:
+  logctl help produce
+  logctl help topic create")]
+    Help(HelpArgs),
     /// Print the version
     #[command(before_long_help = "\
 Examples:
@@ -170,8 +176,16 @@ pub(crate) enum StatusCondition {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// An error code (E1203, TOPIC_NOT_FOUND, C0007), a log event (B0101), a config key or a metric
-    #[arg(value_name = "CODE|CONFIG_KEY|METRIC")]
+    #[arg(value_name = "CODE|CONFIG_KEY|METRIC", add = crate::complete::explained())]
     pub(crate) what: String,
+}
+
+/// What `logctl help` takes.
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// The command's words; none: all commands
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 /// What `logctl completions` takes.

@@ -58,7 +58,7 @@ pub(crate) struct ProduceArgs {
     )]
     pub(crate) compression: Compression,
     /// When a record counts as written: one, quorum or all
-    #[arg(long, value_name = "WHEN", default_value = "quorum")]
+    #[arg(long, value_name = "WHEN", default_value = "quorum", add = crate::complete::acks())]
     pub(crate) acks: Acks,
     /// An empty value becomes a null value, which deletes the key in a compacted topic
     #[arg(long, hide_short_help = true)]

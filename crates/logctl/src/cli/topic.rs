@@ -103,7 +103,7 @@ pub(crate) struct CreateTopicArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) replication: Option<u32>,
     /// A topic config; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", add = crate::complete::config_pairs())]
     pub(crate) configs: Vec<ConfigPair>,
     /// A topic of that name that exists already is success
     #[arg(long)]
@@ -127,6 +127,9 @@ pub(crate) struct DescribeTopicArgs {
     /// Segments and bytes of each partition
     #[arg(long)]
     pub(crate) storage: bool,
+    /// The groups that read it, and how far behind they are
+    #[arg(long)]
+    pub(crate) groups: bool,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
 }
@@ -138,7 +141,7 @@ pub(crate) struct SetConfigArgs {
     #[arg(add = crate::complete::topics())]
     pub(crate) name: String,
     /// The topic configs
-    #[arg(required = true, value_name = "KEY=VALUE")]
+    #[arg(required = true, value_name = "KEY=VALUE", add = crate::complete::config_pairs())]
     pub(crate) configs: Vec<ConfigPair>,
     #[command(flatten)]
     pub(crate) mutation: MutationArgs,

@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::{cli::Cli, error::CliError};
+use crate::{cli::Cli, connect, error::CliError};
 
 /// Makes one of our errors of a parser's error that is not a request for help. `args`: what was parsed.
 pub(crate) fn usage_error(error: &clap::Error, args: &[OsString]) -> CliError {
@@ -25,10 +25,12 @@ pub(crate) fn usage_error(error: &clap::Error, args: &[OsString]) -> CliError {
     let mut tree = Cli::command();
     tree.build();
     let (command, path) = command_of(&tree, args);
-    ours.did_you_mean = suggestion(error).map(|word| {
+    ours = connect::tidied(ours);
+    let suggested = suggestion(error).map(|word| {
         // An alias is known; what help calls it is what people should learn.
         command.find_subcommand(&word).map_or(word, |found| found.get_name().to_owned())
     });
+    ours.did_you_mean = suggested.or(ours.did_you_mean);
     if let (ErrorKind::InvalidValue, Some(ContextValue::Strings(words))) =
         (error.kind(), error.get(ContextKind::ValidValue))
         && !words.is_empty()

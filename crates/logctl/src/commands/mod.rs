@@ -5,6 +5,7 @@ mod consume;
 mod context;
 mod explain;
 mod group;
+mod help;
 mod items;
 mod log;
 mod partition;
@@ -12,6 +13,8 @@ mod produce;
 mod status;
 mod topic;
 mod version;
+
+pub(crate) use explain::words as explained_words;
 
 use crate::{
     cli::Command,
@@ -37,6 +40,7 @@ pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         Command::Context(command) => context::run(&command, ui),
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
+        Command::Help(args) => help::run(&args, ui),
         Command::Version => version::run(ui),
         Command::Log(command) => {
             data_dir::check(command.place())?;

@@ -16,7 +16,7 @@ use clap_complete::{
 use corduroy_types::CONFIG_KEYS;
 
 use self::names::Noun;
-use crate::{cli::Cli, context::Store, env::COMPLETE, error::CliError};
+use crate::{cli::Cli, commands::explained_words, context::Store, env::COMPLETE, error::CliError};
 
 /// Answers the shell's completion function and ends the process, if that is who started it.
 pub(crate) fn answer_shell() {
@@ -64,6 +64,21 @@ pub(crate) fn topics() -> ArgValueCompleter {
 /// Names of groups.
 pub(crate) fn groups() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| matching(names::names(Noun::Groups), typed))
+}
+
+/// When a record counts as written.
+pub(crate) fn acks() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(["one", "quorum", "all"].map(str::to_owned), typed))
+}
+
+/// Whatever `explain` explains.
+pub(crate) fn explained() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(explained_words(), typed))
+}
+
+/// Keys of topic configs, to be followed by a value.
+pub(crate) fn config_pairs() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(CONFIG_KEYS.iter().map(|key| format!("{key}=")), typed))
 }
 
 /// Keys of topic configs.

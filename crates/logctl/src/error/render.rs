@@ -6,6 +6,7 @@ use corduroy_types::{ExitClass, Outcome};
 use serde_json::{Value, json};
 
 use super::CliError;
+use crate::output::escaped;
 
 /// Red and bold for the word `error`, where colour is wanted.
 fn painted(text: &str, color: bool) -> String {
@@ -14,10 +15,11 @@ fn painted(text: &str, color: bool) -> String {
 
 /// The lines for people, each ended. `verbose` adds the chain of causes.
 pub(crate) fn render_human(error: &CliError, color: bool, verbose: bool) -> String {
-    let mut text = format!("{}: {}\n", painted(&format!("error[{}]", error.code), color), error.message);
+    let mut text =
+        format!("{}: {}\n", painted(&format!("error[{}]", error.code), color), escaped(&error.message));
     // Writing into a String cannot fail.
     if let Some(context) = &error.context {
-        let _ = writeln!(text, "  context: {context}");
+        let _ = writeln!(text, "  context: {}", escaped(context));
     }
     if let Some(word) = &error.did_you_mean {
         let _ = writeln!(text, "  did you mean {word:?}?");
@@ -26,12 +28,12 @@ pub(crate) fn render_human(error: &CliError, color: bool, verbose: bool) -> Stri
         let _ = writeln!(text, "  outcome: {outcome}");
     }
     for hint in &error.hints {
-        let _ = writeln!(text, "  hint: {hint}");
+        let _ = writeln!(text, "  hint: {}", escaped(hint));
     }
     let _ = writeln!(text, "  more: logctl explain {}", error.code);
     if verbose {
         for cause in &error.causes {
-            let _ = writeln!(text, "  caused by: {cause}");
+            let _ = writeln!(text, "  caused by: {}", escaped(cause));
         }
     }
     text

@@ -16,6 +16,7 @@ mod time;
 
 pub(crate) use json::{write_json, write_jsonl, write_unsent};
 pub(crate) use json_read::{JsonStyle, read_json};
+use print::Fields;
 pub(crate) use print::PrintError;
 pub(crate) use program::{HeaderView, Program, RecordView};
 pub(crate) use read::{ParsedRecord, Read};
@@ -23,7 +24,10 @@ pub(crate) use reader::RecordReader;
 
 use corduroy_types::ErrorCode;
 
-use crate::error::CliError;
+use crate::{
+    error::CliError,
+    output::{escaped_json, write_escaped},
+};
 
 /// What `produce --help` and `consume --help` say about formats.
 pub(crate) const HELP: &str = "\
@@ -90,10 +94,33 @@ impl RecordFormat {
     /// A number does not fit the width that the format gives it; nothing is appended then.
     pub(crate) fn print(&self, record: &RecordView<'_>, out: &mut Vec<u8>) -> Result<(), PrintError> {
         match self {
-            Self::Text(program) => print::print(program, record, out)?,
+            Self::Text(program) => print::print(program, record, Fields::AsTheyAre, out)?,
             Self::Raw => out.extend_from_slice(record.value.unwrap_or_default()),
             Self::Json => write_json(record, out),
             Self::Jsonl => write_jsonl(record, out),
+        }
+        Ok(())
+    }
+}
+
+impl RecordFormat {
+    /// The same for a terminal: control characters of the record are written out, those of the format are not.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    pub(crate) fn print_for_terminal(
+        &self,
+        record: &RecordView<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PrintError> {
+        match self {
+            Self::Text(program) => print::print(program, record, Fields::ForTerminal, out)?,
+            Self::Raw => write_escaped(record.value.unwrap_or_default(), out),
+            Self::Json | Self::Jsonl => {
+                let mut line = Vec::new();
+                self.print(record, &mut line)?;
+                out.extend_from_slice(escaped_json(&String::from_utf8_lossy(&line)).as_bytes());
+            }
         }
         Ok(())
     }

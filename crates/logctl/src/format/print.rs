@@ -3,9 +3,12 @@
 use super::{
     bytes::write_bytes,
     number::write_number,
-    program::{BytesField, HeaderView, Item, NumberField, NumberForm, Program, RecordView, TimeForm},
+    program::{
+        BytesField, BytesForm, HeaderView, Item, NumberField, NumberForm, Program, RecordView, TimeForm,
+    },
     time,
 };
+use crate::output::write_escaped;
 
 /// A number that does not fit the width its format gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,24 +18,46 @@ pub(crate) struct PrintError {
     bits: usize,
 }
 
+/// How the fields of a record are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// Every byte.
+    AsTheyAre,
+    /// With control characters written out, as a terminal obeys them.
+    ForTerminal,
+}
+
 /// Appends one record; leaves `out` as it was on an error.
-pub(crate) fn print(program: &Program, record: &RecordView<'_>, out: &mut Vec<u8>) -> Result<(), PrintError> {
+pub(crate) fn print(
+    program: &Program,
+    record: &RecordView<'_>,
+    fields: Fields,
+    out: &mut Vec<u8>,
+) -> Result<(), PrintError> {
     let before = out.len();
-    let printed = print_items(&program.items, record, out);
+    let printed = print_items(&program.items, record, fields, out);
     if printed.is_err() {
         out.truncate(before);
     }
     printed
 }
 
-fn print_items(items: &[Item], record: &RecordView<'_>, out: &mut Vec<u8>) -> Result<(), PrintError> {
+fn print_items(
+    items: &[Item],
+    record: &RecordView<'_>,
+    fields: Fields,
+    out: &mut Vec<u8>,
+) -> Result<(), PrintError> {
     for item in items {
         match item {
             Item::Text(text) => out.extend_from_slice(text),
+            Item::Bytes(field, BytesForm::Plain) if fields == Fields::ForTerminal => {
+                write_escaped(field_bytes(record, *field), out);
+            }
             Item::Bytes(field, form) => write_bytes(field_bytes(record, *field), *form, out),
             Item::Number(field, form) => put_number(field_number(record, *field), *form, out)?,
             Item::Time(form) => print_time(record, form, out)?,
-            Item::Headers(inner) => print_headers(inner, record, out)?,
+            Item::Headers(inner) => print_headers(inner, record, fields, out)?,
         }
     }
     Ok(())
@@ -83,11 +108,16 @@ fn print_time(record: &RecordView<'_>, form: &TimeForm, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-fn print_headers(inner: &[Item], record: &RecordView<'_>, out: &mut Vec<u8>) -> Result<(), PrintError> {
+fn print_headers(
+    inner: &[Item],
+    record: &RecordView<'_>,
+    fields: Fields,
+    out: &mut Vec<u8>,
+) -> Result<(), PrintError> {
     for (name, value) in record.headers.iter() {
         let header =
             RecordView { key: Some(name.as_bytes()), value, headers: HeaderView::Slice(&[]), ..*record };
-        print_items(inner, &header, out)?;
+        print_items(inner, &header, fields, out)?;
     }
     Ok(())
 }

@@ -81,6 +81,32 @@ impl<R: Read> Window<R> {
         }
     }
 
+    /// Gives up the line that begins here, and says how many bytes it has; `None` for more than `max`.
+    pub(crate) fn line_bytes(&mut self, max: u64) -> io::Result<Option<u64>> {
+        self.measure(max, |bytes| memchr::memchr(b'\n', bytes))
+    }
+
+    /// The same for everything that is left.
+    pub(crate) fn rest_bytes(&mut self, max: u64) -> io::Result<Option<u64>> {
+        self.measure(max, |_| None)
+    }
+
+    fn measure(&mut self, max: u64, end: impl Fn(&[u8]) -> Option<usize>) -> io::Result<Option<u64>> {
+        let mut measured = 0_u64;
+        loop {
+            let end = end(self.bytes());
+            let count = end.unwrap_or(self.bytes().len());
+            measured += count as u64;
+            self.consume(count);
+            if measured > max {
+                return Ok(None);
+            }
+            if end.is_some() || self.fill()? == Fill::End {
+                return Ok(Some(measured));
+            }
+        }
+    }
+
     /// Gives up everything through the next newline, however far it is; `false` when the input ended before one.
     pub(crate) fn skip_line(&mut self) -> io::Result<bool> {
         self.skip_line_through(|_| {})
@@ -118,6 +144,15 @@ mod tests {
         assert!(!window.skip_line_through(|piece| seen += piece.len()).unwrap());
         assert_eq!(seen, input.len());
         assert!(window.at_end() && window.bytes().is_empty());
+    }
+
+    #[test]
+    fn a_line_is_measured_up_to_a_limit() {
+        let input = [vec![b'x'; 3 * CHUNK_BYTES], b"\nmore".to_vec()].concat();
+        let measured = |max| Window::new(input.as_slice(), CHUNK_BYTES).line_bytes(max).unwrap();
+        let bytes = 3 * CHUNK_BYTES as u64;
+        assert_eq!((measured(bytes), measured(bytes - 1)), (Some(bytes), None));
+        assert_eq!(Window::new(input.as_slice(), CHUNK_BYTES).rest_bytes(u64::MAX).unwrap(), Some(bytes + 5));
     }
 
     #[test]

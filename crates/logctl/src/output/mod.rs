@@ -1,8 +1,11 @@
 //! Answers on stdout: tables for people, JSON and YAML for scripts, always from the same rows.
 
 mod cell;
+mod escape;
 mod table;
 mod yaml;
+
+pub(crate) use escape::{escaped, escaped_json, without_commands, write_escaped};
 
 pub(crate) use cell::{Cell, counted, human_bytes, human_count, human_counted, human_duration, part_of};
 
@@ -82,6 +85,11 @@ pub(crate) fn write_value<T: Serialize>(ui: &mut Ui<'_>, value: &T) -> Result<()
             serde_json::to_string_pretty(value).map_err(|error| not_json(&error))? + "\n"
         }
         _ => serde_json::to_string(value).map_err(|error| not_json(&error))? + "\n",
+    };
+    let text = match ui.settings.output {
+        OutputForm::Yaml => text.into(),
+        _ if ui.for_people() => escaped_json(&text),
+        _ => text.into(),
     };
     write!(ui.out, "{text}").map_err(|error| Stop::from_stdout(&error))
 }

@@ -3,7 +3,7 @@
 use comfy_table::{Attribute, Cell as TableCell, CellAlignment, ContentArrangement, Table, presets};
 use corduroy_types::TimestampMs;
 
-use super::{Row, cell::Cell};
+use super::{Row, cell::Cell, escape::escaped};
 use crate::range::now;
 
 /// The whole table, each line ended and without trailing spaces.
@@ -57,7 +57,7 @@ pub(super) fn render<R: Row>(
 }
 
 fn table_cell(cell: &Cell, for_people: bool, now: TimestampMs) -> TableCell {
-    TableCell::new(if for_people { cell.for_people(now) } else { cell.plain() })
+    if for_people { TableCell::new(escaped(&cell.for_people(now))) } else { TableCell::new(cell.plain()) }
 }
 
 #[cfg(test)]
@@ -90,6 +90,12 @@ mod tests {
         );
         assert!(render(&rows, true, false, None, false).starts_with("NAME     SIZE  MORE\n"));
         assert_eq!(render::<Sample>(&[], false, false, None, false), "NAME  SIZE\n");
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        let rows = [Sample("\u{1b}[2J\u{202e}x", 1)];
+        assert!(render(&rows, false, true, Some(80), false).contains("\\x1b[2J\\u{202e}x"));
     }
 
     #[test]

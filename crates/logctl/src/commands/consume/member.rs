@@ -56,7 +56,7 @@ pub(super) async fn run(
     let mut consumer = join(args, group, &session).await?;
     let waits = args.to.is_none();
     let mut reading = Reading {
-        printer: Printer::of_nothing(format, args),
+        printer: Printer::of_nothing(format, args, ui),
         handed: HandedOut::new(),
         ends: args.to.map(|_| ends),
         progress: Progress::new(ui.settings, progress_form(args, ui)),
@@ -84,7 +84,7 @@ pub(super) async fn run(
             reading.leave_untaken(args, ui);
             ended
         }
-        // Whoever reads goes on after this process: what was written is theirs.
+        // The reader goes on after this process: what was written is its own.
         _ => {
             reading.handed.all_done();
             ended

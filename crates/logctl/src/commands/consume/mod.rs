@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
     let topics = choose::topics(args, &session).await?;
     let mut consumer = choose::consumer(args, &topics, range, &session).await?;
     choose::check_ends(args, &consumer, &session)?;
-    let mut printer = Printer::new(format, args, &consumer);
+    let mut printer = Printer::new(format, args, &consumer, ui);
     let mut flow = Flow {
         progress: Progress::new(ui.settings, progress_form(args, ui)),
         waiting_note: args

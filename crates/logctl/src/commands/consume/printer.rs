@@ -22,6 +22,8 @@ const NAMED_PARTITIONS_MAX: usize = 32;
 /// Prints records into a buffer, and remembers how far it is.
 pub(super) struct Printer {
     format: RecordFormat,
+    /// A person's terminal shows it, and is not to obey what records hold.
+    for_terminal: bool,
     grep: Option<Regex>,
     /// How many records may still be printed.
     left: u64,
@@ -33,8 +35,8 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(format: RecordFormat, args: &ConsumeArgs, consumer: &Consumer) -> Self {
-        let mut printer = Self::of_nothing(format, args);
+    pub(super) fn new(format: RecordFormat, args: &ConsumeArgs, consumer: &Consumer, ui: &Ui<'_>) -> Self {
+        let mut printer = Self::of_nothing(format, args, ui);
         for assigned in consumer.assignment() {
             let partitions = printer.next.entry(assigned.topic.to_string()).or_default();
             partitions.insert(assigned.partition.0, assigned.position.get());
@@ -43,9 +45,10 @@ impl Printer {
     }
 
     /// One that learns from what it prints which partitions there are.
-    pub(super) fn of_nothing(format: RecordFormat, args: &ConsumeArgs) -> Self {
+    pub(super) fn of_nothing(format: RecordFormat, args: &ConsumeArgs, ui: &Ui<'_>) -> Self {
         Self {
             format,
+            for_terminal: ui.for_people() && !args.raw,
             grep: args.grep.clone(),
             left: args.count.unwrap_or(u64::MAX),
             buffer: Vec::with_capacity(2 * WRITE_BYTES),
@@ -83,16 +86,33 @@ impl Printer {
     /// # Errors
     /// `CORRUPT` for a damaged batch; a length that does not fit its form.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<(), CliError> {
-        let reached = if self.format.is_value_line() && self.grep.is_none() {
-            self.add_values(batch)
-        } else {
-            self.add_formatted(batch)
-        }?;
-        if let Some(next) =
-            self.next.get_mut(batch.topic().as_str()).and_then(|p| p.get_mut(&batch.partition().0))
-        {
-            *next = reached;
+        let is_copied = self.format.is_value_line() && self.grep.is_none() && !self.for_terminal;
+        let reached = if is_copied { self.add_values(batch) } else { self.add_formatted(batch) }?;
+        self.reached(batch.topic().as_str(), batch.partition().0, reached);
+        Ok(())
+    }
+
+    /// Remembers how far a partition is; it may be one that the topic did not have at the beginning.
+    fn reached(&mut self, topic: &str, partition: u32, next: u64) {
+        match self.next.get_mut(topic) {
+            Some(partitions) => {
+                partitions.insert(partition, next);
+            }
+            None => {
+                self.next.insert(topic.to_owned(), BTreeMap::from([(partition, next)]));
+            }
         }
+    }
+
+    fn print(&mut self, view: &RecordView<'_>) -> Result<(), CliError> {
+        let printed = if self.for_terminal {
+            self.format.print_for_terminal(view, &mut self.buffer)
+        } else {
+            self.format.print(view, &mut self.buffer)
+        };
+        printed.map_err(|error| unprintable(view, &error))?;
+        self.records += 1;
+        self.left -= 1;
         Ok(())
     }
 
@@ -132,9 +152,7 @@ impl Printer {
                 value: record.value,
                 headers: HeaderView::Batch(record.headers),
             };
-            self.format.print(&view, &mut self.buffer).map_err(|error| unprintable(&view, &error))?;
-            self.records += 1;
-            self.left -= 1;
+            self.print(&view)?;
             if self.left == 0 {
                 return Ok(record.offset.get() + 1);
             }
@@ -148,14 +166,7 @@ impl Printer {
     /// A length that does not fit its form.
     pub(super) fn add_message(&mut self, message: &Message) -> Result<(), CliError> {
         let next = message.offset().get() + 1;
-        match self.next.get_mut(message.topic().as_str()) {
-            Some(partitions) => partitions.insert(message.partition().0, next),
-            None => {
-                let partitions = BTreeMap::from([(message.partition().0, next)]);
-                self.next.insert(message.topic().to_string(), partitions);
-                None
-            }
-        };
+        self.reached(message.topic().as_str(), message.partition().0, next);
         let found = |bytes: Option<&[u8]>| {
             bytes.is_some_and(|bytes| self.grep.as_ref().is_some_and(|grep| grep.is_match(bytes)))
         };
@@ -175,10 +186,7 @@ impl Printer {
             value: message.value(),
             headers: HeaderView::Slice(&headers),
         };
-        self.format.print(&view, &mut self.buffer).map_err(|error| unprintable(&view, &error))?;
-        self.records += 1;
-        self.left -= 1;
-        Ok(())
+        self.print(&view)
     }
 
     /// Writes what is in the buffer.

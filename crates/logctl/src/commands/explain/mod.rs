@@ -33,14 +33,17 @@ pub(crate) fn run(args: &ExplainArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
+/// Everything that is explained, by its name.
+pub(crate) fn words() -> Vec<String> {
+    let codes = ErrorCode::ALL.iter().flat_map(|code| [code.to_string(), code.name().to_owned()]);
+    let others = CONFIG_CODES.iter().chain(EVENT_CODES).map(|text| text.code.to_owned());
+    let listed = pages::metrics().chain(pages::config_keys()).map(|entry| entry.name);
+    codes.chain(others).chain(listed).chain(CONFIG_KEYS.iter().map(|key| (*key).to_owned())).collect()
+}
+
 fn unknown(what: &str) -> CliError {
-    let codes: Vec<String> = ErrorCode::ALL.iter().map(ToString::to_string).collect();
-    let others = CONFIG_CODES.iter().chain(EVENT_CODES).map(|text| text.code);
-    let names = ErrorCode::ALL.iter().map(|code| code.name());
-    let listed: Vec<String> = pages::metrics().chain(pages::config_keys()).map(|entry| entry.name).collect();
-    let words = codes.iter().chain(&listed).map(String::as_str);
-    let words = words.chain(others).chain(names).chain(CONFIG_KEYS.iter().copied());
+    let words = words();
     CliError::usage(format!("{what:?} is no code, no config key and no metric"))
-        .with_nearest(what, words)
+        .with_nearest(what, words.iter().map(String::as_str))
         .with_hint("logctl explain --help")
 }

@@ -3,7 +3,7 @@
 use corduroy_client::{GroupDescription, GroupMember, GroupPartition, TimestampMs};
 use serde::Serialize;
 
-use super::{partition_list, partition_names};
+use super::{beyond_end, partition_list, partition_names};
 use crate::{
     cli::{DescribeGroupArgs, OutputForm},
     commands::items,
@@ -103,6 +103,7 @@ struct OffsetRow {
     high_watermark: u64,
     lag_records: Option<u64>,
     lost_record_count: u64,
+    beyond_end_count: u64,
     owner: Option<String>,
     leader_epoch: Option<u32>,
     committed_at: Option<String>,
@@ -152,6 +153,9 @@ impl OffsetRow {
     fn state(&self) -> String {
         match (&self.error, self.lost_record_count) {
             (Some(error), _) => error.clone(),
+            (None, 0) if self.beyond_end_count > 0 => {
+                format!("position beyond the end by {}", self.beyond_end_count)
+            }
             (None, 0) => "ok".to_owned(),
             (None, lost) => format!("position lost: {lost} records gone"),
         }
@@ -224,6 +228,7 @@ fn member_row(member: &GroupMember) -> MemberRow {
 
 fn offset_row(partition: &GroupPartition) -> OffsetRow {
     let offset = &partition.offset;
+    let beyond_end = beyond_end(offset);
     let committed = offset.committed.as_ref();
     let committed_time = committed.map(|committed| committed.committed_at);
     OffsetRow {
@@ -232,8 +237,9 @@ fn offset_row(partition: &GroupPartition) -> OffsetRow {
         committed: committed.map(|committed| committed.offset.get()),
         log_start: offset.log_start.get(),
         high_watermark: offset.high_watermark.get(),
-        lag_records: partition.lag_records,
+        lag_records: partition.lag_records.filter(|_| beyond_end == 0),
         lost_record_count: offset.lost_record_count,
+        beyond_end_count: beyond_end,
         owner: partition.owner.clone(),
         leader_epoch: committed.and_then(|committed| committed.leader_epoch).map(|epoch| epoch.get()),
         committed_at: committed_time.map(|time| Cell::Time(time).plain()),

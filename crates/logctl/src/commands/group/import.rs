@@ -8,7 +8,7 @@ use super::{
     note_dry_run,
     plan::{Doing, PlanRow, carry_out},
     situation::{Bounds, Situation, bounds},
-    stored::{self, Stored},
+    stored::{self, Stored, StoredOffset},
 };
 use crate::{
     cli::ImportGroupArgs,
@@ -63,10 +63,33 @@ async fn rows(session: &Session, stored: &Stored, situation: &Situation) -> Resu
                 .in_context(&session.target.describe())
                 .with_hint(format!("logctl topic describe {topic} --partitions")));
         };
+        if line.offset() > bounds.high_watermark {
+            return Err(beyond_the_end(session, stored, *number, line, *bounds));
+        }
         let row = PlanRow::new(&place, situation.committed(&place), line.offset(), *bounds);
         rows.push(row.noted(remark(line.offset(), *bounds)).with_rest(line.leader_epoch(), &line.metadata));
     }
     Ok(rows)
+}
+
+/// A position where there is no record, and where the next one will not be either: its consumer would fail.
+fn beyond_the_end(
+    session: &Session,
+    stored: &Stored,
+    number: usize,
+    line: &StoredOffset,
+    bounds: Bounds,
+) -> CliError {
+    let ((topic, partition), offset, end) = (line.place(), line.offset(), bounds.high_watermark);
+    let message = format!(
+        "{}:{number}: offset {offset} lies beyond the end of {topic}:{partition}, which is {end}",
+        stored.name
+    );
+    CliError::new(ErrorCode::InvalidInput, message)
+        .in_context(&session.target.describe())
+        .with_hint("if the topic was made again, begin at a place of its own: logctl group reset")
+        .with_detail("line", number)
+        .with_detail("high_watermark", end.get())
 }
 
 /// An import changes no offset, but it says where one cannot be read.
@@ -74,8 +97,6 @@ fn remark(offset: corduroy_types::Offset, bounds: Bounds) -> Option<String> {
     if offset < bounds.log_start {
         let gone = bounds.log_start.distance_from(offset);
         Some(format!("before the start: {gone} records are gone"))
-    } else if offset > bounds.high_watermark {
-        Some("behind the end: there are no such records yet".to_owned())
     } else {
         None
     }

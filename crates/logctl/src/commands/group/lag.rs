@@ -6,6 +6,7 @@ use corduroy_client::{GroupDescription, GroupPartition};
 use corduroy_types::ErrorCode;
 use serde::Serialize;
 
+use super::beyond_end;
 use crate::{
     cli::{GroupCondition, LagArgs},
     connect::{self, Session, shell_word},
@@ -30,6 +31,7 @@ struct LagRow {
     lag_records: Option<u64>,
     lag_ms: Option<u64>,
     lost_record_count: u64,
+    beyond_end_count: u64,
     owner: Option<String>,
     error: Option<String>,
 }
@@ -57,7 +59,10 @@ impl Row for LagRow {
             Cell::Count(self.partition.into()),
             self.committed.map_or(Cell::Nothing, Cell::Count),
             Cell::Count(self.high_watermark),
-            self.lag_records.map_or(Cell::Nothing, Cell::Count),
+            match self.beyond_end_count {
+                0 => self.lag_records.map_or(Cell::Nothing, Cell::Count),
+                beyond => Cell::text(format!("{beyond} beyond the end")),
+            },
             self.lag_ms.map_or(Cell::Nothing, Cell::DurationMs),
             if self.lost_record_count == 0 { Cell::Nothing } else { Cell::Count(self.lost_record_count) },
             self.owner.as_ref().map_or(Cell::Nothing, Cell::text),
@@ -137,8 +142,10 @@ fn not_caught_up(name: &str, within: Duration, last: Option<&GroupDescription>) 
 /// Whether the group has read everything that there is in every partition that it reads. One that has no partition yet
 /// has read nothing.
 fn is_caught_up(group: &GroupDescription) -> bool {
-    let done =
-        |partition: &GroupPartition| partition.offset.error.is_none() && partition.lag_records == Some(0);
+    let done = |partition: &GroupPartition| {
+        let GroupPartition { offset, lag_records, .. } = partition;
+        offset.error.is_none() && *lag_records == Some(0) && beyond_end(offset) == 0
+    };
     !group.partitions.is_empty() && group.partitions.iter().all(done)
 }
 
@@ -152,7 +159,9 @@ fn behind(group: &GroupDescription, for_people: bool) -> String {
         group.partitions.iter().filter(|partition| partition.lag_records.is_some_and(|lag| lag > 0));
     let (count, lag_ms) = (lagging.clone().count(), lagging.filter_map(|p| p.lag_ms).max().unwrap_or(0));
     let records = total_lag(group);
-    let unread = group.partitions.iter().filter(|partition| partition.lag_records.is_none()).count();
+    let is_unread =
+        |partition: &&GroupPartition| partition.lag_records.is_none() && partition.offset.committed.is_none();
+    let unread = group.partitions.iter().filter(is_unread).count();
     let mut text = if records == 0 {
         "no record behind".to_owned()
     } else {
@@ -161,6 +170,10 @@ fn behind(group: &GroupDescription, for_people: bool) -> String {
         let duration = if for_people { human_duration(lag_ms) } else { format!("{lag_ms} ms") };
         format!("{records} behind in {partitions}, {duration}")
     };
+    let beyond = group.partitions.iter().filter(|partition| beyond_end(&partition.offset) > 0).count();
+    if beyond > 0 {
+        text.push_str(&format!("; beyond the end in {}", counted(beyond as u64, "partition")));
+    }
     if unread > 0 {
         text.push_str(&format!("; nothing committed in {}", counted(unread as u64, "partition")));
     }
@@ -179,6 +192,12 @@ fn summary(group: &GroupDescription, for_people: bool) -> String {
             human_counted(all, "record")
         );
     }
+    if let Some(partition) = group.partitions.iter().find(|partition| beyond_end(&partition.offset) > 0) {
+        let place = format!("{}:{}", partition.offset.topic, partition.offset.partition);
+        return format!(
+            "{name} has committed a position beyond the end of {place}, where nothing can be read; to go on at the end: logctl group reset {name} --topics {place} --to end"
+        );
+    }
     if group.partitions.is_empty() {
         return format!("{name} reads nothing yet; see its members with logctl group describe {name}");
     }
@@ -191,14 +210,16 @@ fn summary(group: &GroupDescription, for_people: bool) -> String {
 
 fn row(partition: &GroupPartition) -> LagRow {
     let offset = &partition.offset;
+    let beyond_end = beyond_end(offset);
     LagRow {
         topic: offset.topic.to_string(),
         partition: offset.partition.0,
         committed: offset.committed.as_ref().map(|committed| committed.offset.get()),
         high_watermark: offset.high_watermark.get(),
-        lag_records: partition.lag_records,
-        lag_ms: partition.lag_ms,
+        lag_records: partition.lag_records.filter(|_| beyond_end == 0),
+        lag_ms: partition.lag_ms.filter(|_| beyond_end == 0),
         lost_record_count: offset.lost_record_count,
+        beyond_end_count: beyond_end,
         owner: partition.owner.clone(),
         error: offset.error.as_ref().map(|error| format!("{}: {}", error.code(), error.message())),
     }

@@ -12,7 +12,7 @@ mod reset;
 mod situation;
 mod stored;
 
-use corduroy_client::PartitionIndex;
+use corduroy_client::{GroupOffset, PartitionIndex};
 use corduroy_types::TopicName;
 
 use crate::{cli::GroupCommand, error::Stop, exit::Exit, ui::Ui};
@@ -54,6 +54,12 @@ fn partition_list(partitions: &[(TopicName, PartitionIndex)]) -> String {
 /// The same for scripts: `["orders:0", "orders:1"]`.
 fn partition_names(partitions: &[(TopicName, PartitionIndex)]) -> Vec<String> {
     partitions.iter().map(|(topic, partition)| format!("{topic}:{partition}")).collect()
+}
+
+/// How many offsets a committed position lies beyond the partition's end, where its consumer finds nothing to read.
+fn beyond_end(offset: &GroupOffset) -> u64 {
+    let committed = offset.committed.as_ref().filter(|_| offset.error.is_none());
+    committed.map_or(0, |committed| committed.offset.distance_from(offset.high_watermark))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 use corduroy_client::RecordRef;
 use corduroy_types::{Offset, PartitionIndex, TimestampMs};
 
-use super::plan::{Mode, Plan};
+use super::plan::{LIMIT_BYTES_MAX, Mode, Plan};
 use crate::{
     cli::OnError,
     error::CliError,
@@ -40,8 +40,8 @@ pub(crate) trait Sink {
 pub(crate) enum Refused {
     /// Nobody wants more.
     Stopped,
-    /// It is larger than the topic allows.
-    TooLarge,
+    /// It is larger than the topic allows: how large.
+    TooLarge(u64),
     /// Anything else, of this record alone.
     Record(Box<CliError>),
 }
@@ -179,7 +179,8 @@ impl<'a, S: Sink> Feed<'a, S> {
     /// Passes over a line that is longer than any record may be; a value is kept where failed records are.
     #[cold]
     fn too_long(&mut self, window: &mut Window<impl io::Read>) -> Result<(), Halt> {
-        let mut error = self.plan.too_large(&self.place());
+        let place = self.place();
+        let mut error = self.plan.too_large(&place, None);
         if matches!(self.plan.mode, Mode::Lines) && self.sink.keeps_failed() {
             let (mut line, mut whole) = (Vec::new(), true);
             let skipped = window.skip_line_through(|piece| {
@@ -195,6 +196,11 @@ impl<'a, S: Sink> Feed<'a, S> {
                 error = error.with_hint("it is longer than 64MiB, so the file of failed records lacks it");
             }
             self.reject(error)?;
+        } else if self.plan.on_error == OnError::Stop {
+            // The rest is read only to say what would be large enough.
+            let measured = window.line_bytes(LIMIT_BYTES_MAX).map_err(|error| self.unreadable(&error))?;
+            let bytes = measured.unwrap_or(u64::MAX);
+            self.reject(self.plan.too_large(&place, Some(bytes)))?;
         } else {
             self.reject(error)?;
             window.skip_line().map_err(|error| self.unreadable(&error))?;
@@ -247,13 +253,13 @@ impl<'a, S: Sink> Feed<'a, S> {
                 }
                 Ok(Read::More) => match self.fill(window)? {
                     Fill::More | Fill::End => continue,
-                    Fill::Full => self.plan.too_large(&self.place()),
+                    Fill::Full => self.plan.too_large(&self.place(), None),
                 },
                 Err(error) => {
                     let before = newlines(bytes.get(..error.position).unwrap_or_default());
                     let place = format!("{}:{}", self.name, self.lines + before + 1);
                     if error.too_large {
-                        self.plan.too_large(&place)
+                        self.plan.too_large(&place, None)
                     } else {
                         self.plan.mismatch(&place, &error.message)
                     }
@@ -274,7 +280,11 @@ impl<'a, S: Sink> Feed<'a, S> {
             match self.fill(window)? {
                 Fill::More => {}
                 Fill::End => return self.line(window.bytes()),
-                Fill::Full => return self.reject(self.plan.too_large(&self.name.clone())),
+                Fill::Full => {
+                    let bytes =
+                        window.rest_bytes(LIMIT_BYTES_MAX).map_err(|error| self.unreadable(&error))?;
+                    return self.reject(self.plan.too_large(&self.name.clone(), bytes.or(Some(u64::MAX))));
+                }
             }
         }
     }
@@ -314,7 +324,7 @@ impl<'a, S: Sink> Feed<'a, S> {
         let place = self.place();
         match refused {
             Refused::Stopped => Err(Halt::Stopped),
-            Refused::TooLarge => self.reject(self.plan.too_large(&place)),
+            Refused::TooLarge(bytes) => self.reject(self.plan.too_large(&place, Some(bytes))),
             Refused::Record(error) => {
                 let message = format!("{place}: {}", error.message);
                 self.reject(CliError { message, ..*error })

@@ -1,7 +1,7 @@
 //! What a produce command means: how input becomes records, and what every record gets.
 
 use corduroy_client::{Compression, ProducerBuilder, TopicDescription};
-use corduroy_types::{ErrorCode, Offset, Outcome, format_byte_size, parse_byte_size};
+use corduroy_types::{ErrorCode, MIB, Offset, Outcome, format_byte_size, parse_byte_size};
 
 use crate::{
     cli::{OnError, ProduceArgs},
@@ -44,6 +44,16 @@ pub(crate) struct Plan {
     pub(crate) max_message_bytes: u32,
     /// The most bytes of a record before it is compressed; without compression as much as `max_message_bytes`.
     pub(crate) limit_bytes: usize,
+}
+
+/// The greatest max.message.bytes that a topic can have.
+pub(crate) const LIMIT_BYTES_MAX: u64 = 64 * MIB;
+
+/// The max.message.bytes that takes a record of so many bytes: the next power of two with room for its batch.
+fn enough_for(bytes: u64) -> Option<u64> {
+    const BATCH_BYTES: u64 = 1024;
+    let enough = bytes.checked_add(BATCH_BYTES)?.checked_next_power_of_two()?.max(MIB);
+    (enough <= LIMIT_BYTES_MAX).then_some(enough)
 }
 
 impl Plan {
@@ -154,8 +164,8 @@ impl Plan {
         }
     }
 
-    /// A record over the limit.
-    pub(crate) fn too_large(&self, place: &str) -> CliError {
+    /// A record over the limit. `bytes`: how large it is, where that is known.
+    pub(crate) fn too_large(&self, place: &str, bytes: Option<u64>) -> CliError {
         let (max, limit) = (u64::from(self.max_message_bytes), self.limit_bytes as u64);
         let message = if limit > max {
             let (codec, limit) = (self.compression, format_byte_size(limit));
@@ -164,12 +174,15 @@ impl Plan {
             let (topic, max) = (&self.topic, format_byte_size(max));
             format!("{place}: the record is larger than topic {topic:?} takes: {max} (max.message.bytes)")
         };
+        let hint = match enough_for(bytes.unwrap_or(limit)) {
+            Some(enough) => {
+                format!("logctl topic set {} max.message.bytes={}", self.topic, format_byte_size(enough))
+            }
+            None => "no topic takes records that large: split it, or store it elsewhere and send a reference"
+                .to_owned(),
+        };
         CliError::new(ErrorCode::RecordTooLarge, message)
-            .with_hint(format!(
-                "logctl topic set {} max.message.bytes={}",
-                self.topic,
-                format_byte_size(limit.saturating_mul(2))
-            ))
+            .with_hint(hint)
             .with_detail("place", place)
             .with_detail("limit_bytes", limit)
     }
@@ -179,5 +192,20 @@ impl Plan {
         CliError::new(ErrorCode::InvalidInput, format!("{place}: {message}"))
             .with_hint("correct the input, or choose the format that it has with --format")
             .with_detail("place", place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_names_a_value_that_will_do() {
+        assert_eq!(enough_for(MIB), Some(2 * MIB));
+        assert_eq!(enough_for(3_000_000), Some(4 * MIB));
+        assert_eq!(enough_for(100), Some(MIB));
+        assert_eq!(enough_for(64 * MIB - 1024), Some(64 * MIB));
+        assert_eq!(enough_for(64 * MIB), None);
+        assert_eq!(enough_for(u64::MAX), None);
     }
 }

@@ -55,7 +55,7 @@ impl Sink for ProducerSink {
             {
                 self.wait(record)?;
             }
-            Err(error) => return Err(refused(&error)),
+            Err(error) => return Err(refused(&error, record)),
         }
         self.meter.records.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -109,7 +109,9 @@ impl ProducerSink {
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                accepted = producer.enqueue_ref(record) => accepted.map(drop).map_err(|error| refused(&error)),
+                accepted = producer.enqueue_ref(record) => {
+                    accepted.map(drop).map_err(|error| refused(&error, record))
+                }
                 _ = stop.wait_for(|stop| *stop) => Err(Refused::Stopped),
             }
         })
@@ -117,12 +119,17 @@ impl ProducerSink {
 }
 
 #[cold]
-fn refused(error: &SendError) -> Refused {
+fn refused(error: &SendError, record: RecordRef<'_>) -> Refused {
     match error.code() {
-        ErrorCode::RecordTooLarge | ErrorCode::BatchTooLarge => Refused::TooLarge,
+        ErrorCode::RecordTooLarge | ErrorCode::BatchTooLarge => Refused::TooLarge(encoded_bytes(record)),
         ErrorCode::Closed => Refused::Stopped,
         _ => Refused::Record(Box::new(from_send(error))),
     }
+}
+
+fn encoded_bytes(record: RecordRef<'_>) -> u64 {
+    let bytes = record_encoded_bytes(record.key, record.value, record.headers.iter().copied());
+    bytes.saturating_add(HEADER_BYTES) as u64
 }
 
 /// One of our errors for one of the producer's.
@@ -164,7 +171,7 @@ impl DrySink {
         }
         let time = record.timestamp.unwrap_or_default();
         if self.probe.push(time, record.key, record.value, headers).is_err() {
-            return Err(Refused::TooLarge);
+            return Err(Refused::TooLarge(encoded_bytes(record)));
         }
         let built = self.probe.build();
         self.probe.clear();

@@ -9,7 +9,7 @@ use crate::{
     connect,
     error::Stop,
     exit::Exit,
-    output::{Cell, Column, Row, column, write_rows},
+    output::{Cell, Column, Row, column, counted, write_rows},
     ui::Ui,
 };
 
@@ -73,10 +73,29 @@ pub(crate) async fn run(args: &CreateTopicArgs, ui: &mut Ui<'_>) -> Result<Exit,
     } else if failures.is_empty() || !ui.settings.json_errors() {
         write_rows(ui, &rows)?;
     }
+    for row in rows.iter().filter(|row| row.existed) {
+        note_differences(row, args, ui);
+    }
     if rows.iter().any(|row| row.replication == 1 && !row.existed) && !dry_run {
         ui.note("note: replication 1 means this disk holds the only copy (fine for development)");
     }
     items::finish(ui, args.names.len(), failures)
+}
+
+/// A topic that was there already is success, but it may not be the one that was asked for.
+fn note_differences(row: &CreatedRow, args: &CreateTopicArgs, ui: &mut Ui<'_>) {
+    let CreatedRow { name, partition_count, replication, .. } = row;
+    if let Some(wanted) = args.partitions.filter(|wanted| wanted != partition_count) {
+        let has = counted((*partition_count).into(), "partition");
+        let mut text = format!("warning: {name} has {has}, not {wanted}");
+        if wanted > *partition_count {
+            text.push_str(&format!("; to grow it: logctl topic add-partitions {name} --to {wanted}"));
+        }
+        ui.warn(text);
+    }
+    if let Some(wanted) = args.replication.filter(|wanted| wanted != replication) {
+        ui.warn(format!("warning: {name} has replication {replication}, not {wanted}"));
+    }
 }
 
 fn new_topic(name: &str, args: &CreateTopicArgs) -> NewTopic {

@@ -3,6 +3,7 @@
 use corduroy_client::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription};
 use serde::Serialize;
 
+use super::readers::{self, GroupRow};
 use crate::{
     cli::{DescribeTopicArgs, OutputForm},
     commands::items,
@@ -30,6 +31,8 @@ struct Topic {
     configs: Option<Vec<ConfigRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<Vec<StorageRow>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<GroupRow>>,
 }
 
 #[derive(Serialize)]
@@ -137,10 +140,15 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
             session.read_each(&args.names, |admin, names| async move { admin.describe_topics(&names).await });
         let described = described.await;
         let described = described.map_err(|error| session.error(&error))?;
+        let groups = if args.groups { Some(readers::groups(&session).await?) } else { None };
         let (mut topics, mut failures) = (Vec::new(), Vec::new());
         for (name, result) in args.names.iter().zip(described) {
             match result {
-                Ok(topic) => topics.push(topic_of(&topic, args, is_structured(ui.settings.output))),
+                Ok(topic) => {
+                    let mut shown = topic_of(&topic, args, is_structured(ui.settings.output));
+                    shown.groups = groups.as_ref().map(|groups| readers::of_topic(groups, name));
+                    topics.push(shown);
+                }
                 Err(error) => failures.push((name.clone(), session.topic_error(name, &error))),
             }
         }
@@ -155,7 +163,7 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
 
 /// Without a flag scripts get everything, and people the partitions and the configs that somebody set.
 fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool) -> Topic {
-    let any = args.partitions || args.configs || args.storage;
+    let any = args.partitions || args.configs || args.storage || args.groups;
     let set_only = !any && !structured;
     let configs = topic.configs.iter().filter(|config| !set_only || config.source == ConfigSource::Topic);
     let records =
@@ -173,6 +181,7 @@ fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool
         configs: (args.configs || !any).then(|| configs.map(config_row).collect()),
         storage: (args.storage || (!any && structured))
             .then(|| topic.partitions.iter().map(storage_row).collect()),
+        groups: None,
     }
 }
 
@@ -233,6 +242,11 @@ fn show(topics: &[Topic], ui: &mut Ui<'_>) -> Result<(), Stop> {
         }
         if let Some(rows) = &topic.storage {
             write_table(ui, rows, wide)?;
+        }
+        match &topic.groups {
+            Some(rows) if rows.is_empty() => ui.note(format!("no group reads {}", topic.name)),
+            Some(rows) => write_table(ui, rows, wide)?,
+            None => {}
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ mod delete_records;
 mod describe;
 mod grow;
 mod ls;
+mod readers;
 
 use crate::{cli::TopicCommand, error::Stop, exit::Exit, ui::Ui};
 
