@@ -221,7 +221,7 @@ pub struct Consuming {
 impl Consuming {
     /// Partition and offset that each partition begins at.
     pub fn starts(&self) -> Vec<(u32, u64)> {
-        let start = |p: &v1::ConsumePartition| match p.from.as_ref().unwrap().spec {
+        let start = |p: &v1::ConsumePartition| match p.start.as_ref().unwrap().spec {
             Some(v1::offset_spec::Spec::Offset(offset)) => (p.partition, offset),
             ref other => panic!("{other:?} is no offset"),
         };
