@@ -1,6 +1,9 @@
 //! Figures that are read when somebody scrapes.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use corduroy_types::TopicName;
 
@@ -58,6 +61,7 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
                 let ratio = need.dirty_ratio().max(sample.compaction_dirty_ratio_max);
                 sample.compaction_dirty_ratio_max = ratio;
             }
+            sample.retention_blocked_partitions += u64::from(engine.retention_block(replica).is_some());
             sample.compaction_failed_partitions += u64::from(replica.compaction_failure().is_some());
             sample.segments += stats.segments;
             sample.partitions_led += u64::from(replica.is_led());
@@ -73,6 +77,7 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
         }
         sample.topics.push(TopicSample { name: topic.name().clone(), bytes });
     }
+    sample.expiry_held = Duration::from_millis(engine.expiry_held_ms().unwrap_or(0));
     sample.oldest_round = engine.oldest_round_age().unwrap_or_default();
     sample.memory.push(("tail_cache", tail_bytes));
     sample.memory.push(("receive", limits.receiving_bytes()));

@@ -81,7 +81,7 @@ pub use mark::{DurableMark, Known};
 pub use read::{ReadBatches, ReadCursor, ReadPlan};
 pub use recovery::{Cut, RecoveryReport};
 pub use reopen::Reopen;
-pub use retention::{ObsoleteFiles, Removal};
+pub use retention::{ObsoleteFiles, Removal, RetentionBlock};
 pub use round::{Round, RoundResult, Step};
 pub use salvage::{Salvage, SalvagePlan, Salvaged};
 pub use scan::{Damage, DamageReason};

@@ -251,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_future_is_named_where_it_keeps_retention_waiting() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let config = LogConfig { retention_ms: Some(1_000), ..LogConfig::default() };
+        let (mut log, _) =
+            Log::open(Arc::clone(&disk), "/data/t/0".into(), config, Known::default(), TimestampMs(1))
+                .unwrap();
+        let (hour, year) = (3_600_000, 365 * 86_400_000);
+        for timestamp in [5, year] {
+            assert_eq!(log.retention_block(TimestampMs(1)), None);
+            let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+            let pushed = builder.push(TimestampMs(timestamp), None, Some(&[7; 100]), std::iter::empty());
+            assert!(pushed.is_ok());
+            let batch = Batch::parse(builder.build().unwrap()).unwrap();
+            let _appended = log.append(batch, LeaderEpoch::ZERO, TimestampMs(1)).unwrap();
+        }
+        let (segment, newest, until) = (Offset::ZERO, TimestampMs(year), TimestampMs(year + 1_000));
+        let expected = crate::RetentionBlock { segment, newest, until };
+        assert_eq!(log.retention_block(TimestampMs(1)), Some(expected));
+        assert_eq!(log.retention_block(TimestampMs(year - hour)), None, "a clock may be an hour slow");
+        log.set_config(LogConfig { retention_ms: None, ..config });
+        assert_eq!(log.retention_block(TimestampMs(1)), None);
+    }
+
+    #[test]
     fn what_other_limits_would_delete_is_known_before_they_are_set() {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
         disk.create_dir_all(Path::new("/data")).unwrap();

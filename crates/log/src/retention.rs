@@ -106,7 +106,35 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: PathBuf) -> Result<(), Lo
     }
 }
 
+/// A segment that retention by time keeps, with all behind it, because of a timestamp in the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionBlock {
+    /// The offset at which it begins.
+    pub segment: Offset,
+    /// Its greatest timestamp.
+    pub newest: TimestampMs,
+    /// When it expires.
+    pub until: TimestampMs,
+}
+
+/// A clock that is no further ahead than this is no reason to speak of the future.
+const FUTURE_MS: u64 = 3_600_000;
+
 impl Log {
+    /// The first segment with a record whose timestamp is more than an hour ahead of `now`, where retention by time is on:
+    /// neither it nor what is behind it goes before that record expires.
+    pub fn retention_block(&self, now: TimestampMs) -> Option<RetentionBlock> {
+        let retention_ms = self.config.retention_ms?;
+        let future = now.plus_ms(FUTURE_MS);
+        let sealed = self.sealed.iter().map(|sealed| (sealed.base(), sealed.max_timestamp));
+        let active = self.active.index.max_timestamp().map(|(timestamp, _)| timestamp);
+        let mut segments = sealed.chain([(self.active.base(), active)]);
+        segments.find_map(|(segment, newest)| {
+            let newest = newest.filter(|newest| *newest > future)?;
+            Some(RetentionBlock { segment, newest, until: newest.plus_ms(retention_ms) })
+        })
+    }
+
     /// What retention by time and size would delete, if anything.
     ///
     /// Whole segments only, oldest first, never beyond `high_watermark` and never the last one. When the active

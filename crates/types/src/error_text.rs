@@ -183,6 +183,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Suspect the disk.",
     },
     CodeText {
+        code: "B0231",
+        summary: "The wall clock is more than an hour ahead of the time that the broker has seen pass: records expire slowly, a day in an hour, until it is caught up with.",
+        action: "Nothing if the broker was down for so long; else correct the clock, before retention deletes what is young.",
+    },
+    CodeText {
         code: "B0301",
         summary: "A connection was closed by the broker because it held memory without making progress.",
         action: "Look at the client at that address.",

@@ -87,7 +87,7 @@ impl Engine {
 
     /// What there is to compact of a partition, if it is compacted.
     pub(crate) fn compaction_need(&self, replica: &Replica) -> Option<CompactionNeed> {
-        let now = self.clock.now();
+        let now = self.expiry_now();
         replica.with_log(|log, high_watermark| log.compaction_need(now, high_watermark)).flatten()
     }
 
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     async fn compact(self: &Arc<Self>, replica: &Arc<Replica>) -> Result<Ended, Refusal> {
-        let (now, buffer) = (self.clock.now(), self.config.storage.compaction_buffer_bytes);
+        let (now, buffer) = (self.expiry_now(), self.config.storage.compaction_buffer_bytes);
         let planned =
             replica.with_log(|log, high_watermark| log.plan_compaction(now, high_watermark, buffer));
         let Some(mut pass) = planned.flatten() else { return Ok(Ended::Overtaken) };

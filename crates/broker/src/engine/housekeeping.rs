@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Engine, Replica, reserve::RESERVE_BYTES, slow_disk::Pace};
+use super::{Engine, Replica, expiry, reserve::RESERVE_BYTES, slow_disk::Pace};
 
 const TIMEOUTS_EVERY: Duration = Duration::from_millis(100);
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -98,7 +98,27 @@ impl Engine {
         }
     }
 
+    /// Looks at the time by which records expire, tells of a jump, and stores it now and then.
+    async fn look_at_expiry(&self) {
+        let before = self.expiry_held_ms();
+        let _now = self.expiry_now();
+        if let Some(ahead_ms) = self.expiry_held_ms().filter(|_| before.is_none()) {
+            tracing::warn!(
+                event = "B0231",
+                ahead_ms,
+                "the wall clock is far ahead: records expire slowly until it is caught up with"
+            );
+        }
+        let Some(time) = self.expiry.lock().take_due() else { return };
+        let (disk, data_dir) = (Arc::clone(&self.disk), self.data_dir.clone());
+        if let Ok(Err(error)) = self.workers.control.run(move || expiry::store(&*disk, &data_dir, time)).await
+        {
+            tracing::warn!(%error, "the time by which records expire cannot be stored");
+        }
+    }
+
     async fn retain_all(&self) {
+        self.look_at_expiry().await;
         let mut replicas = Vec::new();
         self.for_each_replica(|replica| replicas.push(Arc::clone(replica)));
         for replica in replicas {

@@ -6,7 +6,9 @@ mod clock;
 mod commit;
 mod compaction;
 mod controller;
+mod counting;
 mod epochs;
+mod expiry;
 mod housekeeping;
 mod identity;
 mod journal;
@@ -41,9 +43,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use corduroy_api::Refusal;
-use corduroy_log::{Disk, Journal, disk::Space, journal::Rewrite};
+use corduroy_log::{Disk, Journal, RetentionBlock, disk::Space, journal::Rewrite};
 use corduroy_partition::NotLeading;
-use corduroy_types::ErrorCode;
+use corduroy_types::{ErrorCode, TimestampMs};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -58,8 +60,8 @@ pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 
 use self::{
-    checkpoint::Checkpointer, commit::CommitQueue, producer_ids::ProducerIds, reserve::Reserve,
-    workers::Workers,
+    checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, producer_ids::ProducerIds,
+    reserve::Reserve, workers::Workers,
 };
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
@@ -84,6 +86,7 @@ pub(crate) struct Engine {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
     clock: Clock,
+    expiry: Mutex<Expiry>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     topics: ArcSwap<Topics>,
@@ -113,6 +116,22 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The time by which records expire: the wall clock, but for its jumps.
+    pub(crate) fn expiry_now(&self) -> TimestampMs {
+        self.expiry.lock().look(self.clock.now(), self.clock.monotonic_ms())
+    }
+
+    /// How far the wall clock has jumped ahead of the time by which records expire, if it has.
+    pub(crate) fn expiry_held_ms(&self) -> Option<u64> {
+        self.expiry.lock().held_ms()
+    }
+
+    /// What keeps retention by time from going on in a partition, if a record of the future does.
+    pub(crate) fn retention_block(&self, replica: &Replica) -> Option<RetentionBlock> {
+        let now = self.clock.now();
+        replica.with_log(|log, _| log.retention_block(now)).flatten()
     }
 
     pub(crate) fn config(&self) -> &BrokerConfig {

@@ -26,6 +26,7 @@ use super::{
     commit::{self, CommitQueue, CommitThread},
     compaction,
     epochs::{EpochError, begin_and_lead},
+    expiry::Expiry,
     housekeeping,
     identity::ReplicaIdentity,
     journal::{self, Unreplayed},
@@ -215,6 +216,10 @@ impl Engine {
             return Err(OpenError::Epoch(error));
         }
         let mut controller = Controller { image, replica: Arc::clone(&metadata) };
+        // Before it is registered anew: when it was alive for certain.
+        let alive_at = controller.image.broker(config.node.id).map(|broker| broker.registered_at);
+        let (on, dir) = (Arc::clone(&disk), data_dir.clone());
+        let expiry = blocking(move || Expiry::begin(&*on, &dir, alive_at, clock)).await;
         register(&mut controller, &config, cluster_id.to_string().into(), clock).await?;
 
         let partitions = controller.image.partition_count();
@@ -253,6 +258,7 @@ impl Engine {
             disk,
             data_dir,
             clock,
+            expiry: Mutex::new(expiry),
             metrics,
             health,
             topics: ArcSwap::from_pointee(topics),

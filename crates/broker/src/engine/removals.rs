@@ -55,7 +55,7 @@ impl Engine {
     /// The disk's; it is tried again at the next turn.
     pub(super) async fn apply_retention(&self, replica: &Arc<Replica>) -> Result<(), Refusal> {
         let one_at_a_time = Arc::clone(&replica.removals).lock_owned().await;
-        let now = self.clock.now();
+        let now = self.expiry_now();
         let planned = replica.with_log(|log, high_watermark| {
             let by_size = log.config().retention_bytes.is_some_and(|most| log.stats().bytes > most);
             (log.plan_retention(now, high_watermark), by_size)

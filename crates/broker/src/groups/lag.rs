@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use corduroy_api::Refusal;
 use corduroy_batch::{Batch, DecompressLimits};
 use corduroy_group::TopicPartition;
 use corduroy_log::StretchWithGaps;
@@ -12,9 +11,6 @@ use parking_lot::Mutex;
 
 use super::Groups;
 use crate::engine::{Engine, Replica};
-
-/// Bytes of one read of a stretch that is counted.
-const COUNT_BYTES: u32 = 1024 * 1024;
 
 /// How far a group is behind in one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +97,17 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// Records of a partition that can be read now.
+    pub(crate) async fn record_count(&self, replica: &Arc<Replica>) -> u64 {
+        let Ok(cursors) = replica.cursors() else { return 0 };
+        let key = replica.key();
+        let at = TopicPartition { topic_id: key.topic_id, partition: key.partition };
+        let (start, end) = (cursors.log_start, cursors.high_watermark);
+        records_between(&self.engine, &self.looks, replica, at, start, end).await
+    }
+}
+
 /// Records with offsets from `from` to `end`, exclusive. Where stored bytes cannot be read, their offsets count.
 async fn records_between(
     engine: &Arc<Engine>,
@@ -124,13 +131,13 @@ async fn records_between(
             Some((known_first, known)) if last == stretch.end => {
                 // Only what lies between the two is counted.
                 let (low, high) = (known_first.min(first), known_first.max(first));
-                let between = count(engine, replica, low, high).await.ok();
+                let between = engine.count_records(replica, low, high).await.ok();
                 between.map(|between| match known_first < first {
                     true => known.saturating_sub(between),
                     false => known + between,
                 })
             }
-            _ => count(engine, replica, first, last).await.ok(),
+            _ => engine.count_records(replica, first, last).await.ok(),
         };
         if let Some(counted) = counted {
             let offsets = last.distance_from(first);
@@ -139,43 +146,6 @@ async fn records_between(
             if last == stretch.end {
                 looks.lock().counts.young.insert((at, stretch), (first, counted));
             }
-        }
-    }
-    records
-}
-
-async fn count(
-    engine: &Arc<Engine>,
-    replica: &Arc<Replica>,
-    from: Offset,
-    end: Offset,
-) -> Result<u64, Refusal> {
-    let (mut next, mut hint, mut records) = (from, None, 0);
-    while next < end {
-        let fetched = engine.look(replica, next, COUNT_BYTES, false, hint.take()).await?;
-        if fetched.next_offset <= next {
-            break;
-        }
-        records += count_within(fetched.bytes, next, end);
-        (next, hint) = (fetched.next_offset, fetched.hint);
-    }
-    Ok(records)
-}
-
-/// Records of whole batches with offsets from `from` to `end`, exclusive.
-fn count_within(mut batches: Bytes, from: Offset, end: Offset) -> u64 {
-    let mut records = 0;
-    while let Ok(Some(batch)) = Batch::parse_prefix(&mut batches) {
-        let header = batch.header();
-        if header.base_offset >= from && header.next_offset() <= end {
-            records += u64::from(header.record_count);
-        } else {
-            // Those before a record that cannot be read count.
-            let _as_far_as_it_can_be_read =
-                batch.visit_stamps_while(DecompressLimits::default(), |offset, _| {
-                    records += u64::from((from..end).contains(&offset));
-                    offset < end
-                });
         }
     }
     records

@@ -36,6 +36,10 @@ pub struct ScrapeSample {
     pub compaction_dirty_ratio_max: Ratio,
     /// Partitions that cannot be compacted.
     pub compaction_failed_partitions: u64,
+    /// Partitions in which a record of the future keeps retention by time from going on.
+    pub retention_blocked_partitions: u64,
+    /// How far the wall clock has jumped ahead of the time by which records expire; 0 below an hour.
+    pub expiry_held: Duration,
     /// Consumer groups. At most [`super::GroupMetrics::GROUPS_MAX`] are exported one by one.
     pub groups: Vec<GroupSample>,
     /// Bytes in memory, by pool: `tail_cache`, `receive`, `fetch`.
@@ -124,6 +128,7 @@ impl Collector for Sampled {
         )?;
         ConstGauge::new(sample.oldest_round.as_secs_f64()).encode(age)?;
         compaction(&mut encoder, &sample)?;
+        retention(&mut encoder, &sample)?;
         sample_groups::encode(&mut encoder, &sample.groups)?;
         let memory = sample.memory.iter().map(|(pool, bytes)| ([("pool", *pool)], as_gauge(*bytes)));
         gauges(
@@ -151,6 +156,21 @@ fn compaction(encoder: &mut DescriptorEncoder<'_>, sample: &ScrapeSample) -> Res
         &ratio,
     )?;
     gauge(encoder, "compaction_failed_partitions", "Partitions that cannot be compacted", &as_gauge(failed))
+}
+
+fn retention(encoder: &mut DescriptorEncoder<'_>, sample: &ScrapeSample) -> Result<(), fmt::Error> {
+    gauge(
+        encoder,
+        "retention_blocked_partitions",
+        "Partitions in which a record with a timestamp in the future keeps retention by time from going on",
+        &as_gauge(sample.retention_blocked_partitions),
+    )?;
+    gauge(
+        encoder,
+        "expiry_held_seconds",
+        "How far the wall clock has jumped ahead of the time by which records expire; 0 below an hour",
+        &sample.expiry_held.as_secs_f64(),
+    )
 }
 
 /// Writes one gauge without labels.

@@ -24,6 +24,8 @@ pub(super) fn busy() -> Metrics {
     metrics.groups.rebalanced("billing", RebalanceReason::Joined);
     metrics.groups.lost("billing", "orders", 1);
     let sample = ScrapeSample {
+        retention_blocked_partitions: 2,
+        expiry_held: std::time::Duration::from_secs(7_200),
         compaction_dirty_bytes: 5_000,
         compaction_dirty_ratio_max: Ratio::HALF,
         compaction_failed_partitions: 1,

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{Shared, configs, lookup};
 use crate::{
     engine::{Draft, Engine, Topic},
+    groups::Groups,
     metrics::Api,
 };
 
@@ -46,8 +47,11 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::ListTopicsRequest>,
     ) -> Result<Response<v1::ListTopicsResponse>, Status> {
         let include_internal = request.into_inner().include_internal;
-        self.answer(Api::ListTopics, async { list_topics(&*self.shared.engine()?, include_internal).await })
-            .await
+        self.answer(Api::ListTopics, async {
+            let (engine, groups) = self.shared.groups()?;
+            list_topics(&engine, &groups, include_internal).await
+        })
+        .await
     }
 
     async fn describe_topics(
@@ -57,7 +61,8 @@ impl v1::admin_server::Admin for AdminService {
         let names = request.into_inner().names;
         self.answer(Api::DescribeTopics, async {
             check_items("names", names.len())?;
-            describe_topics(&*self.shared.engine()?, names).await
+            let (engine, groups) = self.shared.groups()?;
+            describe_topics(&engine, &groups, names).await
         })
         .await
     }
@@ -93,11 +98,11 @@ impl v1::admin_server::Admin for AdminService {
         let v1::DeleteTopicsRequest { names, validate_only } = request.into_inner();
         self.answer(Api::DeleteTopics, async {
             check_items("names", names.len())?;
-            let engine = self.shared.engine()?;
+            let (engine, groups) = self.shared.groups()?;
             let mut draft = draft(&engine, validate_only).await;
             let mut topics = Vec::with_capacity(names.len());
             for name in names {
-                let one = delete_topic(&engine, &name, draft.as_mut()).await;
+                let one = delete_topic(&engine, &groups, &name, draft.as_mut()).await;
                 topics.push(one.unwrap_or_else(|refusal| v1::DeletedTopic {
                     error: Some(refusal.into()),
                     name,
@@ -192,23 +197,28 @@ fn check_items(field: &str, count: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn stored(topic: &Topic) -> (u64, u64) {
-    let replicas = topic.replicas();
-    let bytes = replicas.iter().map(|replica| replica.stats().bytes).sum();
-    let records = replicas.iter().map(|replica| {
-        let cursors = replica.cursors().unwrap_or_default();
-        cursors.high_watermark.distance_from(cursors.log_start)
-    });
-    (bytes, records.sum())
+/// Bytes and records of a topic.
+async fn stored(groups: &Groups, topic: &Topic) -> (u64, u64) {
+    let (mut bytes, mut records) = (0, 0);
+    for replica in topic.replicas().iter() {
+        bytes += replica.stats().bytes;
+        records += groups.record_count(replica).await;
+    }
+    (bytes, records)
 }
 
-async fn list_topics(engine: &Engine, include_internal: bool) -> Result<v1::ListTopicsResponse, Refusal> {
+async fn list_topics(
+    engine: &Engine,
+    groups: &Groups,
+    include_internal: bool,
+) -> Result<v1::ListTopicsResponse, Refusal> {
     let topics = engine.topics();
     let image = engine.controller().lock().await.image().clone();
     let shown = topics.iter().filter(|topic| include_internal || !topic.name().is_internal());
-    let topics = shown.map(|topic| {
-        let (stored_bytes, record_count) = stored(topic);
-        v1::TopicSummary {
+    let mut listed = Vec::new();
+    for topic in shown {
+        let (stored_bytes, record_count) = stored(groups, topic).await;
+        listed.push(v1::TopicSummary {
             name: topic.name().to_string(),
             topic_id: topic.id().to_bytes().to_vec().into(),
             partition_count: topic.partition_count(),
@@ -216,18 +226,32 @@ async fn list_topics(engine: &Engine, include_internal: bool) -> Result<v1::List
             internal: topic.name().is_internal(),
             stored_bytes,
             record_count,
-        }
-    });
-    Ok(v1::ListTopicsResponse { topics: topics.collect() })
+        });
+    }
+    Ok(v1::ListTopicsResponse { topics: listed })
 }
 
-async fn describe_topics(engine: &Engine, names: Vec<String>) -> Result<v1::DescribeTopicsResponse, Refusal> {
+async fn describe_topics(
+    engine: &Engine,
+    groups: &Groups,
+    names: Vec<String>,
+) -> Result<v1::DescribeTopicsResponse, Refusal> {
     let image = engine.controller().lock().await.image().clone();
-    let describe = |name: &String| -> Result<v1::DescribedTopic, Refusal> {
+    let describe = async |name: &String| -> Result<v1::DescribedTopic, Refusal> {
         let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
         let described = image.topic_by_id(topic.id()).ok_or_else(|| lookup::not_found(engine, name))?;
         let replicas = topic.replicas();
-        let partitions = described.partitions().iter().zip(replicas.iter()).map(describe_partition);
+        let mut partitions = Vec::with_capacity(replicas.len());
+        for (described, replica) in described.partitions().iter().zip(replicas.iter()) {
+            let record_count = groups.record_count(replica).await;
+            let retention_block = engine.retention_block(replica).map(|block| v1::RetentionBlock {
+                segment_start: block.segment.get(),
+                timestamp_ms: block.newest.0,
+                until_ms: block.until.0,
+            });
+            let partition = describe_partition((described, replica));
+            partitions.push(v1::DescribedPartition { record_count, retention_block, ..partition });
+        }
         Ok(v1::DescribedTopic {
             error: None,
             name: topic.name().to_string(),
@@ -235,18 +259,19 @@ async fn describe_topics(engine: &Engine, names: Vec<String>) -> Result<v1::Desc
             internal: topic.name().is_internal(),
             replication: described.replication(),
             created_at_ms: described.created_at().0,
-            partitions: partitions.collect(),
+            partitions,
             configs: configs::described(described),
         })
     };
-    let topics = names.iter().map(|name| {
-        describe(name).unwrap_or_else(|refusal| v1::DescribedTopic {
+    let mut topics = Vec::with_capacity(names.len());
+    for name in &names {
+        topics.push(describe(name).await.unwrap_or_else(|refusal| v1::DescribedTopic {
             error: Some(refusal.into()),
             name: name.clone(),
             ..Default::default()
-        })
-    });
-    Ok(v1::DescribeTopicsResponse { topics: topics.collect() })
+        }));
+    }
+    Ok(v1::DescribeTopicsResponse { topics })
 }
 
 fn describe_partition(
@@ -267,6 +292,8 @@ fn describe_partition(
         segment_count: u32::try_from(stats.segments).unwrap_or(u32::MAX),
         stored_bytes: stats.bytes,
         error: trouble(replica).map(Into::into),
+        record_count: 0,
+        retention_block: None,
     }
 }
 
@@ -332,11 +359,12 @@ async fn create_topic(
 
 async fn delete_topic(
     engine: &Arc<Engine>,
+    groups: &Groups,
     name: &str,
     draft: Option<&mut Draft>,
 ) -> Result<v1::DeletedTopic, Refusal> {
     let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
-    let (stored_bytes, record_count) = stored(&topic);
+    let (stored_bytes, record_count) = stored(groups, &topic).await;
     let command = DeleteTopic { name: topic.name().clone() };
     match draft {
         Some(draft) => drop(draft.check(&command)?),

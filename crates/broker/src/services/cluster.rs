@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_log::DamagedRange;
-use corduroy_types::TopicName;
+use corduroy_types::{TopicName, format_duration_ms};
 use tonic::{Request, Response, Status};
 
 use super::{Shared, group_findings};
@@ -146,6 +146,15 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         severity: v1::HealthState::Unhealthy.into(),
         message: format!("the metadata log: {range}"),
         hint: "suspect the disk; the next start cannot read it".to_owned(),
+        damage: None,
+    }));
+    findings.extend(engine.expiry_held_ms().map(|ahead_ms| v1::Finding {
+        severity: v1::HealthState::Degraded.into(),
+        message: format!(
+            "the wall clock is {} ahead of the time that the broker has seen pass: records expire slowly until it is caught up with",
+            format_duration_ms(ahead_ms / 60_000 * 60_000)
+        ),
+        hint: "nothing to do if the broker was down for so long; else correct the clock".to_owned(),
         damage: None,
     }));
     for topic in engine.topics().iter() {

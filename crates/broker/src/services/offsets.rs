@@ -85,7 +85,7 @@ pub(super) async fn resolve(
             return Ok(Resolved { offset, timestamp: None });
         }
         Spec::BeforeEnd(count) => {
-            return Ok(Resolved { offset: end.saturating_sub(count).max(start), timestamp: None });
+            return Ok(Resolved { offset: engine.before_end(replica, count).await?, timestamp: None });
         }
         Spec::AtTimeMs(time) => Some(engine.first_at_or_after(replica, TimestampMs(time)).await?),
         Spec::MaxTimestamp(_) => Some(engine.greatest_timestamp(replica).await?),

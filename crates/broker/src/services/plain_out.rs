@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use corduroy_api::{Refusal, v1};
-use corduroy_batch::{Batch, Compression, DecompressLimits, RecordRef};
-use corduroy_types::Offset;
+use corduroy_batch::{Batch, BatchError, Compression, DecompressLimits, RecordRef};
+use corduroy_types::{ErrorCode, Offset};
 
 use super::check::refuse_batch;
 
@@ -40,7 +40,8 @@ pub(super) struct PlainRecords {
 /// stored may be much when it is decompressed. No more of it is decompressed than that.
 ///
 /// # Errors
-/// A batch that cannot be decompressed within `limits`, where no record comes before it.
+/// A batch that cannot be decompressed within `limits`, or in which there are other records than its header says, where
+/// no record comes before that. The refusal names the offset behind it.
 pub(super) fn to_records(
     mut batches: Bytes,
     wanted: Range<Offset>,
@@ -60,7 +61,7 @@ pub(super) fn to_records(
             match visited {
                 Ok(()) => {}
                 Err(_) if out.next_offset > wanted.start => return Ok(out),
-                Err(error) => return Err(refuse_batch(error)),
+                Err(error) => return Err(refuse_stored(&batch, error)),
             }
         }
         if !out.full {
@@ -68,6 +69,19 @@ pub(super) fn to_records(
         }
     }
     Ok(out)
+}
+
+/// The refusal of a stored batch whose records cannot be taken apart: reading can go on behind it.
+fn refuse_stored(batch: &Batch, error: BatchError) -> Refusal {
+    let (base, next) = (batch.header().base_offset, batch.header().next_offset());
+    let code = match error.code() {
+        ErrorCode::CorruptBatch | ErrorCode::InvalidBatch => ErrorCode::Corrupt,
+        other => other,
+    };
+    let text = format!("the records from offset {base} on cannot be read: {error}");
+    let mut refusal = Refusal::new(code, text);
+    refusal.next_good_offset = Some(next);
+    refusal
 }
 
 impl PlainRecords {
@@ -186,6 +200,37 @@ mod tests {
                 prop_assert_eq!(read.next_offset, offset(next));
             }
         }
+    }
+
+    #[test]
+    fn a_batch_with_other_records_than_it_says_is_skippable() {
+        let mut builder = BatchBuilder::new(Compression::Gzip, 1 << 20);
+        for _ in 0..3 {
+            let pushed = builder.push(TimestampMs(7), None, Some(b"v"), std::iter::empty());
+            assert_eq!(pushed.unwrap(), PushOutcome::Added);
+        }
+        let mut lying = builder.build().unwrap().to_vec();
+        lying[23..27].copy_from_slice(&4_u32.to_be_bytes());
+        lying[57..61].copy_from_slice(&5_u32.to_be_bytes());
+        let crc = corduroy_batch::crc32c(&lying[21..]);
+        lying[17..21].copy_from_slice(&crc.to_be_bytes());
+        let room = Room { max_bytes: 1 << 20, at_least_one: true };
+        let read = |from| {
+            let limits = DecompressLimits::default();
+            to_records(lying.clone().into(), offset(from)..offset(9), limits, room)
+        };
+        let mut next = 0;
+        let refusal = loop {
+            match read(next) {
+                Ok(read) => next = read.next_offset.get(),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(
+            (refusal.code, refusal.next_good_offset),
+            (ErrorCode::Corrupt, Some(offset(5))),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -68,8 +68,23 @@ pub struct PartitionDescription {
     pub segment_count: u32,
     /// Bytes of its segments.
     pub stored_bytes: u64,
+    /// Records that can be read: counted where compaction has left offsets without one.
+    pub record_count: u64,
+    /// What keeps retention by time from going on, if a record of the future does.
+    pub retention_block: Option<RetentionBlock>,
     /// Why it cannot be written or read as it should, if so.
     pub error: Option<ClientError>,
+}
+
+/// A segment that retention by time keeps, with all behind it, because a record in it has a timestamp in the future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionBlock {
+    /// The offset at which it begins.
+    pub segment_start: Offset,
+    /// Its greatest timestamp.
+    pub newest: TimestampMs,
+    /// When it expires.
+    pub until: TimestampMs,
 }
 
 /// One topic config.
@@ -213,6 +228,8 @@ fn read_partition(described: v1::DescribedPartition) -> Result<PartitionDescript
         segment_count,
         stored_bytes,
         error,
+        record_count,
+        retention_block,
     } = described;
     Ok(PartitionDescription {
         partition: PartitionIndex(partition),
@@ -225,7 +242,18 @@ fn read_partition(described: v1::DescribedPartition) -> Result<PartitionDescript
         log_end: offset("log end", log_end)?,
         segment_count,
         stored_bytes,
+        record_count,
+        retention_block: retention_block.map(read_block).transpose()?,
         error: error.map(|error| Refusal::from(error).into()),
+    })
+}
+
+fn read_block(block: v1::RetentionBlock) -> Result<RetentionBlock, ClientError> {
+    let v1::RetentionBlock { segment_start, timestamp_ms, until_ms } = block;
+    Ok(RetentionBlock {
+        segment_start: offset("segment start", segment_start)?,
+        newest: TimestampMs(timestamp_ms),
+        until: TimestampMs(until_ms),
     })
 }
 

@@ -13,7 +13,9 @@ pub use alter::{
 };
 pub use cluster::{BrokerDescription, ClusterDescription, DamagedRange, Finding, Health};
 pub use create::{CreateTopics, CreatedTopic, NewTopic};
-pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription, TopicSummary};
+pub use describe::{
+    ConfigSource, PartitionDescription, RetentionBlock, TopicConfig, TopicDescription, TopicSummary,
+};
 pub use groups::{
     CommitGroupOffsets, CommittedOffset, DeleteGroups, DeletedGroup, ForgetOffsets, GroupDescription,
     GroupMember, GroupOffset, GroupPartition, GroupState, GroupSummary, OffsetToCommit, RemoveMember,

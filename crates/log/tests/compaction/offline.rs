@@ -29,6 +29,10 @@ fn a_compacted_log_is_sound_and_its_gaps_are_counted() {
     let pass = plan(&log, NOW.0, UNLIMITED).unwrap();
     let end = perform(&mut log, &disk, pass, UNLIMITED, |_| {}).unwrap();
     model.compact(end.get(), NOW.0);
+    let stretches = log.stretches_with_gaps(corduroy_types::Offset::ZERO);
+    let counted: u64 = stretches.iter().map(|stretch| stretch.records.unwrap()).sum();
+    let dense = log.cursors().log_end().distance_from(stretches.last().unwrap().end);
+    assert_eq!(counted + dense, model.kept.len() as u64, "the catalogue counts records");
     let verified = verify(&disk);
     assert_eq!((verified.findings, verified.notes), (vec![], vec![]));
     let stats = offline::stats(&disk, &dir()).unwrap();

@@ -45,7 +45,22 @@ struct PartitionRow {
     log_start: u64,
     high_watermark: u64,
     record_count: u64,
+    /// Set where a record of the future keeps retention by time from going on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_blocked_until: Option<String>,
     error: Option<String>,
+}
+
+impl PartitionRow {
+    fn state(&self) -> String {
+        match (&self.error, &self.retention_blocked_until) {
+            (Some(error), _) => error.clone(),
+            (None, Some(until)) => {
+                format!("a record with a timestamp in the future keeps retention.ms waiting until {until}")
+            }
+            (None, None) => "ok".to_owned(),
+        }
+    }
 }
 
 impl Row for PartitionRow {
@@ -76,7 +91,7 @@ impl Row for PartitionRow {
             Cell::Count(self.log_start),
             Cell::Count(self.high_watermark),
             Cell::Count(self.record_count),
-            Cell::text(self.error.as_deref().unwrap_or("ok")),
+            Cell::text(self.state()),
         ]
     }
 }
@@ -166,8 +181,7 @@ fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool
     let any = args.partitions || args.configs || args.storage || args.groups;
     let set_only = !any && !structured;
     let configs = topic.configs.iter().filter(|config| !set_only || config.source == ConfigSource::Topic);
-    let records =
-        |partition: &PartitionDescription| partition.high_watermark.distance_from(partition.log_start);
+    let records = |partition: &PartitionDescription| partition.record_count;
     Topic {
         name: topic.name.to_string(),
         id: topic.id.map(|id| id.to_string()),
@@ -194,7 +208,8 @@ fn partition_row(partition: &PartitionDescription) -> PartitionRow {
         in_sync_replicas: partition.in_sync_replicas.iter().map(|id| id.0).collect(),
         log_start: partition.log_start.get(),
         high_watermark: partition.high_watermark.get(),
-        record_count: partition.high_watermark.distance_from(partition.log_start),
+        record_count: partition.record_count,
+        retention_blocked_until: partition.retention_block.map(|block| Cell::Time(block.until).plain()),
         error: partition.error.as_ref().map(|error| format!("{}: {}", error.code(), error.message())),
     }
 }
