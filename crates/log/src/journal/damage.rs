@@ -17,6 +17,12 @@ pub enum JournalDamage {
         /// The file.
         file: PathBuf,
     },
+    /// The file is gone: both are there from the first start on.
+    #[error("{} is gone", file.display())]
+    Gone {
+        /// The file.
+        file: PathBuf,
+    },
     /// Entries that cannot be read; later ones can.
     #[error("{bytes} bytes at position {position} of {} are damaged", file.display())]
     Entries {
@@ -47,9 +53,16 @@ pub(super) fn find(
     generations: &[Generation],
     heads: &[(PathBuf, Head)],
     checkpointed: Place,
+    has_logs: bool,
 ) -> Vec<JournalDamage> {
-    let damaged = heads.iter().filter(|(_, head)| *head == Head::Damaged);
-    let mut found: Vec<_> = damaged.map(|(file, _)| JournalDamage::Header { file: file.clone() }).collect();
+    let of_heads = heads.iter().filter_map(|(file, head)| match head {
+        Head::Damaged => Some(JournalDamage::Header { file: file.clone() }),
+        Head::Missing if has_logs && !generations.is_empty() => {
+            Some(JournalDamage::Gone { file: file.clone() })
+        }
+        _ => None,
+    });
+    let mut found: Vec<_> = of_heads.collect();
     let Some(newest) = generations.last() else { return found };
     for generation in generations {
         let Some((file, head)) = heads.get(generation.slot.index()) else { continue };

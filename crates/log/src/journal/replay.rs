@@ -111,16 +111,16 @@ impl Replay {
         let number = numbers.max().unwrap_or(0);
         let mut report = ReplayReport::default();
         let (generations, heads) = begun(contents);
-        report.unreadable = generations.is_empty()
-            && (heads.iter().any(|(_, head)| matches!(head, Head::Sound | Head::Damaged))
-                || has_logs(disk, data_dir)?);
+        let has_logs = has_logs(disk, data_dir)?;
+        let is_there = |(_, head): &(PathBuf, Head)| matches!(head, Head::Sound | Head::Damaged);
+        report.unreadable = generations.is_empty() && (has_logs || heads.iter().any(is_there));
         let newest = generations.last().map(|found| Newest {
             slot: found.slot,
             id: found.id,
             goes_on_at: found.goes_on_at(),
         });
         let (pieces, states) = fold(&generations, &mut report.entries);
-        report.damages = damage::find(&generations, &heads, checkpointed(&generations));
+        report.damages = damage::find(&generations, &heads, checkpointed(&generations), has_logs);
         let tasks = tasks(pieces, &states);
         for task in &tasks {
             report.count(task);
