@@ -14,7 +14,7 @@ impl Journal {
             }
             let file = self.file(slot);
             // Nothing but room is missing where that fails.
-            match file.write_at(&[zeros.clone()], begin).and_then(|()| file.sync()) {
+            match file.write_at(std::slice::from_ref(&zeros), begin).and_then(|()| file.sync()) {
                 Ok(()) => self.note_written(slot, begin + zeros.len() as u64),
                 Err(_) => drop(file.set_len(begin)),
             }
