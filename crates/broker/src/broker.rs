@@ -11,6 +11,7 @@ use crate::{
     engine::{Engine, EngineContext, OpenError},
     health::Health,
     http,
+    log_levels::LogLevels,
     metrics::{CorruptionAction, Metrics},
     sampling, server,
     services::{Shared, StartFacts},
@@ -59,6 +60,17 @@ pub struct Recovery {
     pub took: Duration,
 }
 
+/// What a process that is all for one broker gives it.
+#[derive(Clone, Debug)]
+pub struct HostProcess {
+    /// The lock of the data directory; the disk is from its [`DirLock::guard`].
+    pub lock: Arc<DirLock>,
+    /// The process's log.
+    pub log_levels: Arc<LogLevels>,
+    /// Follows the broker from before recovery to its end.
+    pub health: Arc<Health>,
+}
+
 /// Starts brokers.
 #[derive(Debug)]
 pub struct Broker;
@@ -74,7 +86,7 @@ impl Broker {
         Self::start_on(config, disk, None).await
     }
 
-    /// As [`Broker::start`], with a data directory that is locked, on a disk from [`DirLock::guard`]. Within a second after that directory was
+    /// As [`Broker::start`], in a process that is all for it, on a disk from [`DirLock::guard`]. Within a second after that directory was
     /// removed or replaced, the broker writes and acknowledges nothing more, and says why.
     ///
     /// # Errors
@@ -82,22 +94,24 @@ impl Broker {
     pub async fn start_locked(
         config: BrokerConfig,
         disk: Arc<dyn Disk>,
-        lock: Arc<DirLock>,
+        process: HostProcess,
     ) -> Result<RunningBroker, StartError> {
-        Self::start_on(config, disk, Some(lock)).await
+        Self::start_on(config, disk, Some(process)).await
     }
 
     async fn start_on(
         config: BrokerConfig,
         disk: Arc<dyn Disk>,
-        lock: Option<Arc<DirLock>>,
+        process: Option<HostProcess>,
     ) -> Result<RunningBroker, StartError> {
         let config = Arc::new(config);
         let grpc = listen("listen.grpc", config.listen.grpc).await?;
         let http_listener = listen("listen.http", config.listen.http).await?;
         let addresses = (address(&grpc, config.listen.grpc), address(&http_listener, config.listen.http));
-        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-        let watch = lock.map(|lock| Watch::start(lock, Arc::clone(&health)));
+        let metrics = Arc::new(Metrics::new());
+        let health = process.as_ref().map(|process| Arc::clone(&process.health)).unwrap_or_default();
+        let levels = process.as_ref().map(|process| Arc::clone(&process.log_levels));
+        let watch = process.map(|process| Watch::start(process.lock, Arc::clone(&health)));
         let watch = watch.transpose().map_err(StartError::Thread)?;
         let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
         for fault in data_dir.faults() {
@@ -105,6 +119,7 @@ impl Broker {
             tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
         }
         let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
+        shared.set_log_levels(levels);
         let (stop, stopped) = watch::channel(false);
         let http_task = tokio::spawn(http::serve(
             http_listener,

@@ -17,7 +17,7 @@ mod sampling;
 mod server;
 mod services;
 
-pub use broker::{Broker, Recovery, RunningBroker, StartError};
+pub use broker::{Broker, HostProcess, Recovery, RunningBroker, StartError};
 
 #[cfg(test)]
 mod generated;

@@ -7,14 +7,13 @@ use corduroy_broker::{
 
 use crate::{cli::Flags, sources::load_configuration};
 
-/// Loads the configuration again. Whatever is wrong with it, the broker goes on with what it had. Returns whether
-/// nothing was.
-pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLevels) -> bool {
+/// Loads the configuration again. Whatever is wrong with it, the broker goes on with what it had.
+pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLevels) {
     let config = match load_configuration(flags) {
         Ok(loaded) => loaded.config,
         Err(errors) => {
             tracing::error!(event = "B0006", %errors, "the configuration was not loaded again");
-            return false;
+            return;
         }
     };
     let changed = changed_keys(started_with, &config);
@@ -32,5 +31,4 @@ pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLev
             "the configuration was loaded again; some keys changed that need a restart"
         );
     }
-    true
 }

@@ -3,9 +3,10 @@
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use corduroy_broker::{
-    Broker, RunningBroker, StartError,
+    Broker, HostProcess, RunningBroker, StartError,
     config::BrokerConfig,
     data_dir::DirLock,
+    health::Health,
     log_levels::LogLevels,
     open_files::{self, OpenFiles},
 };
@@ -17,7 +18,7 @@ use crate::{
     cli::Flags,
     complain, exit,
     logging::{self, Reader},
-    notify::notify,
+    notify::{notify, notify_reload, report},
     print,
     reload::reload,
     signals::{Signals, Wanted},
@@ -95,8 +96,14 @@ impl Process<'_> {
     async fn serve(&self, mut config: BrokerConfig, mut signals: Signals) -> ExitCode {
         let loaded = config.clone();
         let disk = open_disk(&mut config, &self.lock);
+        let host = HostProcess {
+            lock: Arc::clone(&self.lock),
+            log_levels: Arc::clone(&self.levels),
+            health: Arc::new(Health::new()),
+        };
+        tokio::spawn(report(Arc::clone(&host.health)));
         let running = tokio::select! {
-            running = Broker::start_locked(config.clone(), disk, Arc::clone(&self.lock)) => running,
+            running = Broker::start_locked(config.clone(), disk, host) => running,
             name = signals.stop() => {
                 // Nothing was acknowledged yet; what recovery did so far, the next start does again.
                 complain(format!("brokerd: stopped by {name} while starting"));
@@ -117,9 +124,7 @@ impl Process<'_> {
         loop {
             match signals.next().await {
                 Wanted::Stop(name) => return stop(running, name, &mut signals, self.reader).await,
-                Wanted::Reload => {
-                    let _loaded = reload(self.flags, &loaded, &self.levels);
-                }
+                Wanted::Reload => notify_reload(|| reload(self.flags, &loaded, &self.levels)),
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::{
     io::{BufRead, BufReader, Read as _},
     net::TcpStream,
+    os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -176,6 +177,42 @@ fn sighup_loads_the_configuration_again_and_never_ends_the_broker() {
     std::fs::write(&file, "[node]\ndata_dir = \"data\"\n[log]\nlevel = \"off\"\n").unwrap();
     running.signal(Signal::HUP);
     running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn the_service_manager_hears_how_the_broker_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let mut command = brokerd(dir.path(), &FREE_PORTS);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000");
+    let mut running = Running::spawn(command);
+    let until = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = manager.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return;
+            }
+        }
+    };
+    until("READY=1");
+    until("STATUS=ready");
+    until("WATCHDOG=1");
+    running.signal(Signal::HUP);
+    until("RELOADING=1");
+    until("READY=1");
+    std::fs::rename(dir.path().join("brokerd-data/LOCK"), dir.path().join("aside")).unwrap();
+    until("STATUS=./brokerd-data/LOCK was removed");
+    std::fs::rename(dir.path().join("aside"), dir.path().join("brokerd-data/LOCK")).unwrap();
+    until("STATUS=ready");
+    let held = hold_the_drain(&running);
+    running.signal(Signal::TERM);
+    until("STOPPING=1");
+    until("EXTEND_TIMEOUT_USEC=");
+    drop(held);
     assert_eq!(running.end().0, Some(0));
 }
 

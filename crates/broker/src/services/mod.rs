@@ -37,6 +37,7 @@ use crate::{
     groups::{Groups, Survey},
     health::{Check, Health},
     limits::Limits,
+    log_levels::LogLevels,
     metrics::Metrics,
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     start_facts: OnceLock<StartFacts>,
     produce_memory: Arc<Semaphore>,
     produce_permits: usize,
+    log_levels: OnceLock<Arc<LogLevels>>,
     ready: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             start_facts: OnceLock::new(),
             produce_memory: Arc::new(Semaphore::new(produce_permits)),
             produce_permits,
+            log_levels: OnceLock::new(),
             ready: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
         })
@@ -96,6 +99,15 @@ impl Shared {
         let mut ready = self.ready.subscribe();
         // An error would mean that `self` is gone, and with it whoever asks.
         let _ends = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// The log of the process, where this broker has it to itself. Called at most once.
+    pub(crate) fn set_log_levels(&self, levels: Option<Arc<LogLevels>>) {
+        let _set_once = levels.map(|levels| self.log_levels.set(levels));
+    }
+
+    pub(crate) fn log_levels(&self) -> Option<&Arc<LogLevels>> {
+        self.log_levels.get()
     }
 
     /// Keeps what is known once the broker has started. Called once, before the engine is set.
