@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use corduroy_types::{PartitionIndex, TopicId};
+use corduroy_types::{PartitionIndex, TopicId, hidden_character};
 
 /// The greatest length of a name, in bytes.
 pub const NAME_BYTES_MAX: usize = 249;
@@ -24,11 +24,13 @@ pub enum InvalidName {
         /// Its length in bytes.
         got: usize,
     },
-    /// It could not be shown on one line.
-    #[error("a {what} must not hold control characters")]
-    Control {
+    /// It holds a character that is not seen, or changes how the rest is seen.
+    #[error("a {what} must not hold the character U+{:04X}, which is not shown", u32::from(*character))]
+    Hidden {
         /// What the name was meant for.
         what: &'static str,
+        /// The first such character.
+        character: char,
     },
 }
 
@@ -36,8 +38,15 @@ fn checked(what: &'static str, name: &str) -> Result<Arc<str>, InvalidName> {
     match name.len() {
         0 => Err(InvalidName::Empty { what }),
         got if got > NAME_BYTES_MAX => Err(InvalidName::TooLong { what, got }),
-        _ if name.chars().any(char::is_control) => Err(InvalidName::Control { what }),
         _ => Ok(name.into()),
+    }
+}
+
+/// A name that is stored already: taken before the rule was as strict, it must stay readable.
+fn stored(what: &'static str, name: &str) -> Result<Arc<str>, InvalidName> {
+    match name.chars().find(|c| c.is_control()) {
+        Some(character) => Err(InvalidName::Hidden { what, character }),
+        None => checked(what, name),
     }
 }
 
@@ -45,7 +54,7 @@ macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $what:literal;)+) => {$(
         $(#[$doc])*
         ///
-        /// 1 to 249 bytes, no control characters. Cheap to clone.
+        /// 1 to 249 bytes, none of them of a [hidden](corduroy_types::is_hidden) character. Cheap to clone.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
@@ -55,7 +64,14 @@ macro_rules! names {
             /// # Errors
             /// [`InvalidName`] says which rule was broken.
             pub fn new(name: &str) -> Result<Self, InvalidName> {
-                checked($what, name).map(Self)
+                match hidden_character(name) {
+                    Some(character) => Err(InvalidName::Hidden { what: $what, character }),
+                    None => checked($what, name).map(Self),
+                }
+            }
+
+            pub(crate) fn stored(name: &str) -> Result<Self, InvalidName> {
+                stored($what, name).map(Self)
             }
 
             /// The name as text.

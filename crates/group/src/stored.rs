@@ -154,8 +154,8 @@ impl Record {
     /// a fact.
     pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Self, DecodeError> {
         let key: Key = canonical(key)?;
-        let group = GroupName::new(&key.group).map_err(|error| damaged(&error))?;
-        let member = || MemberId::new(&key.member).map_err(|error| damaged(&error));
+        let group = GroupName::stored(&key.group).map_err(|error| damaged(&error))?;
+        let member = || MemberId::stored(&key.member).map_err(|error| damaged(&error));
         Ok(match Kind::try_from(key.kind).map_err(|_| DecodeError::NewerVersion)? {
             Kind::Unknown => return Err(DecodeError::NewerVersion),
             Kind::Group => Self::Group { group, value: value.map(decode_group).transpose()? },
@@ -226,7 +226,7 @@ fn encode_member(spec: &MemberSpec) -> Vec<u8> {
 
 fn decode_member(bytes: &[u8]) -> Result<MemberSpec, DecodeError> {
     let stored: StoredMember = canonical(bytes)?;
-    let instance = stored.instance.as_deref().map(InstanceId::new).transpose();
+    let instance = stored.instance.as_deref().map(InstanceId::stored).transpose();
     let topics = stored.topics.iter().map(|name| TopicName::new(name)).collect::<Result<_, _>>();
     let pattern = stored.pattern.as_deref().map(Pattern::new).transpose();
     Ok(MemberSpec {

@@ -110,6 +110,14 @@ pub enum MetadataError {
         /// Its length.
         characters: usize,
     },
+    /// A text with a character that is not seen or turns the direction of writing.
+    #[error("{what} holds the character U+{:04X}, which is not shown; leave it out", u32::from(*character))]
+    HiddenCharacter {
+        /// What the text was meant to be.
+        what: String,
+        /// The first such character.
+        character: char,
+    },
     /// The data belongs to another cluster.
     #[error(
         "this metadata belongs to cluster {present}, not to {got}; use the data directory of cluster {got}"
@@ -186,6 +194,7 @@ impl MetadataError {
             Self::Config(error) => error.code(),
             Self::ConfigNamedTwice { .. }
             | Self::Text { .. }
+            | Self::HiddenCharacter { .. }
             | Self::ForeignCluster { .. }
             | Self::ProducerIdCount { .. } => ErrorCode::InvalidRequest,
             Self::OtherLeaderEpoch { present, got, .. } => {

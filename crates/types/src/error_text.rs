@@ -207,6 +207,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         summary: "The broker stood still for seconds and could hear no member of a group: all sessions begin anew.",
         action: "Look for what stopped the process: a paused machine, too little memory, too few processors.",
     },
+    CodeText {
+        code: "B0501",
+        summary: "A client's request changed topics, configs, records, groups, offsets or log levels: who, what.",
+        action: "Nothing. `peer` is the address it came from, `agent` what the client calls itself.",
+    },
 ];
 
 /// The long form of an error code, as `logctl explain` prints it.

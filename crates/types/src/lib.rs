@@ -9,6 +9,7 @@ mod error_text;
 mod ids;
 mod ratio;
 mod service_variable;
+mod shown;
 mod topic;
 mod topic_config;
 mod units;
@@ -20,6 +21,7 @@ pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_pag
 pub use ids::{BrokerId, PartitionIndex, TopicId};
 pub use ratio::{NotARatio, Ratio};
 pub use service_variable::is_service_variable;
+pub use shown::{hidden_character, is_hidden};
 pub use topic::{InvalidTopicName, TopicName};
 pub use topic_config::{
     CONFIG_KEYS, CleanupPolicy, ConfigEntry, ConfigKey, TOPIC_CONFIGS, TimestampType, TopicConfig,

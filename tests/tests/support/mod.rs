@@ -54,6 +54,13 @@ impl Brokerd {
         })
     }
 
+    /// As [`Brokerd::start`], with its log in this file, as JSON.
+    pub fn start_logging_to(log: &Path, data_dir: &Path, more: &[&str]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "log=$1; shift; exec \"$0\" \"$@\" 2>\"$log\"", BROKERD]).arg(log);
+        Self::start_by(shell, data_dir, more)
+    }
+
     fn start_by(mut command: Command, data_dir: &Path, more: &[&str]) -> Self {
         command.stderr(Stdio::inherit());
         Self::begin(command, data_dir, more)

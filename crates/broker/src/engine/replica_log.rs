@@ -168,7 +168,7 @@ impl Replica {
 
     /// Why the partition takes no appends, if it does not: for an operator.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let offline = self.is_offline().then_some("offline: ").unwrap_or_default();
+        let offline = if self.is_offline() { "offline: " } else { "" };
         let failure = self.failure().or_else(|| self.not_led.lock().clone());
         failure.map(|failure| format!("{offline}{failure}"))
     }

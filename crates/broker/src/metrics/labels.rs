@@ -60,6 +60,8 @@ label_words! {
         RecoverPartition = "recover_partition",
         /// `Cluster.DescribeCluster`.
         DescribeCluster = "describe_cluster",
+        /// `Cluster.SetLogLevel`.
+        SetLogLevel = "set_log_level",
         /// `Groups.Heartbeat`; its time includes the wait for news.
         Heartbeat = "heartbeat",
         /// `Groups.CommitOffsets`.

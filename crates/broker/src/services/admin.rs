@@ -7,7 +7,7 @@ use corduroy_metadata::{AddPartitions, AlterTopicConfigs, CreateTopic, DeleteTop
 use corduroy_types::{ErrorCode, Offset, TopicId};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, configs, lookup};
+use super::{Shared, audit::Who, configs, lookup};
 use crate::{
     engine::{Draft, Engine, Topic},
     groups::Groups,
@@ -71,6 +71,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::CreateTopicsRequest>,
     ) -> Result<Response<v1::CreateTopicsResponse>, Status> {
+        let who = Who::of(&request);
         let v1::CreateTopicsRequest { topics, validate_only } = request.into_inner();
         self.answer(Api::CreateTopics, async {
             check_items("topics", topics.len())?;
@@ -80,6 +81,10 @@ impl v1::admin_server::Admin for AdminService {
             for topic in topics {
                 let name = topic.name.clone();
                 let one = create_topic(&engine, topic, draft.as_mut()).await;
+                if let Some(made) = one.as_ref().ok().filter(|made| !validate_only && !made.existed) {
+                    let details = format!("{} partitions", made.partition_count);
+                    who.changed("create topic", &made.name, details);
+                }
                 created.push(one.unwrap_or_else(|refusal| v1::CreatedTopic {
                     error: Some(refusal.into()),
                     name,
@@ -95,6 +100,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::DeleteTopicsRequest>,
     ) -> Result<Response<v1::DeleteTopicsResponse>, Status> {
+        let who = Who::of(&request);
         let v1::DeleteTopicsRequest { names, validate_only } = request.into_inner();
         self.answer(Api::DeleteTopics, async {
             check_items("names", names.len())?;
@@ -103,6 +109,10 @@ impl v1::admin_server::Admin for AdminService {
             let mut topics = Vec::with_capacity(names.len());
             for name in names {
                 let one = delete_topic(&engine, &groups, &name, draft.as_mut()).await;
+                if let Some(gone) = one.as_ref().ok().filter(|_| !validate_only) {
+                    let details = format!("{} records, {} bytes", gone.record_count, gone.stored_bytes);
+                    who.changed("delete topic", &name, details);
+                }
                 topics.push(one.unwrap_or_else(|refusal| v1::DeletedTopic {
                     error: Some(refusal.into()),
                     name,
@@ -118,6 +128,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::AddPartitionsRequest>,
     ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
+        let who = Who::of(&request);
         let v1::AddPartitionsRequest { topic, partition_count, validate_only } = request.into_inner();
         self.answer(Api::AddPartitions, async {
             let engine = self.shared.engine()?;
@@ -127,6 +138,9 @@ impl v1::admin_server::Admin for AdminService {
                 true => engine.controller().lock().await.draft().check(&command)?,
                 false => engine.change(command).await?,
             };
+            if !validate_only && counts.previous != counts.now {
+                who.changed("add partitions", &topic, format!("{} -> {}", counts.previous, counts.now));
+            }
             Ok(v1::AddPartitionsResponse {
                 previous_partition_count: counts.previous,
                 partition_count: counts.now,
@@ -139,15 +153,27 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::AlterTopicConfigsRequest>,
     ) -> Result<Response<v1::AlterTopicConfigsResponse>, Status> {
-        let request = request.into_inner();
-        self.answer(Api::AlterTopicConfigs, async { alter_configs(&self.shared.engine()?, request).await })
-            .await
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let (topic, validate_only) = (request.topic.clone(), request.validate_only);
+        self.answer(Api::AlterTopicConfigs, async {
+            let altered = alter_configs(&self.shared.engine()?, request).await?;
+            let changes = altered.changes.iter().filter(|change| change.value != change.previous_value);
+            let changes: Vec<_> = changes
+                .map(|change| format!("{}: {:?} -> {:?}", change.key, change.previous_value, change.value))
+                .collect();
+            if !validate_only && !changes.is_empty() {
+                who.changed("alter topic configs", &topic, changes.join(", "));
+            }
+            Ok(altered)
+        })
+        .await
     }
 
     async fn delete_records(
         &self,
         request: Request<v1::DeleteRecordsRequest>,
     ) -> Result<Response<v1::DeleteRecordsResponse>, Status> {
+        let who = Who::of(&request);
         let v1::DeleteRecordsRequest { topic, partitions, validate_only } = request.into_inner();
         self.answer(Api::DeleteRecords, async {
             check_items("partitions", partitions.len())?;
@@ -161,6 +187,10 @@ impl v1::admin_server::Admin for AdminService {
             let mut answers = Vec::with_capacity(partitions.len());
             for v1::DeleteRecordsPartition { partition, before_offset } in partitions {
                 let deleted = delete_records(&engine, &topic, partition, before_offset, validate_only).await;
+                if let Some(gone) = deleted.as_ref().ok().filter(|_| !validate_only) {
+                    let details = format!("partition {partition} now begins at {}", gone.log_start);
+                    who.changed("delete records", topic.name().as_str(), details);
+                }
                 answers.push(deleted.unwrap_or_else(|refusal| v1::DeletedRecords {
                     partition,
                     error: Some(refusal.into()),
@@ -176,12 +206,17 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::RecoverPartitionRequest>,
     ) -> Result<Response<v1::RecoverPartitionResponse>, Status> {
+        let who = Who::of(&request);
         let v1::RecoverPartitionRequest { topic, partition, validate_only } = request.into_inner();
         self.answer(Api::RecoverPartition, async {
             let engine = self.shared.engine()?;
             let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
             let replica = lookup::replica(&topic, partition)?;
             let given_up = engine.give_up_damage(&replica, validate_only).await?;
+            if !validate_only {
+                let details = format!("partition {partition}, {} damaged ranges given up", given_up.len());
+                who.changed("recover partition", topic.name().as_str(), details);
+            }
             let given_up = given_up.iter().map(|range| super::damaged_range(&replica, range)).collect();
             Ok(v1::RecoverPartitionResponse { given_up })
         })

@@ -7,7 +7,7 @@ use corduroy_log::DamagedRange;
 use corduroy_types::{TopicName, format_duration_ms};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, group_findings};
+use super::{Shared, audit::Who, group_findings, log_level};
 use crate::{
     engine::{Engine, Replica},
     health::DiskTrouble,
@@ -44,6 +44,17 @@ impl v1::cluster_server::Cluster for ClusterService {
         let dialled = request.metadata().get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
         let begun = self.shared.metrics.requests.api(Api::DescribeCluster).begin();
         let answer = describe(&self.shared, dialled).await;
+        begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
+        answer.map(Response::new).map_err(Refusal::into_status)
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<v1::SetLogLevelRequest>,
+    ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        let begun = self.shared.metrics.requests.api(Api::SetLogLevel).begin();
+        let who = Who::of(&request);
+        let answer = log_level::set(&self.shared, request.into_inner(), &who);
         begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
         answer.map(Response::new).map_err(Refusal::into_status)
     }

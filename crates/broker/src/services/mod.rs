@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod check;
 mod cluster;
 mod configs;
@@ -10,6 +11,7 @@ mod fetch;
 mod fetch_service;
 mod group_findings;
 mod groups;
+mod log_level;
 mod lookup;
 mod numbered;
 mod offsets;

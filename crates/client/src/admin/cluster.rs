@@ -6,7 +6,7 @@ use corduroy_api::v1;
 use corduroy_types::{BrokerId, Offset, PartitionIndex, TimestampMs};
 use v1::cluster_client::ClusterClient;
 
-use super::Admin;
+use super::{Admin, change};
 use crate::{ClientError, client::Repeat};
 
 /// How well it goes.
@@ -132,6 +132,40 @@ impl Admin {
             })
             .await?;
         Ok(read_cluster(answer))
+    }
+
+    /// Changes what a running broker logs, above its configured `log.level`: `filter` is levels, each after a target and
+    /// `=` or for all others (`corduroy_log=debug`); empty, it forgets what was set before. Gives back what is logged then.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`: the filter has another form, or there is no such broker. `UNSUPPORTED`: it runs inside another
+    /// program, which decides what is logged.
+    pub fn set_log_level(&self, broker: BrokerId, filter: impl Into<String>) -> SetLogLevel {
+        let request = v1::SetLogLevelRequest {
+            broker: broker.0,
+            filter: filter.into(),
+            for_ms: 0,
+            validate_only: false,
+        };
+        SetLogLevel { client: self.client.clone(), request }
+    }
+}
+
+change! {
+    /// Another level for a broker's log; awaiting it sends it. Made by [`Admin::set_log_level`].
+    SetLogLevel, v1::SetLogLevelRequest, control: ClusterClient::set_log_level -> v1::SetLogLevelResponse,
+    Result<String, ClientError>
+}
+
+impl SetLogLevel {
+    /// Lets the level revert by itself after that; at most 30 days. Otherwise it stays until the process ends.
+    pub fn keep_for(mut self, keep: std::time::Duration) -> Self {
+        self.request.for_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    async fn send(self) -> Result<String, ClientError> {
+        Ok(self.call().await?.filter)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use corduroy_api::v1;
-use corduroy_types::{ErrorCode, MIB, TopicName};
+use corduroy_types::{ErrorCode, MIB, TopicName, hidden_character};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -370,8 +370,8 @@ fn check_name(what: &str, name: &str) -> Result<(), ClientError> {
         got if got > NAME_BYTES_MAX => {
             Err(invalid(format!("the {what}'s name has {got} bytes, at most {NAME_BYTES_MAX} are allowed")))
         }
-        _ if name.chars().any(char::is_control) => {
-            Err(invalid(format!("the {what}'s name {name:?} holds control characters")))
+        _ if hidden_character(name).is_some() => {
+            Err(invalid(format!("the {what}'s name {name:?} holds characters that are not shown")))
         }
         _ => Ok(()),
     }

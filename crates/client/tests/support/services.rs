@@ -157,4 +157,11 @@ impl v1::cluster_server::Cluster for Fake {
     ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
         Ok(Response::new(v1::DescribeClusterResponse::default()))
     }
+
+    async fn set_log_level(
+        &self,
+        _: Request<v1::SetLogLevelRequest>,
+    ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        Ok(Response::new(v1::SetLogLevelResponse::default()))
+    }
 }

@@ -1,5 +1,6 @@
 //! What was typed: the tree of commands and flags, checked for shape only. Nothing is contacted here.
 
+mod broker;
 mod consume;
 mod context;
 mod globals;
@@ -10,6 +11,7 @@ mod produce;
 mod topic;
 mod usage;
 
+pub(crate) use broker::{BrokerCommand, LogLevelArgs};
 pub(crate) use consume::ConsumeArgs;
 pub(crate) use context::{
     AddContextArgs, ContextCommand, RemoveContextArgs, ShowContextArgs, UseContextArgs, ValidateContextArgs,
@@ -81,6 +83,14 @@ Examples:
   logctl topic describe orders"
     )]
     Topic(TopicCommand),
+    /// Act on single brokers
+    #[command(
+        subcommand,
+        before_long_help = "\
+Examples:
+  logctl broker log-level 1 corduroy_log=debug --for 10m"
+    )]
+    Broker(BrokerCommand),
     /// Act on single partitions
     #[command(
         subcommand,
@@ -123,7 +133,7 @@ Examples:
   logctl log stats brokerd-data"
     )]
     Log(LogCommand),
-    /// Explain an error code, a log event, a topic config, a key of brokerd's configuration or a metric
+    /// Explain an error code, a log event, a configuration key or a metric
     #[command(before_long_help = "\
 Examples:
   logctl explain E1203

@@ -1,5 +1,6 @@
 //! What commands do: one module per noun.
 
+mod broker;
 mod completions;
 mod consume;
 mod context;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         Command::Produce(args) => wait_detached(produce::run(&args, ui))?,
         Command::Topic(command) => wait(topic::run(&command, ui))?,
         Command::Group(command) => wait(group::run(&command, ui))?,
+        Command::Broker(command) => wait(broker::run(&command, ui))?,
         Command::Partition(command) => wait(partition::run(&command, ui))?,
         Command::Context(command) => context::run(&command, ui),
         Command::Explain(args) => explain::run(&args, ui),

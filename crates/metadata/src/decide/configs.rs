@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use corduroy_types::ConfigKey;
 
-use super::changeable;
+use super::{changeable, check_shown};
 use crate::{
     AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, Decision, Image, MetadataError, Record,
     topic::{Overrides, config_of},
@@ -60,7 +60,9 @@ pub(super) fn lay_over(
         .iter()
         .map(|(key, value)| {
             let key = ConfigKey::lookup(key)?;
-            overrides.insert(key.key(), key.canonical(value)?.into());
+            let value = key.canonical(value)?;
+            check_shown(key.key(), &value)?;
+            overrides.insert(key.key(), value.into());
             Ok(key.key())
         })
         .collect()

@@ -8,7 +8,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use corduroy_types::{TopicName, nearest};
+use corduroy_types::{TopicName, hidden_character, nearest};
 
 use crate::{Image, MetadataError, Topic, error::TEXT_MAX};
 
@@ -30,8 +30,16 @@ fn changeable<'a>(image: &'a Image, name: &TopicName) -> Result<&'a Arc<Topic>, 
 /// Refuses texts that could not be shown or would not end.
 fn check_text(what: &'static str, text: &str) -> Result<(), MetadataError> {
     let characters = text.chars().count();
-    if (1..=TEXT_MAX).contains(&characters) && !text.chars().any(char::is_control) {
-        return Ok(());
+    if !(1..=TEXT_MAX).contains(&characters) || text.chars().any(char::is_control) {
+        return Err(MetadataError::Text { what, characters });
     }
-    Err(MetadataError::Text { what, characters })
+    check_shown(what, text)
+}
+
+/// Refuses a text with characters that are not seen. Only in new commands: what is stored already stays readable.
+fn check_shown(what: &str, text: &str) -> Result<(), MetadataError> {
+    match hidden_character(text) {
+        Some(character) => Err(MetadataError::HiddenCharacter { what: what.to_owned(), character }),
+        None => Ok(()),
+    }
 }

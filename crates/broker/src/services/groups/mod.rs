@@ -13,7 +13,7 @@ use corduroy_group::{GroupError, GroupName};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Shared;
+use super::{Shared, audit::Who};
 use crate::{
     limits::{AnswerPermits, Connection, Permitted},
     metrics::Api,
@@ -63,7 +63,16 @@ impl v1::groups_server::Groups for GroupsService {
         &self,
         request: Request<v1::CommitOffsetsRequest>,
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
-        self.answer(Api::CommitOffsets, offsets::commit(&self.shared, request.into_inner())).await
+        let (who, request) = (Who::of(&request), request.into_inner());
+        // A member's own commits are its daily work; others set where a group goes on.
+        let by_hand = (request.member.is_none() && !request.validate_only).then(|| request.group.clone());
+        let committed = self.answer(Api::CommitOffsets, offsets::commit(&self.shared, request)).await?;
+        if let Some(group) = by_hand {
+            let results = committed.get_ref().offsets.iter();
+            let set = results.filter(|result| result.error.is_none()).count();
+            who.changed("set offsets", &group, format!("{set} partitions"));
+        }
+        Ok(committed)
     }
 
     async fn fetch_offsets(
@@ -104,20 +113,39 @@ impl v1::groups_server::Groups for GroupsService {
         &self,
         request: Request<v1::DeleteGroupsRequest>,
     ) -> Result<Response<v1::DeleteGroupsResponse>, Status> {
-        self.answer(Api::DeleteGroups, describe::delete(&self.shared, request.into_inner())).await
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let validate_only = request.validate_only;
+        let deleted = self.answer(Api::DeleteGroups, describe::delete(&self.shared, request)).await?;
+        let groups = deleted.get_ref().groups.iter();
+        for group in groups.filter(|group| !validate_only && group.error.is_none()) {
+            who.changed("delete group", &group.group, format!("{} offsets", group.offset_count));
+        }
+        Ok(deleted)
     }
 
     async fn forget_offsets(
         &self,
         request: Request<v1::ForgetOffsetsRequest>,
     ) -> Result<Response<v1::ForgetOffsetsResponse>, Status> {
-        self.answer(Api::ForgetOffsets, offsets::forget(&self.shared, request.into_inner())).await
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let (group, validate_only) = (request.group.clone(), request.validate_only);
+        let forgotten = self.answer(Api::ForgetOffsets, offsets::forget(&self.shared, request)).await?;
+        if !validate_only {
+            who.changed("forget offsets", &group, format!("{} offsets", forgotten.get_ref().offset_count));
+        }
+        Ok(forgotten)
     }
 
     async fn remove_member(
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        self.answer(Api::RemoveMember, members::remove(&self.shared, request.into_inner())).await
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let (group, validate_only) = (request.group.clone(), request.validate_only);
+        let removed = self.answer(Api::RemoveMember, members::remove(&self.shared, request)).await?;
+        if !validate_only {
+            who.changed("remove member", &group, format!("member {}", removed.get_ref().member));
+        }
+        Ok(removed)
     }
 }

@@ -10,7 +10,7 @@ use corduroy_group::{
     Assignor, GroupActivity, GroupName, InstanceId, InvalidName, Join, MemberId, NAME_BYTES_MAX, Pattern,
     Subscription, TopicPartition,
 };
-use corduroy_types::{ErrorCode, PartitionIndex, TopicId};
+use corduroy_types::{ErrorCode, PartitionIndex, TopicId, hidden_character};
 
 use super::super::lookup;
 use crate::engine::Engine;
@@ -38,9 +38,9 @@ pub(super) fn join(join: v1::JoinGroup, client_address: &str) -> Result<Join, Re
         rebalance_timeout_ms,
         again,
     } = join;
-    if client_id.len() > NAME_BYTES_MAX || client_id.chars().any(char::is_control) {
+    if client_id.len() > NAME_BYTES_MAX || hidden_character(&client_id).is_some() {
         return Err(invalid(format!(
-            "client_id: it has at most {NAME_BYTES_MAX} bytes and no control characters"
+            "client_id: it has at most {NAME_BYTES_MAX} bytes and no characters that are not shown"
         )));
     }
     let instance = (!instance.is_empty()).then(|| InstanceId::new(&instance)).transpose();

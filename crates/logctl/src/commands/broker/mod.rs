@@ -1,0 +1,11 @@
+//! `logctl broker ..`
+
+mod log_level;
+
+use crate::{cli::BrokerCommand, error::Stop, exit::Exit, ui::Ui};
+
+pub(crate) async fn run(command: &BrokerCommand, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+    match command {
+        BrokerCommand::LogLevel(args) => log_level::run(args, ui).await,
+    }
+}
