@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corduroy_batch::{Batch, BatchBuilder, Compression, DecompressLimits, PushOutcome, crc32c};
-use corduroy_log::disk::{Disk, OpenMode, SimDisk};
-use corduroy_log::{Known, Log, LogConfig, LogError, ReadError, offline};
-use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
+use corduroy_log::disk::{Disk, OpenMode, SimDisk, read_file};
+use corduroy_log::journal::{JOURNAL_DIR, Replay};
+use corduroy_log::{
+    Journal, JournalConfig, Known, Log, LogConfig, LogError, PartitionKey, ReadError, offline,
+};
+use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 const NOW: TimestampMs = TimestampMs(1_000);
 
@@ -225,4 +228,57 @@ pub(crate) fn derived_files(data: &[u8]) {
     look_up(&log, 3);
     drop(log);
     open_and_use(&disk, Known::clean(flags & 2 != 0));
+}
+
+/// The commit journal of a data directory with arbitrary bytes in one of its files, in the place of it or laid over it: it
+/// is read to an end, replayed, begun again, and what is begun is sound.
+///
+/// # Panics
+/// Where something does not hold.
+pub(crate) fn journal(data: &[u8]) {
+    let Some(([flags, at], data)) = data.split_first_chunk::<2>() else { return };
+    let disk = SimDisk::new();
+    let data_dir = Path::new("/data");
+    disk.create_dir_all(data_dir).unwrap();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config =
+        JournalConfig { file_bytes: 20_000, segments_min: 1, segment_bytes_max: 4_000, grow_bytes: 500 };
+    let key = PartitionKey { topic_id: TopicId::from_bytes([9; 16]), partition: PartitionIndex(0) };
+    let (mut journal, _) = Journal::open(&shared, data_dir, config).unwrap();
+    let opened = Log::open(Arc::clone(&shared), key.dir(data_dir), self::config(), Known::default(), NOW);
+    let (mut log, _) = opened.unwrap();
+    for seed in 0..6 {
+        log.append(batch(seed), LeaderEpoch::ZERO, NOW).unwrap();
+        let rounds = log.take_round().map(|round| (key, round)).into_iter().collect();
+        let mut commit = journal.plan(rounds, Vec::new(), true);
+        commit.perform(&disk);
+        for (_, result) in journal.finish(commit).results {
+            log.round_done(result).unwrap();
+        }
+    }
+    drop((journal, log));
+    let name = if flags & 1 == 0 { "a.journal" } else { "b.journal" };
+    let path = data_dir.join(JOURNAL_DIR).join(name);
+    let mut bytes = read_file(&disk, &path, 1 << 20).unwrap();
+    if flags & 2 == 0 {
+        let at = bytes.len() * usize::from(*at) / 256;
+        bytes.iter_mut().skip(at).zip(data).for_each(|(byte, other)| *byte = *other);
+    } else {
+        bytes = data.to_vec();
+    }
+    put(&disk, &path, &bytes);
+    let replay = match Replay::read(&disk, data_dir) {
+        Err(LogError::NewerFormat { .. }) => return,
+        other => other.unwrap(),
+    };
+    replay.perform(&disk).unwrap();
+    let journal = Journal::begin(&shared, &replay, config).unwrap();
+    let known = journal.known(key, false);
+    match Log::open(Arc::clone(&shared), key.dir(data_dir), self::config(), known, NOW) {
+        Ok(_) | Err(LogError::StaleHistory { .. }) => {}
+        Err(other) => panic!("cannot open: {other}"),
+    }
+    drop(journal);
+    let again = Replay::read(&disk, data_dir).unwrap().report();
+    assert!(!again.unreadable, "what was begun cannot be read");
 }

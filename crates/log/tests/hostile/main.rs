@@ -12,7 +12,7 @@ mod exercise;
 
 use std::cell::Cell;
 
-use exercise::{derived_files, recovery};
+use exercise::{derived_files, journal, recovery};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -69,4 +69,14 @@ fn any_index_and_any_state_file_are_survived() {
         }
         derived_files(&data);
     });
+}
+
+#[test]
+fn any_journal_file_is_read_to_an_end() {
+    let overlaid = (any::<[u8; 2]>(), prop::collection::vec(any::<u8>(), 0..60));
+    run(300, &overlaid, |(mut control, data)| {
+        control[0] &= 1;
+        journal(&[&control[..], &data].concat());
+    });
+    run(200, &prop::collection::vec(any::<u8>(), 0..700), |data| journal(&data));
 }
