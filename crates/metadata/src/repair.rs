@@ -197,7 +197,7 @@ mod tests {
     /// Two starts, two topics, a block of producer ids between.
     fn log() -> (Vec<Record>, Image) {
         let (mut records, mut image) = (Vec::new(), Image::default());
-        let mut register = |image: &mut Image, records: &mut Vec<Record>, n| {
+        let register = |image: &mut Image, records: &mut Vec<Record>, n| {
             let registration = RegistrationId([n; 16]);
             let (address, version) = (None, "0.1.0".into());
             let command =
