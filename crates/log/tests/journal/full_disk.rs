@@ -14,12 +14,12 @@ fn commits_go_on_without_room_for_zeros() {
     let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
     let keys = [key(0), key(1)];
     let mut promised = AllPromised::new();
+    disk.set_capacity(Some(60_000));
     let mut node = Node::start(&disk, journal, config, &keys).unwrap();
     // Both segments exist; nothing is in the journal beyond its beginning.
     for key in keys {
         node.append(key, 100, 1, &mut promised);
     }
-    disk.set_capacity(Some(60_000));
     for round in 0..20 {
         for key in keys {
             node.append(key, 100, round, &mut promised);
