@@ -13,7 +13,7 @@ use corduroy_types::TimestampMs;
 
 use crate::catalogue::CatalogueEntry;
 use crate::damage::DamagedRange;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::index::ScanStart;
 use crate::log::Log;
@@ -136,7 +136,8 @@ impl Scrub {
             if part.extent.end <= self.shared.log_start() || !self.is_current(&part) {
                 continue;
             }
-            match part.file.open(&*self.shared.disk) {
+            // A handle of its own: the log's stays closed where nothing else needs it.
+            match self.shared.disk.open(&part.file.path(), OpenMode::Read) {
                 Ok(file) => return Ok(Some(UnderWay::new(part, file))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_current(&part) => {}
                 Err(error) => return Err(LogError::io("open", part.file.path())(error)),
@@ -153,9 +154,6 @@ impl Scrub {
 
     fn finish(&self, mut done: UnderWay) -> Result<Vec<DamagedRange>, LogError> {
         done.check_whole();
-        if done.part.sealed {
-            done.part.file.release();
-        }
         let deleted = done.part.extent.end <= self.shared.log_start();
         if deleted || !self.is_current(&done.part) {
             return Ok(Vec::new());
