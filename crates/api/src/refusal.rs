@@ -139,7 +139,9 @@ fn grpc_code(code: ErrorCode) -> Code {
         E::Internal | E::StorageFailed | E::UnexpectedAnswer | E::FileFailed => Code::Internal,
         E::DiskFull | E::Overloaded | E::BufferFull | E::GroupFull => Code::ResourceExhausted,
         E::Corrupt => Code::DataLoss,
-        E::ShuttingDown | E::Starting | E::Unavailable | E::CoordinatorLoading => Code::Unavailable,
+        E::ShuttingDown | E::Starting | E::PartitionOffline | E::Unavailable | E::CoordinatorLoading => {
+            Code::Unavailable
+        }
         E::TimedOut => Code::DeadlineExceeded,
         E::TopicExists => Code::AlreadyExists,
         E::TopicNotFound | E::PartitionNotFound | E::GroupNotFound => Code::NotFound,

@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod configs;
 mod consume;
+mod describe_topics;
 mod fetch;
 mod fetch_service;
 mod group_findings;
