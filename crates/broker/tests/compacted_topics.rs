@@ -63,8 +63,12 @@ async fn counts_of_records_are_counts() {
     let channel =
         Channel::from_shared(format!("http://{}", broker.grpc_addr())).unwrap().connect().await.unwrap();
     let mut admin = AdminClient::new(channel.clone());
-    let configs =
-        [("cleanup.policy", "compact"), ("segment.bytes", "64KiB"), ("min.cleanable.dirty.ratio", "0")];
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "64KiB"),
+        ("max.message.bytes", "32KiB"),
+        ("min.cleanable.dirty.ratio", "0"),
+    ];
     let config =
         |(key, value): (&str, &str)| v1::ConfigEntry { key: key.to_owned(), value: value.to_owned() };
     let configs = configs.map(config).to_vec();

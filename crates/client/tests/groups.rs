@@ -492,7 +492,7 @@ async fn what_cannot_be_is_refused_before_anybody_is_asked() {
     for (builder, says) in [
         (consumer().group("").topics([TOPIC]), "no name"),
         (consumer().group("g"), "topics or a pattern"),
-        (consumer().group("g\n").topics([TOPIC]), "control"),
+        (consumer().group("g\n").topics([TOPIC]), "not shown"),
         (consumer().group("g").topics([TOPIC]).session_timeout(Duration::from_millis(10)), "session_timeout"),
         (consumer().group("g").topics([TOPIC]).instance("x".repeat(300)), "300 bytes"),
         (consumer().group("g").topics([TOPIC]).in_flight_max(0), "in_flight_max"),

@@ -267,7 +267,9 @@ mod tests {
             let batch = Batch::parse(builder.build().unwrap()).unwrap();
             let _appended = log.append(batch, LeaderEpoch::ZERO, TimestampMs(1)).unwrap();
         }
-        let (segment, newest, until) = (Offset::ZERO, TimestampMs(year), TimestampMs(year + 1_000));
+        // The second record is so much younger that it begins a segment.
+        let segment = Offset::new(1).unwrap();
+        let (newest, until) = (TimestampMs(year), TimestampMs(year + 1_000));
         let expected = crate::RetentionBlock { segment, newest, until };
         assert_eq!(log.retention_block(TimestampMs(1)), Some(expected));
         assert_eq!(log.retention_block(TimestampMs(year - hour)), None, "a clock may be an hour slow");

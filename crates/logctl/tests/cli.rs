@@ -265,13 +265,13 @@ fn data_of_a_newer_version_is_left_alone() {
     let home = Home::new();
     let dir = home.path().join("data");
     std::fs::create_dir(&dir).unwrap();
-    std::fs::write(dir.join("directory.toml"), "format_version = 2\nshape = \"unknown\"\n").unwrap();
+    std::fs::write(dir.join("directory.toml"), "format_version = 3\nshape = \"unknown\"\n").unwrap();
     for command in
         [&["ls"][..], &["verify"], &["stats"], &["dump"], &["index", "check"], &["index", "rebuild"]]
     {
         let ran = home.fails(2, &[&["log"], command, &["data"]].concat());
         let told =
-            "/data has format version 2, this version reads 1 at most\n  hint: use the version that wrote it";
+            "/data has format version 3, this version reads 2 at most\n  hint: use the version that wrote it";
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
     }
     std::fs::write(dir.join("directory.toml"), "format").unwrap();
