@@ -13,8 +13,8 @@ use corduroy_batch::DecompressLimits;
 use corduroy_log::disk::{Disk, OpenMode, SimDisk, read_file};
 use corduroy_log::offline::{self, Finding};
 use corduroy_log::{
-    DamageReason, EpochEntry, Known, Log, LogConfig, LogError, ReadError, RecoveryReport, SalvagePlan,
-    StateFaultReason,
+    CompactionConfig, DamageReason, EpochEntry, Known, Log, LogConfig, LogError, ReadError, RecoveryReport,
+    SalvagePlan, StateFaultReason,
 };
 use corduroy_types::{LeaderEpoch, Offset, TimestampMs};
 
@@ -126,11 +126,14 @@ fn without_its_state_nothing_that_was_stored_is_served_until_that_is_accepted() 
     assert_eq!(reads_from(&log, end.get()).unwrap(), end.get() + 1);
     log.close().unwrap();
     // It stays so until somebody accepts it.
-    let (mut log, report) = open(&disk, small_config(), true);
+    let compacted = LogConfig { compaction: Some(CompactionConfig::default()), ..small_config() };
+    let (mut log, report) = open(&disk, compacted, true);
+    let to_compact = |log: &Log| log.compaction_need(TimestampMs(0), end).unwrap().dirty_bytes;
     assert!(!report.state_lost && is_doubt(&log), "{:?}", log.damages());
     refused(&log, DELETED_BELOW);
+    assert_eq!(to_compact(&log), 0, "compaction waits");
     assert_eq!(accept(&mut log, &disk), 1);
-    assert!(log.damages().is_empty());
+    assert!(log.damages().is_empty() && to_compact(&log) > 0);
     let mut next = log.cursors().log_start().get();
     while next <= end.get() {
         next = reads_from(&log, next).unwrap();

@@ -49,9 +49,12 @@ impl Log {
         })
     }
 
-    /// The segments that a pass may take keys from.
+    /// The segments that a pass may take keys from. None while the log's state is lost: what it stores is not served
+    /// then, and is not taken for what should stay.
     fn dirty(&self, now: TimestampMs, high_watermark: Offset) -> &[Arc<Sealed>] {
-        let Some(config) = self.config.compaction else { return &[] };
+        let Some(config) = self.config.compaction.filter(|_| self.shared.doubt().is_none()) else {
+            return &[];
+        };
         let from = self.sealed.partition_point(|sealed| sealed.end <= self.compacted_end());
         let dirty = self.sealed.get(from..).unwrap_or_default();
         let end = high_watermark.min(self.settled_end);
