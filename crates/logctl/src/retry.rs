@@ -37,6 +37,7 @@ pub(crate) fn outcome(refusal: &Refusal, kind: Kind) -> Outcome {
     let decided_before = matches!(
         refusal.code,
         ErrorCode::Starting
+            | ErrorCode::PartitionOffline
             | ErrorCode::Overloaded
             | ErrorCode::DiskFull
             | ErrorCode::UnknownLeaderEpoch
