@@ -281,7 +281,7 @@ impl Engine {
         if let Some(at) = due.iter().position(|replica| Arc::ptr_eq(replica, &self.metadata)) {
             let metadata = due.swap_remove(at);
             let epoch = metadata.leader_epoch().next().unwrap_or_default();
-            self.lead_in(vec![(metadata, epoch)]).await;
+            self.lead_again(vec![(metadata, epoch)]).await;
         }
         if due.is_empty() {
             return;
@@ -314,18 +314,28 @@ impl Engine {
             }
         }
         drop(controller);
-        self.lead_in(leading).await;
+        self.lead_again(leading).await;
     }
 
-    /// Begins these epochs and leads in them, each partition for itself.
-    pub(super) async fn lead_in(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) {
-        let led: Vec<_> = replicas.iter().map(|(replica, _)| Arc::clone(replica)).collect();
+    /// Leads in partitions that were not led for a while.
+    async fn lead_again(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) {
+        for replica in self.lead_in(replicas).await {
+            tracing::info!(
+                event = "B0202", topic = %replica.topic(), partition = %replica.index(),
+                epoch = %replica.leader_epoch(), "log reopened"
+            );
+        }
+    }
+
+    /// Begins these epochs and leads in them, each partition for itself. Returns those that are led.
+    pub(super) async fn lead_in(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) -> Vec<Arc<Replica>> {
+        let mut led: Vec<_> = replicas.iter().map(|(replica, _)| Arc::clone(replica)).collect();
         for (replica, error) in begin_and_lead(&self.commits, self.clock, replicas).await {
             replica.leading_failed(&error, self.clock);
         }
-        for replica in led.iter().filter(|replica| replica.is_led()) {
-            replica.leads_on();
-        }
+        led.retain(|replica| replica.is_led());
+        led.iter().for_each(|replica| replica.forget_failures());
+        led
     }
 
     /// Begins the journal anew if it has failed. Returns whether it can be used.
@@ -422,13 +432,9 @@ impl Replica {
         self.retry.lock().failed(clock.monotonic_ms());
     }
 
-    /// It leads again.
-    fn leads_on(&self) {
+    /// Its earlier failures count no more, since it is led.
+    fn forget_failures(&self) {
         self.retry.lock().succeeded();
         *self.not_led.lock() = None;
-        tracing::info!(
-            event = "B0202", topic = %self.topic(), partition = %self.index(), epoch = %self.leader_epoch(),
-            "log reopened"
-        );
     }
 }
