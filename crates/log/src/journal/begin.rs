@@ -41,7 +41,7 @@ impl Journal {
 
     /// As [`Journal::begin`], where the tasks of some logs failed: their data, and cuts that were begun, are kept. Those
     /// logs must not be opened before [`Replay::perform_of`] has succeeded for them, with what [`Replay::read`] finds
-    /// then; after that give them to [`Journal::reopened`] and end their cuts ([`JournalRequest::EndCut`]).
+    /// then; after that give them to [`Journal::reopened`] and end their cuts ([`EndCut`](super::JournalRequest::EndCut)).
     ///
     /// # Errors
     /// The disk's; try again.
