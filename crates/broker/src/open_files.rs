@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Files that are neither a connection's nor the log's: listeners, the scrapes of `listen.http`, the lock, pipes, what
-/// is open for the moment of a directory's sync or of a mapping.
+/// is open for the moment of a directory's sync.
 const APART: u64 = 256;
 /// More handles than this gain nothing: what was not used for that long can be opened again.
 const LOG_FILES_MAX: u64 = 16_384;
