@@ -136,8 +136,7 @@ impl Scrub {
             if part.extent.end <= self.shared.log_start() || !self.is_current(&part) {
                 continue;
             }
-            // A handle of its own: the log's stays closed where nothing else needs it.
-            match self.shared.disk.open(&part.file.path(), OpenMode::Read) {
+            match self.open(&part) {
                 Ok(file) => return Ok(Some(UnderWay::new(part, file))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_current(&part) => {}
                 Err(error) => return Err(LogError::io("open", part.file.path())(error)),
@@ -146,14 +145,31 @@ impl Scrub {
         Ok(None)
     }
 
+    /// The active segment is opened by a handle of its own: the log's may be in a round, so that it could not be given
+    /// back afterwards. Where its name is gone, only the log's handle leads to it.
+    fn open(&self, part: &Part) -> io::Result<Arc<dyn DiskFile>> {
+        let own = (!part.sealed).then(|| self.shared.disk.open(&part.file.path(), OpenMode::Read));
+        match own {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Some(Ok(file)) => Ok(file),
+            None | Some(Err(_)) => part.file.open(&*self.shared.disk),
+        }
+    }
+
     /// Whether the segment is still the one that was planned, and was not rewritten or deleted.
     fn is_current(&self, part: &Part) -> bool {
+        if part.file.replacement().is_some() {
+            return false;
+        }
         let Some(expected) = part.checksum.filter(|_| part.sealed) else { return true };
         self.shared.state.entry(part.extent.base).is_some_and(|entry| entry.checksum == expected)
     }
 
     fn finish(&self, mut done: UnderWay) -> Result<Vec<DamagedRange>, LogError> {
         done.check_whole();
+        if done.part.sealed {
+            done.part.file.release();
+        }
         let deleted = done.part.extent.end <= self.shared.log_start();
         if deleted || !self.is_current(&done.part) {
             return Ok(Vec::new());
