@@ -42,8 +42,8 @@ pub use admin::{
     DamagedRange, DeleteGroups, DeleteRecords, DeleteTopics, DeletedGroup, DeletedRecords, DeletedTopic,
     Finding, ForgetOffsets, GroupDescription, GroupMember, GroupOffset, GroupPartition, GroupState,
     GroupSummary, Health, ListedOffset, NewTopic, OffsetSpec, OffsetToCommit, PartitionDescription,
-    RecoverPartition, RemoveMember, RemovedMember, RetentionBlock, SetLogLevel, TopicConfig,
-    TopicDescription, TopicSummary,
+    PartitionProducers, RecoverPartition, RememberedProducer, RemoveMember, RemovedMember, RetentionBlock,
+    SetLogLevel, TopicConfig, TopicDescription, TopicSummary,
 };
 pub use builder::ClientBuilder;
 pub use client::Client;

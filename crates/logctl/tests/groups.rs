@@ -321,6 +321,26 @@ async fn a_topic_names_the_groups_that_read_it() {
 }
 
 #[tokio::test]
+async fn a_topic_names_the_producers_that_it_remembers() {
+    let (_broker, home) = broker().await;
+    home.ok_with(&["produce", "orders", "-p", "1", "-q"], b"a\nb\n");
+    home.ok_with(&["produce", "orders", "-p", "1", "-q", "--acks", "one"], b"c\n");
+    let columns = "PARTITION PRODUCER EPOCH LAST-SEQUENCE LAST-OFFSET LAST-WRITTEN";
+    let table = home.ok(&["topic", "describe", "orders", "--producers"]).stdout;
+    assert!(table.lines().any(|line| line.split_whitespace().eq(columns.split(' '))), "{table}");
+    let described = json_of(&home.ok(&["topic", "describe", "orders", "--producers", "-o", "json"]));
+    let producers = described[0]["producers"].as_array().unwrap();
+    let last =
+        |row: &Value| (row["partition"].clone(), row["last_sequence"].clone(), row["last_offset"].clone());
+    let expected = [(json!(0), json!(9), json!(9)), (json!(1), json!(1), json!(1))];
+    assert_eq!(producers.iter().map(last).collect::<Vec<_>>(), expected);
+    assert_ne!(producers[0]["producer_id"], producers[1]["producer_id"]);
+    home.ok(&["topic", "create", "other", "-q"]);
+    let none = home.ok(&["topic", "describe", "other", "--producers"]);
+    assert!(none.stderr.contains("other remembers no producers"), "{}", none.stderr);
+}
+
+#[tokio::test]
 async fn groups_are_deleted() {
     let (broker, home) = broker().await;
     for group in ["a", "b", "c"] {

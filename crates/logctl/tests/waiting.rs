@@ -156,6 +156,20 @@ async fn a_broker_that_is_not_there_fails_at_once_unless_it_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_server_is_called_one_and_names_lead_to_the_broker() {
+    let broker = Broker::start().await.unwrap();
+    let url = |address: SocketAddr| format!("http://{address}");
+    let ran = Home::at(&url(broker.http_address())).fails(1, &["topic", "ls"]);
+    assert!(ran.stderr.starts_with("error[E1505]: no Corduroy broker listens at http://"), "{}", ran.stderr);
+    let by_name = format!("http://localhost:{}", broker.address().port());
+    Home::at(&by_name).ok(&["topic", "ls"]);
+    let nowhere = Home::at("http://[::1]:1").fails(6, &["topic", "ls"]);
+    assert!(nowhere.stderr.contains("the broker at http://[::1]:1 cannot be reached"), "{}", nowhere.stderr);
+    let bare = Home::at("[::1]:9480").fails(2, &["topic", "ls"]);
+    assert!(bare.stderr.contains("http://[::1]:9480"), "{}", bare.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_tells_scripts_that_something_is_wrong() {
     let broker = Broker::start().await.unwrap();
     let home = Home::at(broker.url());

@@ -13,6 +13,7 @@ use std::{
 
 use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchHeader};
+use corduroy_log::producers::Producer;
 use corduroy_log::{
     Appended, Log, LogConfig, LogError, ObsoleteFiles, PartitionKey, Removal, Round, RoundResult, Swap,
 };
@@ -369,6 +370,16 @@ impl Replica {
                 log.release_idle();
             }
         });
+    }
+
+    /// How many idempotent producers the log remembers, and the last `max` to write, the latest first.
+    pub(crate) fn producers(&self, max: usize) -> (usize, Vec<(i64, Producer)>) {
+        let listed = self.with_log(|log, _| {
+            let producers = log.producers();
+            let latest = producers.latest().take(max).map(|(id, producer)| (id, *producer));
+            (producers.len(), latest.collect())
+        });
+        listed.unwrap_or_default()
     }
 
     pub(super) fn set_log_config(self: &Arc<Self>, config: LogConfig) {

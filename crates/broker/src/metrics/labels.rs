@@ -58,6 +58,8 @@ label_words! {
         DeleteRecords = "delete_records",
         /// `Admin.RecoverPartition`.
         RecoverPartition = "recover_partition",
+        /// `Admin.ListProducers`.
+        ListProducers = "list_producers",
         /// `Cluster.DescribeCluster`.
         DescribeCluster = "describe_cluster",
         /// `Cluster.SetLogLevel`.

@@ -12,7 +12,7 @@ use super::{
     audit::Who,
     configs,
     describe_topics::{describe_topics, list_topics, stored},
-    lookup,
+    lookup, producers,
 };
 use crate::{
     engine::{Draft, Engine, Topic},
@@ -227,6 +227,14 @@ impl v1::admin_server::Admin for AdminService {
             Ok(v1::RecoverPartitionResponse { given_up })
         })
         .await
+    }
+
+    async fn list_producers(
+        &self,
+        request: Request<v1::ListProducersRequest>,
+    ) -> Result<Response<v1::ListProducersResponse>, Status> {
+        let topic = request.into_inner().topic;
+        self.answer(Api::ListProducers, async { producers::list(&*self.shared.engine()?, &topic) }).await
     }
 }
 

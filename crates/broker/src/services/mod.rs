@@ -20,6 +20,7 @@ mod order;
 mod plain;
 mod plain_out;
 mod produce;
+mod producers;
 mod push;
 
 use std::sync::{Arc, OnceLock};

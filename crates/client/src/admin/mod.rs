@@ -6,6 +6,7 @@ mod create;
 mod describe;
 mod groups;
 mod offsets;
+mod producers;
 
 pub use alter::{
     AddPartitions, AddedPartitions, AlterTopicConfigs, ConfigChange, DeleteRecords, DeleteTopics,
@@ -22,6 +23,7 @@ pub use groups::{
     RemovedMember,
 };
 pub use offsets::{ListedOffset, OffsetSpec};
+pub use producers::{PartitionProducers, RememberedProducer};
 
 use corduroy_api::{Refusal, v1};
 use corduroy_types::{LeaderEpoch, Offset};

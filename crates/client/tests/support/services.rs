@@ -145,6 +145,7 @@ unimplemented_calls! {
     delete_topics(DeleteTopicsRequest) -> DeleteTopicsResponse;
     add_partitions(AddPartitionsRequest) -> AddPartitionsResponse;
     recover_partition(RecoverPartitionRequest) -> RecoverPartitionResponse;
+    list_producers(ListProducersRequest) -> ListProducersResponse;
     alter_topic_configs(AlterTopicConfigsRequest) -> AlterTopicConfigsResponse;
     delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
 }

@@ -204,6 +204,11 @@ impl Producers {
         self.by_last_batch.keys().copied()
     }
 
+    /// The producers, the last to write first.
+    pub fn latest(&self) -> impl Iterator<Item = (i64, &Producer)> {
+        self.by_last_batch.values().rev().filter_map(|id| Some((*id, self.get(*id)?)))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_id.len()

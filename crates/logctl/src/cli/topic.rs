@@ -32,7 +32,8 @@ Examples:
 Examples:
   logctl topic describe orders
   logctl topic describe orders --configs
-  logctl topic describe orders --partitions --watch")]
+  logctl topic describe orders --partitions --watch
+  logctl topic describe orders --groups --producers")]
     Describe(DescribeTopicArgs),
     /// Set topic configs
     #[command(before_long_help = "\
@@ -130,6 +131,9 @@ pub(crate) struct DescribeTopicArgs {
     /// The groups that read it, and how far behind they are
     #[arg(long)]
     pub(crate) groups: bool,
+    /// The idempotent producers that each partition remembers, the last 100 to write
+    #[arg(long)]
+    pub(crate) producers: bool,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
 }

@@ -3,14 +3,19 @@
 use corduroy_client::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription};
 use serde::Serialize;
 
-use super::readers::{self, GroupRow};
+use super::{
+    readers::{self, GroupRow},
+    writers::{self, ProducerRow},
+};
 use crate::{
     cli::{DescribeTopicArgs, OutputForm},
     commands::items,
     connect,
     error::Stop,
     exit::Exit,
-    output::{Cell, Column, Row, column, human_bytes, human_count, is_structured, write_table, write_value},
+    output::{
+        Cell, Column, Row, column, counted, human_bytes, human_count, is_structured, write_table, write_value,
+    },
     ui::Ui,
     watch,
 };
@@ -33,6 +38,8 @@ struct Topic {
     storage: Option<Vec<StorageRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<GroupRow>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    producers: Option<Vec<ProducerRow>>,
 }
 
 #[derive(Serialize)]
@@ -162,6 +169,16 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
                 Ok(topic) => {
                     let mut shown = topic_of(&topic, args, is_structured(ui.settings.output));
                     shown.groups = groups.as_ref().map(|groups| readers::of_topic(groups, name));
+                    if args.producers {
+                        let (rows, more) = writers::of_topic(&session, name).await?;
+                        shown.producers = Some(rows);
+                        if more > 0 {
+                            ui.note(format!(
+                                "{name}: {} more, which wrote longer ago",
+                                counted(more, "producer")
+                            ));
+                        }
+                    }
                     topics.push(shown);
                 }
                 Err(error) => failures.push((name.clone(), session.topic_error(name, &error))),
@@ -178,7 +195,7 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
 
 /// Without a flag scripts get everything, and people the partitions and the configs that somebody set.
 fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool) -> Topic {
-    let any = args.partitions || args.configs || args.storage || args.groups;
+    let any = args.partitions || args.configs || args.storage || args.groups || args.producers;
     let set_only = !any && !structured;
     let configs = topic.configs.iter().filter(|config| !set_only || config.source == ConfigSource::Topic);
     let records = |partition: &PartitionDescription| partition.record_count;
@@ -196,6 +213,7 @@ fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool
         storage: (args.storage || (!any && structured))
             .then(|| topic.partitions.iter().map(storage_row).collect()),
         groups: None,
+        producers: None,
     }
 }
 
@@ -260,6 +278,13 @@ fn show(topics: &[Topic], ui: &mut Ui<'_>) -> Result<(), Stop> {
         }
         match &topic.groups {
             Some(rows) if rows.is_empty() => ui.note(format!("no group reads {}", topic.name)),
+            Some(rows) => write_table(ui, rows, wide)?,
+            None => {}
+        }
+        match &topic.producers {
+            Some(rows) if rows.is_empty() => {
+                ui.note(format!("{} remembers no producers with an id", topic.name));
+            }
             Some(rows) => write_table(ui, rows, wide)?,
             None => {}
         }

@@ -8,6 +8,7 @@ mod describe;
 mod grow;
 mod ls;
 mod readers;
+mod writers;
 
 use crate::{cli::TopicCommand, error::Stop, exit::Exit, ui::Ui};
 

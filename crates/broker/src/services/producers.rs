@@ -1,0 +1,39 @@
+//! What partitions remember of idempotent producers, for operators.
+
+use corduroy_api::{Refusal, v1};
+use corduroy_log::producers::Producer;
+
+use super::lookup;
+use crate::engine::Engine;
+
+/// How many producers of a partition are listed.
+const LISTED_MAX: usize = 100;
+
+/// The producers of every partition of a topic.
+///
+/// # Errors
+/// `TOPIC_NOT_FOUND`.
+pub(super) fn list(engine: &Engine, topic: &str) -> Result<v1::ListProducersResponse, Refusal> {
+    let topic = lookup::topic(engine, topic, &bytes::Bytes::new())?;
+    let replicas = topic.replicas();
+    let partitions = replicas.iter().map(|replica| {
+        let (count, latest) = replica.producers(LISTED_MAX);
+        v1::PartitionProducers {
+            partition: replica.index().0,
+            producer_count: u32::try_from(count).unwrap_or(u32::MAX),
+            producers: latest.into_iter().filter_map(|(id, producer)| remembered(id, &producer)).collect(),
+        }
+    });
+    Ok(v1::ListProducersResponse { partitions: partitions.collect() })
+}
+
+fn remembered(producer_id: i64, producer: &Producer) -> Option<v1::RememberedProducer> {
+    let last = producer.last_batch()?;
+    Some(v1::RememberedProducer {
+        producer_id,
+        producer_epoch: u32::try_from(producer.epoch()).ok()?,
+        last_sequence: last.first_sequence.plus(last.last_delta).get(),
+        last_offset: last.base_offset.saturating_add(u64::from(last.last_delta)).get(),
+        last_timestamp_ms: last.max_timestamp.0,
+    })
+}
