@@ -372,12 +372,12 @@ impl Replica {
         });
     }
 
-    /// How many idempotent producers the log remembers, and the last `max` to write, the latest first.
+    /// How many idempotent producers the log remembers, and the last `max` to write, the newest first.
     pub(crate) fn producers(&self, max: usize) -> (usize, Vec<(i64, Producer)>) {
         let listed = self.with_log(|log, _| {
             let producers = log.producers();
-            let latest = producers.latest().take(max).map(|(id, producer)| (id, *producer));
-            (producers.len(), latest.collect())
+            let newest = producers.newest().take(max).map(|(id, producer)| (id, *producer));
+            (producers.len(), newest.collect())
         });
         listed.unwrap_or_default()
     }

@@ -17,11 +17,11 @@ pub(super) fn list(engine: &Engine, topic: &str) -> Result<v1::ListProducersResp
     let topic = lookup::topic(engine, topic, &bytes::Bytes::new())?;
     let replicas = topic.replicas();
     let partitions = replicas.iter().map(|replica| {
-        let (count, latest) = replica.producers(LISTED_MAX);
+        let (count, newest) = replica.producers(LISTED_MAX);
         v1::PartitionProducers {
             partition: replica.index().0,
             producer_count: u32::try_from(count).unwrap_or(u32::MAX),
-            producers: latest.into_iter().filter_map(|(id, producer)| remembered(id, &producer)).collect(),
+            producers: newest.into_iter().filter_map(|(id, producer)| remembered(id, &producer)).collect(),
         }
     });
     Ok(v1::ListProducersResponse { partitions: partitions.collect() })

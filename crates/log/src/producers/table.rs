@@ -205,7 +205,7 @@ impl Producers {
     }
 
     /// The producers, the last to write first.
-    pub fn latest(&self) -> impl Iterator<Item = (i64, &Producer)> {
+    pub fn newest(&self) -> impl Iterator<Item = (i64, &Producer)> {
         self.by_last_batch.values().rev().filter_map(|id| Some((*id, self.get(*id)?)))
     }
 
