@@ -81,7 +81,7 @@ fn a_record_that_is_lost_takes_a_topics_name_and_nothing_else() {
     assert_eq!(contents(&data), before, "a dry run changes nothing");
 
     let running = logctl(&home).args(["log", "metadata", "repair", "--accept-data-loss"]).arg(&data).output();
-    assert_eq!(running.unwrap().status.code(), Some(8), "nobody is there to confirm it");
+    assert_eq!(running.unwrap().status.code(), Some(8), "there is no terminal to confirm it on");
     let repaired = repair(&home, &data, &["--accept-data-loss", "--yes"]);
     assert!(repaired.contains("metadata.backup-"), "{repaired}");
     assert!(repair(&home, &data, &[]).contains("is sound"));

@@ -128,7 +128,7 @@ impl Batch {
     }
 
     /// As [`Batch::visit_records`], for as long as `see` says `true`; what comes behind that is neither decompressed nor
-    /// checked. Beside the record, `see` gets all of it as encoded: its parts borrow from those bytes.
+    /// checked. With the record, `see` gets the bytes that encode it, from which its parts borrow.
     ///
     /// # Errors
     /// As [`Batch::records`], and the record that is no record.

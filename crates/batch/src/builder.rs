@@ -262,8 +262,8 @@ impl BatchBuilder {
         Ok(bytes)
     }
 
-    /// Ends the batch uncompressed, whatever the limit is, and begins the next one: for whoever only wants the records
-    /// back.
+    /// Ends the batch uncompressed, whatever the limit is, and begins the next one: for a caller that only wants the
+    /// records back.
     ///
     /// # Errors
     /// [`BatchError::Empty`] without a record.

@@ -245,7 +245,7 @@ impl RunningBroker {
         }
         self.shared.limits.close_all();
         let engine = Arc::clone(&self.engine);
-        // What is at its paths may be somebody else's.
+        // Another process may own what is at its paths now.
         let lost = self.shared.health.data_dir_lost().is_some();
         let close = move || {
             if lost {

@@ -56,10 +56,10 @@ pub(crate) async fn report(health: Arc<Health>) {
     let every = watchdog.map_or(LOOK_EVERY, |interval| (interval / 2).min(LOOK_EVERY));
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = String::new();
+    let mut last = String::new();
     loop {
         ticks.tick().await;
-        if let Some(message) = message(&health, watchdog.is_some(), &mut told) {
+        if let Some(message) = message(&health, watchdog.is_some(), &mut last) {
             notify(&message);
         }
     }
@@ -72,8 +72,8 @@ fn watchdog_interval(usec: Option<String>, pid: Option<String>, own_pid: u32) ->
     watched.then(|| Duration::from_micros(usec))
 }
 
-/// What there is to say; `told` is the status that was said last.
-fn message(health: &Health, watched: bool, told: &mut String) -> Option<String> {
+/// What there is to say; `last` is the status that was sent last.
+fn message(health: &Health, watched: bool, last: &mut String) -> Option<String> {
     let mut lines = Vec::new();
     let failing = |check: Check| health.failure(check);
     if watched {
@@ -85,10 +85,10 @@ fn message(health: &Health, watched: bool, told: &mut String) -> Option<String> 
     let failures: Vec<_> =
         [Check::Draining, Check::Recovery, Check::Disk].into_iter().filter_map(failing).collect();
     let status = if failures.is_empty() { "ready".to_owned() } else { failures.join("; ") };
-    if status != *told {
+    if status != *last {
         // One line each: a path may hold anything.
         lines.push(format!("STATUS={}", status.replace(['\n', '\r'], " ")));
-        *told = status;
+        *last = status;
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
@@ -125,24 +125,24 @@ mod tests {
 
     #[test]
     fn the_status_is_what_readyz_says_and_is_said_when_it_changes() {
-        let (health, mut told) = (Health::new(), String::new());
+        let (health, mut last) = (Health::new(), String::new());
         health.set_recovery_progress(812, 4000);
         let extend = "EXTEND_TIMEOUT_USEC=30000000";
         assert_eq!(
-            message(&health, true, &mut told).unwrap(),
+            message(&health, true, &mut last).unwrap(),
             format!("WATCHDOG=1\n{extend}\nSTATUS=recovering 812/4000 partitions")
         );
-        assert_eq!(message(&health, false, &mut told).unwrap(), extend);
+        assert_eq!(message(&health, false, &mut last).unwrap(), extend);
         health.set_recovered();
-        assert_eq!(message(&health, false, &mut told).unwrap(), "STATUS=ready");
-        assert_eq!(message(&health, false, &mut told), None);
+        assert_eq!(message(&health, false, &mut last).unwrap(), "STATUS=ready");
+        assert_eq!(message(&health, false, &mut last), None);
         health.set_data_dir_lost(Some("/a\nb was removed".to_owned()));
         assert_eq!(
-            message(&health, false, &mut told).unwrap(),
+            message(&health, false, &mut last).unwrap(),
             "STATUS=/a b was removed; nothing can be written"
         );
         health.set_data_dir_lost(None);
         health.set_draining();
-        assert_eq!(message(&health, false, &mut told).unwrap(), format!("{extend}\nSTATUS=stopping"));
+        assert_eq!(message(&health, false, &mut last).unwrap(), format!("{extend}\nSTATUS=stopping"));
     }
 }

@@ -140,7 +140,7 @@ impl Process<'_> {
             took,
         };
         print(&report.text());
-        // Whoever reads the log in a terminal has the report before their eyes.
+        // A terminal that shows the log shows the report, too.
         if self.reader == Reader::Collector {
             tracing::info!(
                 event = "B0001",

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// What goes on beside the records. The same is in the log, for programs that have a `tracing` subscriber.
+/// What happens apart from the records. The same is in the log, for programs that have a `tracing` subscriber.
 fn tell(event: Event) {
     match event {
         Event::Assigned { partitions, .. } => println!("reading {partitions:?}"),

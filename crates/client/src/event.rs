@@ -45,7 +45,7 @@ pub enum Event {
         partitions: Vec<TopicPartition>,
     },
     /// A broker refuses records for a reason that passes, like a full disk. The producer sends them again until its
-    /// delivery time-out. Told once, until records are acknowledged again or the reason is another one.
+    /// delivery time-out. Sent once, until records are acknowledged again or the reason is another one.
     ProduceDelayed {
         /// Where the first of them should go.
         partition: TopicPartition,
@@ -81,7 +81,7 @@ pub enum Event {
         /// Where reading goes on.
         resumed_at: Offset,
     },
-    /// A topic that a consumer of a group is to read does not exist. Nothing is read of it until it does. Told once, when
+    /// A topic that a consumer of a group is to read does not exist. Nothing is read of it until it does. Sent once, when
     /// the consumer has joined.
     TopicMissing {
         /// Its group.
@@ -115,14 +115,14 @@ pub enum Event {
         /// For how long, at least.
         since: Duration,
     },
-    /// What was done could not be committed so far, and is tried again. Told once, until a commit succeeds.
+    /// What was done could not be committed so far, and is tried again. Sent once, until a commit succeeds.
     CommitDelayed {
         /// The group.
         group: Arc<str>,
         /// Why, and which partitions.
         error: CommitError,
     },
-    /// What was done could not be committed, and it is not tried again: the partitions are somebody else's by now, say, or
+    /// What was done could not be committed, and it is not tried again: another member has the partitions by now, say, or
     /// the member lets go of them, or stops. The group reads it again.
     CommitFailed {
         /// The group.

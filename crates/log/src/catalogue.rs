@@ -22,7 +22,7 @@ pub(crate) struct CatalogueEntry {
     pub(crate) gaps: bool,
     /// Records in it; `None` where they were not counted.
     pub(crate) records: Option<u64>,
-    /// The checksum that its first batch carries, by which the file is told from another partition's with its name.
+    /// The checksum that its first batch carries, which distinguishes the file from another partition's with the same name.
     pub(crate) first_crc: Option<u32>,
     /// CRC-32 over both of its index files; `None` where they are not kept, or were written by an older version.
     pub(crate) index_checksum: Option<u32>,

@@ -52,7 +52,7 @@ impl Lower {
 
     /// Gives the memory back.
     pub(crate) fn release(&self) {
-        // Whoever holds it is building them, which is I/O and no idleness.
+        // The holder is building them, which is I/O: it is not idle.
         if let Some(mut indexes) = self.indexes.try_lock() {
             *indexes = None;
         }

@@ -207,7 +207,8 @@ fn build_indexes(shared: &Shared, sealed: &Sealed, file: &Arc<dyn DiskFile>) -> 
         for (suffix, contents) in [(INDEX_SUFFIX, &indexes.offsets), (TIME_INDEX_SUFFIX, &indexes.times)] {
             let path = file_path(&shared.dir, sealed.base(), suffix);
             let written = write_beside(&*shared.disk, &path, contents.clone());
-            let _built_again_when_needed = written.and_then(|beside| shared.disk.rename(&beside, &path));
+            let _built_again_when_needed =
+                written.and_then(|temporary| shared.disk.rename(&temporary, &path));
         }
     }
     Ok(indexes)

@@ -189,7 +189,7 @@ impl SegmentFile {
         if self.journaled.load(Ordering::Acquire) {
             return;
         }
-        // Whoever holds it is opening the file, which is I/O and no idleness.
+        // The holder is opening the file, which is I/O: it is not idle.
         if let Some(mut slot) = self.slot.try_lock() {
             *slot = None;
         }

@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// The answer to a read that met damage, of which the log knows from now on. In a log that has stopped it is the
-    /// disk's failure: whoever skipped it would miss records that are there again when the log is reopened.
+    /// disk's failure: a reader that skipped it would miss records that are there again when the log is reopened.
     pub(crate) fn corrupt(
         &self,
         segment: &SegmentFile,

@@ -125,7 +125,7 @@ fn without_its_state_nothing_that_was_stored_is_served_until_that_is_accepted() 
     while !scrub.step(1 << 20).unwrap().done {}
     assert_eq!(reads_from(&log, end.get()).unwrap(), end.get() + 1);
     log.close().unwrap();
-    // It stays so until somebody accepts it.
+    // It stays so until it is accepted.
     let compacted = LogConfig { compaction: Some(CompactionConfig::default()), ..small_config() };
     let (mut log, report) = open(&disk, compacted, true);
     let to_compact = |log: &Log| log.compaction_need(TimestampMs(0), end).unwrap().dirty_bytes;

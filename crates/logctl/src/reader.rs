@@ -47,12 +47,12 @@ impl Reader {
     }
 }
 
-/// Whether whoever read stdout has gone by now.
+/// Whether the reader of stdout is gone.
 pub(crate) fn is_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let told = poll(&mut fds, Some(&Timespec::default()));
-    told.is_ok() && fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))
+    let polled = poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 /// What of stdout was written and not read yet, where it is a pipe: the system can tell.
@@ -68,7 +68,7 @@ impl Unread {
         Self { is_pipe: metadata.is_ok_and(|metadata| metadata.file_type().is_fifo()) }
     }
 
-    /// How many bytes nobody has read. Also answered when the reader is gone: the pipe still holds what it left.
+    /// How many bytes were not read yet. Also answered when the reader is gone: the pipe still holds what it left.
     pub(crate) fn bytes(&self) -> u64 {
         if self.is_pipe { ioctl_fionread(io::stdout()).unwrap_or(0) } else { 0 }
     }

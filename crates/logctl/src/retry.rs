@@ -54,7 +54,7 @@ pub(crate) fn outcome(refusal: &Refusal, kind: Kind) -> Outcome {
 /// Whether the same call is sent again. `answered`: a broker has refused this very call before, so that it is there
 /// and may only be restarting.
 fn is_retried(refusal: &Refusal, kind: Kind, answered: bool) -> bool {
-    // Where something is in the way, somebody has to act: waiting alone does not end it.
+    // Where something is in the way, an operator has to act: waiting alone does not end it.
     let passes_by_itself = refusal.code.is_retriable() && refusal.code.exit_class() != ExitClass::Conflict;
     passes_by_itself
         && outcome(refusal, kind) == Outcome::NotWritten
@@ -87,7 +87,7 @@ fn finished(error: ClientError, kind: Kind) -> ClientError {
 #[derive(Clone, Debug)]
 pub(crate) struct Patience {
     timeout: Duration,
-    /// Set once the one line was written, or from the start where nobody wants it.
+    /// Set once the one line was written, or from the start where it is not wanted.
     said: Arc<AtomicBool>,
 }
 

@@ -18,7 +18,7 @@ const REPEATED_WITHIN: Duration = Duration::from_millis(100);
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// `None` where whoever started this process has it ignored, as nohup does.
+    /// `None` where this process was started with it ignored, as nohup does.
     hangup: Option<Signal>,
     last: Option<Instant>,
 }

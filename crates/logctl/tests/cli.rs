@@ -81,7 +81,7 @@ fn a_user_without_a_home_needs_no_file_of_contexts() {
         Ran::from(command.output().unwrap())
     };
     for value in [None, Some(""), Some("/dev/null"), Some("/nonexistent")] {
-        // Nobody listens there: it is the connection that fails, and not the search for contexts.
+        // Nothing listens there: it is the connection that fails, and not the search for contexts.
         let ran = nobody(&["--server", "http://127.0.0.1:1", "topic", "ls"], value);
         assert!(ran.stderr.starts_with("error[E1501]: "), "{value:?}: {}", ran.stderr);
         let ran = nobody(&["context", "ls"], value);

@@ -61,7 +61,7 @@ impl Refuser {
 /// Ports there are given to nothing else that tests start, so that one stays free until a broker takes it.
 const OWN_LOOPBACK: &str = "127.0.0.2:0";
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 async fn free_address() -> SocketAddr {
     TcpListener::bind(OWN_LOOPBACK).await.unwrap().local_addr().unwrap()
 }

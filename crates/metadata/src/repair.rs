@@ -16,7 +16,7 @@ const PRODUCER_IDS_SKIPPED_MIN: u64 = 1_000_000;
 /// Producer ids that one lost record may have reserved.
 const PRODUCER_IDS_OF_A_RECORD: u64 = 1_000;
 
-/// What is known besides the records.
+/// What is known apart from the records.
 #[derive(Clone, Debug)]
 pub struct RepairFacts {
     /// The broker whose data directory it is.

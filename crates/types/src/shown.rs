@@ -1,4 +1,4 @@
-//! Characters that a name must not hold, because they are not seen, or change how what stands beside them is seen.
+//! Characters that a name must not hold, because they are not seen, or change how the characters around them are seen.
 
 /// Whether a character is a control, a format character (invisible, or one that turns the direction of writing, like U+202E), or
 /// a separator of lines: two names that differ only in such a one look the same, and one may make a line of a log or a

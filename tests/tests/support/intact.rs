@@ -118,7 +118,7 @@ pub async fn look(url: &str) -> Seen {
     // A coordinator whose partition is damaged never loads; a sound one does at once.
     let committed = tokio::time::timeout(LOADS_WITHIN, group::committed(url, GROUP)).await;
     seen.committed = committed.unwrap_or_default();
-    // Last: reading finds what nobody has read before.
+    // Last: reading finds what was not read before.
     let described = ClusterClient::new(channel).describe_cluster(v1::DescribeClusterRequest::default()).await;
     let described = described.expect("the cluster is described").into_inner();
     seen.findings = described.findings.into_iter().map(|finding| finding.message).collect();

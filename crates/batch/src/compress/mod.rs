@@ -66,7 +66,7 @@ pub(crate) fn decompress(
     Ok(out.freeze())
 }
 
-/// What every decoder takes beside its blocks and windows, with the window that its output passes through.
+/// What every decoder takes in addition to its blocks and windows, with the window that its output passes through.
 const DECODER_BYTES: u64 = 256 * 1024;
 
 /// About the most memory that a [`Decoder`] of `payload` takes, and the window behind it.

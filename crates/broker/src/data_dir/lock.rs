@@ -109,8 +109,8 @@ impl DirLock {
     /// Looks whether the directory and its lock file are still those that were locked. Blocks on the file system.
     ///
     /// # Errors
-    /// [`DirLost`]: what is written may reach nobody, and another process may use what is there. A later call may
-    /// succeed, when the same directory is back; nobody else has had its lock meanwhile.
+    /// [`DirLost`]: what is written may be lost, and another process may use what is there. A later call may
+    /// succeed, when the same directory is back; no other process has had its lock meanwhile.
     pub fn check(&self) -> Result<(), DirLost> {
         let lock_file = self.dir.join(LOCK_FILE);
         for (path, known) in [(&self.dir, self.directory.1), (&lock_file, self.file.1)] {

@@ -63,7 +63,7 @@ impl Controller {
     }
 }
 
-/// An image that nobody else sees. Commands that one request holds are checked on it one after the other, each on what
+/// An image of one request's own. Commands that one request holds are checked on it one after the other, each on what
 /// those before it would have done.
 pub(crate) struct Draft(Image);
 

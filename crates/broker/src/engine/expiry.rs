@@ -2,7 +2,7 @@
 //!
 //! A wall clock that jumps ahead makes everything old at once, and what retention has deleted is gone. So this time
 //! follows the wall clock by [`PACE`] at most, while the broker runs and over a restart: a day's jump takes an hour, in which
-//! `status` names it and somebody can correct the clock. It is stored every few minutes; what lies between the
+//! `status` names it and an operator can correct the clock. It is stored every few minutes; what lies between the
 //! last time stored and a start is taken for a jump too, and caught up with at the same pace.
 
 use std::{io, path::Path};
@@ -17,7 +17,7 @@ use super::Clock;
 const PACE: u64 = 24;
 /// It is stored when it has moved by so much.
 const STORED_EVERY_MS: u64 = 5 * 60_000;
-/// Further behind the wall clock than this, it is told of.
+/// Further behind the wall clock than this, it is reported.
 const TOLD_FROM_MS: u64 = 3_600_000;
 const FILE: &str = "expiry-time";
 const MAGIC: [u8; 4] = *b"CDXT";

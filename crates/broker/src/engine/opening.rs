@@ -216,7 +216,7 @@ impl Engine {
             return Err(OpenError::Epoch(error));
         }
         let mut controller = Controller { image, replica: Arc::clone(&metadata) };
-        // Before it is registered anew: when it was alive for certain.
+        // Before it is registered again: when it was certainly alive.
         let alive_at = controller.image.broker(config.node.id).map(|broker| broker.registered_at);
         let (on, dir) = (Arc::clone(&disk), data_dir.clone());
         let expiry = blocking(move || Expiry::begin(&*on, &dir, alive_at, clock)).await;

@@ -1,5 +1,5 @@
 //! What rounds have to do before their batches are written: making directories and files, and sealing segments. That
-//! takes several syncs one after another, so it is done beside the commits: only the partition that needs it waits.
+//! takes several syncs one after another, so it is done on a thread of its own: only the partition that needs it waits.
 
 use std::{collections::VecDeque, sync::Arc, thread::JoinHandle};
 
@@ -38,7 +38,7 @@ impl Preparer {
         Self { shared: Arc::new(Shared { disk, queue, state, wake }) }
     }
 
-    /// Prepares a round; the queue has been told of it ([`CommitQueue::preparing`]).
+    /// Prepares a round; the queue knows of it ([`CommitQueue::preparing`]).
     pub(super) fn begin(&self, taken: Taken) {
         let mut state = self.shared.state.lock();
         state.waiting.push_back(taken);

@@ -44,7 +44,7 @@ impl Engine {
         reading.await
     }
 
-    /// Reads whole batches from `from` on, below the high watermark. What is sent of them is counted by whoever sends
+    /// Reads whole batches from `from` on, below the high watermark. What is sent of them is counted by the caller that sends
     /// it: [`Replica::count_sent`], [`Replica::count_batches_sent`].
     ///
     /// `max_bytes` is soft: the first batch comes even when it is larger (KIP-74), except with `strict`. 0 reads

@@ -2,7 +2,7 @@
 //! again by itself, each partition for itself.
 //!
 //! A pass finds the partitions that are not there: not open yet, stopped by a failed write or sync, or not led. Their
-//! logs are opened beside each other. Those that are ready are led together: one record of the metadata for all new
+//! logs are opened in parallel. Those that are ready are led together: one record of the metadata for all new
 //! epochs, one sync of the commit journal for all that begin. One that hangs or fails keeps no other one waiting.
 
 use std::{
@@ -89,7 +89,7 @@ pub(super) async fn run(engine: Weak<Engine>) {
         while let Ok(more) = opened.try_recv() {
             ready.push(more);
         }
-        // A broker that stops answers nobody any more, and waits for who holds the logs' files.
+        // A broker that stops sends no more answers, and waits until the logs' files are closed.
         tokio::select! {
             () = async {
                 // The disk is fenced off then: whatever is tried would only fail.
@@ -268,7 +268,7 @@ impl Engine {
         self.note_stopped_logs();
     }
 
-    /// Leads in all partitions that are open and not led, in epochs that nobody has led in.
+    /// Leads in all partitions that are open and not led, in epochs that were not led before.
     async fn lead_open(self: &Arc<Self>) {
         let now_ms = self.clock.monotonic_ms();
         let mut due = Vec::new();
@@ -338,13 +338,13 @@ impl Engine {
         led
     }
 
-    /// Begins the journal anew if it has failed. Returns whether it can be used.
+    /// Begins the journal again if it has failed. Returns whether it can be used.
     async fn restart_journal(&self) -> bool {
         let journal = Arc::clone(&self.journal);
         match self.workers.control.run(move || journal.lock().restart()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "logs stay stopped: the commit journal cannot begin anew");
+                tracing::warn!(%error, "logs stay stopped: the commit journal cannot begin again");
                 false
             }
             Err(refusal) => {
@@ -376,7 +376,7 @@ fn open_offline(
 /// In which epoch a partition is led next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// One that was handed out, and that nobody has led in.
+    /// One that was handed out and not led yet.
     Begin(LeaderEpoch),
     /// The one that follows this one, which ended.
     Elect(Election),

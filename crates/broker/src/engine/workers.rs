@@ -86,7 +86,7 @@ impl Pool {
         Self { places: Arc::new(Semaphore::new(places)), shared: Arc::new(shared) }
     }
 
-    /// Waits for a place and runs `work` on a thread that may block. It runs to its end also when nobody waits for it
+    /// Waits for a place and runs `work` on a thread that may block. It runs to its end even if its caller no longer waits
     /// any more.
     ///
     /// # Errors

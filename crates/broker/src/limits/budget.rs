@@ -74,7 +74,7 @@ pub(crate) struct Permit {
 }
 
 impl Budget {
-    /// All of it is for whoever comes.
+    /// All of it is for the next to ask.
     pub(super) fn new(bytes: u64, registry: Arc<Registry>) -> Self {
         Self::with_reserve(bytes, 0, registry)
     }
@@ -116,7 +116,7 @@ impl Budget {
     }
 
     /// Room for up to `bytes`, but not for more than a part of what is free: [`Permit::bytes`] says how much it became.
-    /// Who finds none gets a little of the reserve. So whoever comes has something at once, however many others hold
+    /// Who finds none gets a little of the reserve. So every answer gets something at once, however many others hold
     /// what they were given; it waits only for what its own connection holds, and after many hundreds of others.
     pub(super) async fn acquire_up_to(&self, share: &Arc<Share>, bytes: u64) -> Permit {
         let wanted = units(bytes).min(share.units);

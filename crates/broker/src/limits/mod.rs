@@ -8,7 +8,7 @@
 //!   (`answer`);
 //! - a **connection** has a share of each budget, waits when that is used up, and is closed when it sits on a share
 //!   that others wait for. An answer takes no more than a part of what is free, and where nothing is, a little of a
-//!   reserve: readers that take nothing keep nobody else's small answers waiting (`budget`, `registry`, `io`).
+//!   reserve: readers that take nothing keep no small answer of others waiting (`budget`, `registry`, `io`).
 
 mod answer;
 mod bounded;

@@ -293,7 +293,7 @@ async fn readers_that_take_nothing_keep_nobody_waiting() {
         let permit = limits.answer_permit(Some(&connect(&limits)), MIB).await.unwrap();
         assert_eq!(waited.elapsed(), Duration::ZERO, "others hold {} bytes", limits.answering_bytes());
         assert!(permit.bytes() >= 64 * KIB, "{}", permit.bytes());
-        assert!(held.iter().all(|(_, hoarder)| !hoarder.is_killed()), "nobody had to be closed");
+        assert!(held.iter().all(|(_, hoarder)| !hoarder.is_killed()), "no connection had to be closed");
         assert!(limits.answering_bytes() <= 16 * MIB && began.elapsed() < Duration::from_secs(30));
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn raw_batch(
     let compressed = batch.header().compression() != Compression::None;
     let batch = if compressed && (rules.validate_compressed || rules.compacted) {
         let bytes = usize::try_from(batch.check_bytes(rules.decompress)).unwrap_or(usize::MAX);
-        // Before a place among those that compute, so that nobody keeps one while it waits.
+        // Before a place among those that compute, so that none is kept while waiting.
         let _memory = shared.produce_memory(bytes).await?;
         engine.workers().compute.run(move || validate(&batch, &rules, now)).await??
     } else {

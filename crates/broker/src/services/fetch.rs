@@ -22,7 +22,8 @@ const PARTITIONS_MAX: usize = 10_000;
 const PARTITION_BYTES_DEFAULT: u32 = 1024 * 1024;
 /// Plain records in the whole answer, where the request does not say: an answer that every gRPC client takes by default.
 const PLAIN_BYTES_DEFAULT: u32 = 3 * 1024 * 1024;
-/// What an answer takes beside its records, and for each partition beside its topic's name: cursors, tags, lengths.
+/// What an answer takes in addition to its records, and for each partition in addition to its topic's name: cursors,
+/// tags, lengths.
 pub(super) const ANSWER_BYTES: usize = 512;
 const PARTITION_ANSWER_BYTES: usize = 80;
 const WAIT_MS_MAX: u32 = 300_000;
@@ -127,7 +128,7 @@ async fn read_charged(
     Ok(ReadAnswer { answer: v1::FetchResponse { partitions }, bytes, permit, limit })
 }
 
-/// How many bytes of records to read, with `overhead` beside them in the answer.
+/// How many bytes of records to read, with `overhead` more in the answer.
 pub(super) fn within(permit: Option<&Permit>, overhead: usize, max_bytes: u32) -> u32 {
     let Some(permit) = permit else { return max_bytes };
     let granted = permit.bytes().saturating_sub(u64::try_from(overhead).unwrap_or(u64::MAX)).max(1);

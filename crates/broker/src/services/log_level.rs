@@ -8,7 +8,7 @@ use corduroy_types::ErrorCode;
 use super::{Shared, audit::Who};
 use crate::config::LogFilter;
 
-/// A level that is to revert does so while somebody remembers it.
+/// A level that is to revert does so while the reason for it is still remembered.
 const FOR_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
 
 /// Answers `SetLogLevel`. While the broker starts or stops too: then its log is of use.

@@ -101,7 +101,7 @@ impl Shared {
     /// Ends when requests are served: recovery is done.
     pub(crate) async fn ready(&self) {
         let mut ready = self.ready.subscribe();
-        // An error would mean that `self` is gone, and with it whoever asks.
+        // An error would mean that `self` is gone, and with it the caller.
         let _ends = ready.wait_for(|ready| *ready).await;
     }
 
@@ -168,7 +168,7 @@ impl Shared {
     /// Ends when the broker begins to stop.
     pub(crate) async fn stopping(&self) {
         let mut stopping = self.stopping.subscribe();
-        // An error would mean that `self` is gone, and with it whoever asks.
+        // An error would mean that `self` is gone, and with it the caller.
         let _ends = stopping.wait_for(|stopping| *stopping).await;
     }
 

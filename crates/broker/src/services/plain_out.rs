@@ -9,9 +9,9 @@ use corduroy_types::{ErrorCode, Offset};
 
 use super::check::refuse_batch;
 
-/// What a record takes in a message beside its key, value and headers, at most: tags, lengths, timestamp and offset.
+/// What a record takes at most in a message in addition to its key, value and headers: tags, lengths, timestamp and offset.
 const RECORD_BYTES: usize = 48;
-/// What a header takes beside its key and value.
+/// What a header takes in addition to its key and value.
 const HEADER_BYTES: usize = 24;
 
 /// What one message may hold.

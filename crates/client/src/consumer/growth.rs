@@ -11,7 +11,7 @@ use tokio::{
 use super::{batch::Source, builder::resolve_each, state::Partition};
 use crate::{Event, OffsetSpec, TopicPartition, client::Shared, topics::TopicInfo};
 
-/// Looks topics up again and again, until nobody listens any more, for partitions that were added.
+/// Looks topics up again and again, while the consumer lives, for partitions that were added.
 pub(super) struct Growth {
     client: Arc<Shared>,
     topics: BTreeMap<TopicName, Arc<TopicInfo>>,
@@ -63,7 +63,7 @@ impl Growth {
             }
         };
         if found.id != known.id {
-            // Another topic of the same name. Who reads the old one is told by its partitions.
+            // Another topic of the same name. A reader of the old one learns it from its partitions.
             return Vec::new();
         }
         let first = known.partition_count;

@@ -293,7 +293,7 @@ impl GroupConsumerBuilder {
                 }
                 Err(error) => error,
             };
-            // As when joining: a broker that starts is waited for, one that is not there is told.
+            // As when joining: a broker that starts is waited for, one that is not there is an error.
             let wait = backoff.next();
             let is_waited_for = error.is_retriable() && error.code() != ErrorCode::Unavailable;
             if !is_waited_for || Instant::now() + wait > until {

@@ -114,7 +114,7 @@ pub(crate) struct Core {
     pub(crate) state: Mutex<State>,
     /// The member epoch to commit under.
     pub(crate) epoch: AtomicU32,
-    /// Commits fail for a passing reason, and that was told.
+    /// Commits fail for a passing reason, and the event was sent.
     pub(crate) commit_delayed: AtomicBool,
     /// Moves on four times in `stuck_after`.
     pub(crate) tick: AtomicU64,

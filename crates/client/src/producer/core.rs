@@ -36,7 +36,7 @@ use crate::{
     topics::{TopicInfo, topic_name},
 };
 
-/// The most lookups of `try_enqueue` whose failures are kept until somebody asks.
+/// The most lookups of `try_enqueue` whose failures are kept until they are asked for.
 const LOOKUPS_MAX: usize = 1024;
 
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl Pump {
     }
 }
 
-/// What those are told that were accepted behind a record that expected an offset and failed. The partition has not taken
+/// How records end that were accepted behind one that expected an offset and failed. The partition has not taken
 /// them, and will not.
 fn behind_condition(cause: &Reason) -> Reason {
     if cause.outcome == Outcome::Unknown {

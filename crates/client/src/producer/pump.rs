@@ -42,7 +42,7 @@ pub(crate) struct Pump {
     next_tick: Instant,
     /// Why the stream does not work, for the messages of batches that it kept waiting.
     pub(super) trouble: Option<Refusal>,
-    /// Why records are refused now; the program has been told of it.
+    /// Why records are refused now; the event about it was sent.
     pub(super) delayed: Option<ErrorCode>,
     ids: ProducerIds,
 }

@@ -1,4 +1,4 @@
-//! Beginning generations beside all commits: at the start, and after the journal has failed. Performs I/O.
+//! Beginning generations outside commits: at the start, and after the journal has failed. Performs I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::disk::{Disk, DiskFile, OpenMode, replace_file};
 use crate::error::LogError;
 
 impl Journal {
-    /// Reads the journal of a data directory and replays it into the segments; what is returned beside it says
+    /// Reads the journal of a data directory and replays it into the segments; what is returned with it says
     /// what is known about the logs, which are to be opened after this. Performs I/O.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Opens a file anew, without what is in it: after a failed sync not even its length is to be believed.
+    /// Opens a file again, without what is in it: after a failed sync not even its length is to be believed.
     fn empty(&mut self, slot: Slot) -> Result<(), LogError> {
         let path = file::path(&self.data_dir, slot);
         let file = self.disk.open(&path, OpenMode::Truncate).map_err(LogError::io("open", path))?;
@@ -164,7 +164,7 @@ impl Journal {
         Ok(())
     }
 
-    /// A generation was begun beside all commits, in the file that was not in use.
+    /// A generation was begun outside commits, in the file that was not in use.
     fn begun(&mut self, id: Id, end: u64) {
         let (slot, place) = (self.slot.other(), (id.number, ENTRIES_AT));
         self.enter(slot, id, end);

@@ -61,7 +61,7 @@ impl Slot {
 pub(super) struct Id {
     pub(super) version: u16,
     pub(super) number: u64,
-    /// Drawn anew for each generation, so that no record can look like an entry of it.
+    /// Drawn for each generation, so that no record can look like an entry of it.
     pub(super) salt: u32,
 }
 

@@ -91,7 +91,7 @@ pub struct ReplayReport {
     /// Cuts that were begun and are finished now.
     pub cuts: usize,
     /// What is damaged, of what was synced once. Evidence is stored twice, and lost only where both copies are; of
-    /// batches there is one copy beside the segment's.
+    /// batches there is one copy besides the segment's.
     pub damages: Vec<JournalDamage>,
     /// Whether there should be a journal, but none can be read. That is normal only if the very first start was cut
     /// short; otherwise acknowledged records and epoch histories may be lost.

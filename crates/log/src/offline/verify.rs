@@ -45,7 +45,7 @@ pub fn verify(disk: &dyn Disk, dir: &Path, limits: DecompressLimits) -> Result<V
     check(disk, dir, limits, &Evidence::default())
 }
 
-/// The same, against what the commit journal says of the partition: a loss below its durable mark is told from a torn
+/// The same, against what the commit journal says of the partition: a loss below its durable mark is distinguished from a torn
 /// tail, and what a start writes again from the journal is no damage.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ impl Opening<'_> {
     pub(super) fn other_active(&self, entry: SegmentEntry) -> Result<Option<DurableMark>, LogError> {
         let SegmentEntry { base, bytes } = entry;
         let within = |mark: &DurableMark| mark.segment_base == base && (1..=bytes).contains(&mark.position);
-        // Without a history, a leader epoch that rotted could not be told from another file.
+        // Without a history, a rotted leader epoch would look like another file.
         let known = self.known.mark.filter(|_| !self.known.history.is_empty());
         let Some(mark) = known.filter(within) else { return Ok(None) };
         let path = file_path(&self.shared.dir, base, LOG_SUFFIX);

@@ -185,7 +185,7 @@ impl Opening<'_> {
         }
         let mut bytes = Vec::new();
         file.read_at(&mut bytes, 0, HEADER_BYTES).map_err(read)?;
-        // What cannot be parsed is damaged, and whose it was is not told by it.
+        // What cannot be parsed is damaged, and does not say whose it was.
         let Ok(header) = parse_header(&bytes, present) else { return Ok(false) };
         if entry.first_crc.is_none_or(|expected| expected == header.crc) {
             return Ok(false);

@@ -102,7 +102,7 @@ impl Round {
     }
 
     /// Performs what has to be done before the last batches are written: making directories and files, sealing segments,
-    /// and the writes before that. It may be done beside the commits of other logs, so that those do not wait for it;
+    /// and the writes before that. It may run at the same time as the commits of other logs, so that those do not wait for it;
     /// the round is committed after that as any other. A failure is kept, and reported when the round is performed.
     pub fn prepare(&self, disk: &dyn Disk) {
         let result = self.perform_up_to(disk, self.preparation());
@@ -267,7 +267,7 @@ impl Log {
             if sealed.end <= self.settled_end {
                 break;
             }
-            // Whoever holds it is opening or building them, which is I/O: they stay in memory until the log is idle.
+            // The holder is opening or building them, which is I/O: they stay in memory until the log is idle.
             if let Some(mut indexes) = sealed.indexes.try_lock() {
                 *indexes = None;
             }

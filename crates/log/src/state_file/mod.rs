@@ -1,4 +1,4 @@
-//! `partition.state`: the little that a log must remember beside its batches, in two copies.
+//! `partition.state`: the little that a log must remember in addition to its batches, in two copies.
 //!
 //! Layout of version 3, big-endian: magic `CDPS` · version u16 · generation u64 · flags u8 (1: the partition is known) ·
 //! topic id 16 bytes · partition u32 · log start u64 · compacted end u64 · doubtful end u64 · catalogue (count u32, and

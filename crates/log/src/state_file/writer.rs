@@ -12,7 +12,7 @@ use crate::disk::{Disk, write_beside};
 use crate::journal::PartitionKey;
 
 /// Writes both copies, one change at a time and none of them undoing another: the log start never goes back, and
-/// whoever changes the catalogue leaves the log start alone.
+/// a change of the catalogue leaves the log start alone.
 #[derive(Debug)]
 pub(crate) struct StateWriter {
     dir: PathBuf,

@@ -44,7 +44,7 @@ fn carry(node: &mut Node) {
     node.journal.carry(key(1), &rewrite, durable_end);
 }
 
-/// A round of the other two logs, with what goes on beside it.
+/// A round of the other two logs, with what goes on at the same time.
 fn round(node: &mut Node, seed: u64, promised: &mut AllPromised) {
     for key in [key(0), key(2)] {
         node.append(key, 100, seed, promised);

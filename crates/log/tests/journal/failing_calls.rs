@@ -41,7 +41,7 @@ struct World {
     disk: SimDisk,
     node: Node,
     promised: AllPromised,
-    /// A checkpoint that runs beside everything else, and how many of its files are synced.
+    /// A checkpoint that runs at the same time as all else, and how many of its files are synced.
     checkpoint: Option<(Checkpoint, usize)>,
     epoch: u32,
     seed: u64,

@@ -1,4 +1,4 @@
-//! Reopening a stopped log: what is read meanwhile, what a checkpoint beside it proves, and what it never makes up.
+//! Reopening a stopped log: what is read meanwhile, what a checkpoint at the same time proves, and what it never makes up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,7 +32,7 @@ fn segment() -> std::path::PathBuf {
     key(0).dir(data_dir()).join("00000000000000000000.log")
 }
 
-/// Before every call of a reopening, somebody reads everything that is acknowledged.
+/// Before every call of a reopening, everything that is acknowledged is read.
 #[test]
 fn what_is_acknowledged_can_be_read_while_a_log_is_reopened() {
     let disk = new_disk();
@@ -86,7 +86,7 @@ fn lost_pages_of_a_stopped_log_are_no_damage() {
     compare(&log, &promised[&key(0)].model);
 }
 
-/// A log stops because its segment cannot be written, and reopening fails in a sync. The checkpoint that runs beside it
+/// A log stops because its segment cannot be written, and reopening fails in a sync. The checkpoint that runs meanwhile
 /// then syncs the same file, and hears that all is well.
 #[test]
 fn a_checkpoint_beside_a_reopening_gives_up_no_copy() {

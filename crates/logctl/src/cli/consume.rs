@@ -31,8 +31,8 @@ pub(crate) struct ConsumeArgs {
     ///
     /// The members of a group share the partitions out. Reading begins at the committed offset, and at the start where
     /// nothing was committed. Committed are records that were written to stdout and, where that is a pipe, read from it; at
-    /// the end, and with Ctrl-C, what was printed is committed and the member leaves the group. Records that nobody read
-    /// from a closed pipe are not committed. With --to end it stops when the partitions that it has been given are read up
+    /// the end, and with Ctrl-C, what was printed is committed and the member leaves the group. Records left
+    /// unread in a closed pipe are not committed. With --to end it stops when the partitions that it has been given are read up
     /// to where they ended at the beginning, and at once when others have all partitions.
     #[arg(short, long, value_name = "GROUP", add = crate::complete::groups())]
     pub(crate) group: Option<String>,

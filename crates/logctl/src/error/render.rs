@@ -42,7 +42,7 @@ pub(crate) fn render_human(error: &CliError, color: bool, verbose: bool) -> Stri
 /// The one object for scripts, on one line, ended.
 pub(crate) fn render_json(error: &CliError) -> String {
     let mut details = error.details.clone();
-    // Whoever repeats a command has to know whether it changed anything; what reads has not.
+    // To repeat a command one must know whether it changed anything; what reads has not.
     let is_unavailable = error.code.exit_class() == ExitClass::Unavailable;
     let outcome = error.outcome.or(is_unavailable.then_some(Outcome::NotWritten));
     let facts = [

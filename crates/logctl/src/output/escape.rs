@@ -13,7 +13,7 @@ fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// Appends bytes that belong to somebody else. Line breaks and tabs stay: a value may have several lines.
+/// Appends bytes that come from others. Line breaks and tabs stay: a value may have several lines.
 pub(crate) fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
         out.extend_from_slice(bytes);

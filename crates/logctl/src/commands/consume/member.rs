@@ -71,7 +71,7 @@ pub(super) async fn run(
     let ended = reading.run(&mut consumer, &mut interrupt, &session, ui).await;
     reading.progress.clear();
     let ended = match ended {
-        // Nobody reads: what is left was not written.
+        // The reader is gone: what is left was not written.
         Err(Stop::BrokenPipe) => Err(Stop::BrokenPipe),
         other => reading.hand_out(ui).and(other),
     };
@@ -177,7 +177,7 @@ async fn join(args: &ConsumeArgs, group: &str, session: &Session) -> Result<Grou
     built.map_err(|error| session.group_error(group, &error))
 }
 
-/// Messages that were handed out to stdout and are not done: they are once somebody has read them from there, as far as
+/// Messages that were handed out to stdout and are not done: they are once they were read from there, as far as
 /// the system can tell.
 struct HandedOut {
     /// In the order of printing, each with the number of bytes printed up to its end.
@@ -290,7 +290,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Writes what was printed. What has been taken by whoever reads is done.
+    /// Writes what was printed. What the reader has taken is done.
     fn hand_out(&mut self, ui: &mut Ui<'_>) -> Result<(), Stop> {
         if ui.for_people() && !self.printer.is_empty() {
             self.progress.clear();
@@ -301,7 +301,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Nobody reads any more: what lies in the pipe still is not done, and the group reads it again.
+    /// The reader is gone: what still lies in the pipe is not done, and the group reads it again.
     fn leave_untaken(&mut self, args: &ConsumeArgs, ui: &mut Ui<'_>) {
         self.handed.settle();
         let left = self.handed.len() as u64;

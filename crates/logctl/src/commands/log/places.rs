@@ -18,7 +18,7 @@ use crate::error::CliError;
 /// A partition's directory and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartitionPlace {
-    /// The topic's name, where the metadata log beside it says.
+    /// The topic's name, where the metadata log of the directory says it.
     pub(super) topic: Option<String>,
     /// The topic's id; empty for a directory that lies in none.
     pub(super) topic_id: String,
