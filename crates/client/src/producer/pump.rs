@@ -233,8 +233,11 @@ impl Pump {
                 }
                 Err(unbuilt) => {
                     let Unbuilt { sealed, refusal } = *unbuilt;
-                    let reason =
-                        Reason { kind: SendErrorKind::Refused, outcome: Outcome::NotWritten, refusal };
+                    let kind = match refusal.code {
+                        ErrorCode::Closed => SendErrorKind::Closed,
+                        _ => SendErrorKind::Refused,
+                    };
+                    let reason = Reason { kind, outcome: Outcome::NotWritten, refusal };
                     self.fail_with_followers(id, sealed, reason);
                 }
             }
