@@ -123,16 +123,21 @@ impl StorageMetrics {
             metrics.compaction_removed_bytes.clone(),
         );
         registry.register("cache_requests", "Reads by cache and result", metrics.cache.clone());
+        metrics.create_series();
+        metrics
+    }
+
+    /// Creates every series at 0, so that a rate over its first increase is right.
+    fn create_series(&self) {
         for &action in CorruptionAction::ALL {
-            let _ = metrics.corruption(action);
+            let _ = self.corruption(action);
         }
         for &reason in DeletedReason::ALL {
-            let _ = metrics.deleted_bytes(reason);
+            let _ = self.deleted_bytes(reason);
         }
         for &result in CacheResult::ALL {
-            let _ = metrics.tail_cache(result);
+            let _ = self.tail_cache(result);
         }
-        metrics
     }
 
     /// Places of damage found in logs.

@@ -169,28 +169,29 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         damage: None,
     }));
     for topic in engine.topics().iter() {
-        for replica in topic.replicas().iter() {
-            if let Some(trouble) = replica.trouble() {
-                findings.push(v1::Finding {
-                    severity: v1::HealthState::Unhealthy.into(),
-                    message: format!("{}/{}: {trouble}", topic.name(), replica.index()),
-                    hint: "check the disk; the log is opened again by itself when it can be".to_owned(),
-                    damage: None,
-                });
-            }
-            findings.extend(damages(topic.name(), replica));
-            let of = format!("{}/{}", topic.name(), replica.index());
-            findings.extend(replica.faults().iter().map(|fault| repaired(&format!("{of}: {fault}"))));
-            if let Some(failure) = replica.compaction_failure() {
-                findings.push(v1::Finding {
-                    severity: v1::HealthState::Degraded.into(),
-                    message: format!("{}/{}: not compacted: {failure}", topic.name(), replica.index()),
-                    hint: "it grows until then; reads and appends are not affected".to_owned(),
-                    damage: None,
-                });
-            }
-        }
+        findings.extend(topic.replicas().iter().flat_map(|replica| replica_findings(topic.name(), replica)));
     }
+    findings
+}
+
+/// What is not as it should be with one partition.
+fn replica_findings(topic: &TopicName, replica: &Replica) -> Vec<v1::Finding> {
+    let name = format!("{topic}/{}", replica.index());
+    let mut findings = Vec::new();
+    findings.extend(replica.trouble().map(|trouble| v1::Finding {
+        severity: v1::HealthState::Unhealthy.into(),
+        message: format!("{name}: {trouble}"),
+        hint: "check the disk; the log is opened again by itself when it can be".to_owned(),
+        damage: None,
+    }));
+    findings.extend(damages(topic, replica));
+    findings.extend(replica.faults().iter().map(|fault| repaired(&format!("{name}: {fault}"))));
+    findings.extend(replica.compaction_failure().map(|failure| v1::Finding {
+        severity: v1::HealthState::Degraded.into(),
+        message: format!("{name}: not compacted: {failure}"),
+        hint: "it grows until then; reads and appends are not affected".to_owned(),
+        damage: None,
+    }));
     findings
 }
 
