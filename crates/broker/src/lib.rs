@@ -13,6 +13,7 @@ mod limits;
 pub mod log_levels;
 pub mod metrics;
 pub mod open_files;
+pub mod parallel;
 mod sampling;
 mod server;
 mod services;

@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Effort,
+    data_dir::{DataDir, batch},
     load::{self, Load, Outcome},
-    place::{Place, batch},
     raw::{self, RawFiles},
     table,
 };
@@ -127,13 +127,13 @@ fn measure(
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
-    let place = Place::make(dir.path(), partitions, config)?;
+    let data_dir = DataDir::make(dir.path(), partitions, config)?;
     let mut raw_files = RawFiles::make(&dir.path().join("raw"), partitions)?;
     for cell in cells {
         let mut pairs = Vec::new();
         for _ in 0..effort.rounds {
             raw::settle(dir.path())?;
-            let outcome = load::run(&place, &cell.load(effort), runtime)?;
+            let outcome = load::run(&data_dir, &cell.load(effort), runtime)?;
             raw::settle(dir.path())?;
             let raw_seconds = raw_files.repeat(&outcome.trace, 2 * CELL)?;
             pairs.push((outcome, raw_seconds));

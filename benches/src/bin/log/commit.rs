@@ -1,22 +1,18 @@
 //! The commit thread and the checkpoint thread, as the broker has them, with a record of what they asked of the disk.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use corduroy_benches::Failure;
+use corduroy_broker::parallel::{SYNCS_AT_ONCE, run_parallel};
 use corduroy_log::{Journal, Round, journal::CommitKind};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 
-use crate::place::{Partition, Place};
+use crate::data_dir::{DataDir, Partition};
 
-/// Files that are synced beside each other in one round.
-const SYNCS_AT_ONCE: usize = 8;
 /// How long a durable mark waits for something to ride along with.
 const MARKS_WITHIN: Duration = Duration::from_millis(100);
 
@@ -88,7 +84,7 @@ pub(crate) struct Committed {
 /// One run of the commit thread.
 #[derive(Debug)]
 pub(crate) struct CommitThread<'a> {
-    pub(crate) place: &'a Place,
+    pub(crate) data_dir: &'a DataDir,
     pub(crate) queue: &'a Queue,
     /// What each writer may still have in flight; acknowledgements give it back.
     pub(crate) permits: &'a [Semaphore],
@@ -101,7 +97,7 @@ impl CommitThread<'_> {
         let mut committed = Committed::default();
         let mut marks_written = Instant::now();
         loop {
-            let waiting = self.place.journal.lock().has_unwritten_state();
+            let waiting = self.data_dir.journal.lock().has_unwritten_state();
             let rest = waiting.then(|| MARKS_WITHIN.saturating_sub(marks_written.elapsed()));
             let Some(ready) = self.queue.take(rest) else { return Ok(committed) };
             let marks_due = marks_written.elapsed() >= MARKS_WITHIN;
@@ -128,7 +124,7 @@ impl CommitThread<'_> {
                 partitions.push(partition);
             }
         }
-        let mut journal = self.place.journal.lock();
+        let mut journal = self.data_dir.journal.lock();
         if rounds.is_empty() && !(marks_due && journal.has_unwritten_state()) {
             return Ok(());
         }
@@ -136,10 +132,10 @@ impl CommitThread<'_> {
         let mut traced = Traced { files: rounds.len(), bytes, ..Traced::default() };
         let mut commit = journal.plan(rounds, Vec::new(), marks_due);
         drop(journal);
-        commit.perform_writes(&*self.place.disk);
+        commit.perform_writes(&*self.data_dir.disk);
         traced.syncs = commit.syncs();
-        beside_each_other(commit.syncs(), |index| commit.perform_sync(index, &*self.place.disk));
-        let mut journal = self.place.journal.lock();
+        run_parallel(commit.syncs(), SYNCS_AT_ONCE, |index| commit.perform_sync(index, &*self.data_dir.disk));
+        let mut journal = self.data_dir.journal.lock();
         let done = journal.finish(commit);
         let wants_checkpoint = journal.wants_checkpoint();
         drop(journal);
@@ -188,24 +184,6 @@ impl CommitThread<'_> {
     }
 }
 
-/// Does something for each index, for several beside each other: the disk then merges their flushes.
-pub(crate) fn beside_each_other(count: usize, perform: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let index = next.fetch_add(1, Ordering::Relaxed)
-            && index < count
-        {
-            perform(index);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..count.min(SYNCS_AT_ONCE) {
-            scope.spawn(work);
-        }
-        work();
-    });
-}
-
 /// Wakes and stops the checkpoint thread.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
@@ -226,7 +204,7 @@ impl Checkpoints {
     }
 
     /// Makes checkpoints when they are wanted, until told to stop. Returns how many.
-    pub(crate) fn run(&self, place: &Place) -> Result<usize, Failure> {
+    pub(crate) fn run(&self, data_dir: &DataDir) -> Result<usize, Failure> {
         let mut count = 0;
         loop {
             let mut wanted = self.wanted.lock();
@@ -238,7 +216,7 @@ impl Checkpoints {
             }
             wanted.0 = false;
             drop(wanted);
-            if checkpoint(place, Journal::wants_checkpoint)? {
+            if checkpoint(data_dir, Journal::wants_checkpoint)? {
                 count += 1;
             }
         }
@@ -246,13 +224,15 @@ impl Checkpoints {
 }
 
 /// Syncs every segment that the journal holds data for.
-pub(crate) fn checkpoint(place: &Place, is_due: impl FnOnce(&Journal) -> bool) -> Result<bool, Failure> {
-    let journal = place.journal.lock();
+pub(crate) fn checkpoint(data_dir: &DataDir, is_due: impl FnOnce(&Journal) -> bool) -> Result<bool, Failure> {
+    let journal = data_dir.journal.lock();
     let planned = is_due(&journal).then(|| journal.plan_checkpoint()).flatten();
     drop(journal);
     let Some(checkpoint) = planned else { return Ok(false) };
-    beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, &*place.disk));
-    match place.journal.lock().checkpointed(checkpoint).into_iter().next() {
+    run_parallel(checkpoint.segments(), SYNCS_AT_ONCE, |index| {
+        checkpoint.perform_step(index, &*data_dir.disk)
+    });
+    match data_dir.journal.lock().checkpointed(checkpoint).into_iter().next() {
         Some(failure) => Err(format!("checkpoint of {}: {}", failure.file, failure.error).into()),
         None => Ok(true),
     }

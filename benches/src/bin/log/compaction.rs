@@ -11,7 +11,7 @@ use corduroy_types::LeaderEpoch;
 
 use crate::{
     Effort,
-    place::{NOW, Noise, commit, open_log},
+    data_dir::{NOW, Noise, commit, open_log},
     raw, table,
 };
 

@@ -13,7 +13,7 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 
 use crate::{
     commit::{Checkpoints, CommitThread, Committed, Queue, Traced, checkpoint},
-    place::{NOW, Partition, Place, Waiting},
+    data_dir::{DataDir, NOW, Partition, Waiting},
 };
 
 /// What is appended, and how.
@@ -81,7 +81,7 @@ impl Writers {
 }
 
 /// Puts a load on a place. When this returns, all of it is acknowledged and checkpointed.
-pub(crate) fn run(place: &Place, load: &Load, runtime: &Runtime) -> Result<Outcome, Failure> {
+pub(crate) fn run(data_dir: &DataDir, load: &Load, runtime: &Runtime) -> Result<Outcome, Failure> {
     let queue = Arc::new(Queue::default());
     let permits: Arc<[Semaphore]> = (0..load.writers).map(|_| Semaphore::new(load.in_flight)).collect();
     let checkpoints = Checkpoints::default();
@@ -89,12 +89,12 @@ pub(crate) fn run(place: &Place, load: &Load, runtime: &Runtime) -> Result<Outco
         batch: load.batch.clone(),
         permits: Arc::clone(&permits),
         queue: Arc::clone(&queue),
-        partitions: place.partitions.clone(),
+        partitions: data_dir.partitions.clone(),
         stop: AtomicBool::new(false),
         appends: AtomicU64::new(0),
         max_appends: load.max_bytes / u64::from(load.batch.total_bytes()),
     });
-    let thread = CommitThread { place, queue: &queue, permits: &permits, checkpoints: &checkpoints };
+    let thread = CommitThread { data_dir, queue: &queue, permits: &permits, checkpoints: &checkpoints };
     let in_flight = u32::try_from(load.in_flight)?;
     let (seconds, committed, checkpointed) = std::thread::scope(|scope| {
         let commits = scope.spawn(|| {
@@ -103,7 +103,7 @@ pub(crate) fn run(place: &Place, load: &Load, runtime: &Runtime) -> Result<Outco
             permits.iter().filter(|_| committed.is_err()).for_each(Semaphore::close);
             committed
         });
-        let checkpointing = scope.spawn(|| checkpoints.run(place));
+        let checkpointing = scope.spawn(|| checkpoints.run(data_dir));
         let seconds = runtime.block_on(all(&writers, load.time, in_flight));
         queue.close();
         let committed = commits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -112,7 +112,7 @@ pub(crate) fn run(place: &Place, load: &Load, runtime: &Runtime) -> Result<Outco
         (seconds, committed, checkpointed)
     });
     let (committed, seconds, checkpoints) = (committed?, seconds?, checkpointed?);
-    checkpoint(place, |_| true)?;
+    checkpoint(data_dir, |_| true)?;
     let Committed { trace, journaled, waits_us } = committed;
     let appends = writers.appends.load(Ordering::Relaxed);
     Ok(Outcome { appends, seconds, wait_us: median(&waits_us), trace, journaled, checkpoints })

@@ -9,8 +9,8 @@
 mod append;
 mod commit;
 mod compaction;
+mod data_dir;
 mod load;
-mod place;
 mod raw;
 mod read;
 mod recovery;

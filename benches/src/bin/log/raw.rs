@@ -9,8 +9,9 @@ use std::{
 };
 
 use corduroy_benches::Failure;
+use corduroy_broker::parallel::{SYNCS_AT_ONCE, run_parallel};
 
-use crate::commit::{Traced, beside_each_other};
+use crate::commit::Traced;
 
 /// A file that is written over and over, like the commit journal.
 const JOURNAL_BYTES: u64 = 32 << 20;
@@ -38,7 +39,7 @@ impl RawFiles {
     }
 
     /// Repeats what commits did: for each the same number of writes with the same bytes, then the same number of syncs,
-    /// as many beside each other. Checkpoints are not repeated.
+    /// as many at once. Checkpoints are not repeated.
     ///
     /// Ends early when the time is over; returns the seconds that all of it takes at that rate.
     pub(crate) fn repeat(&mut self, trace: &[Traced], time: Duration) -> Result<f64, Failure> {
@@ -54,7 +55,7 @@ impl RawFiles {
             self.write(traced, &data)?;
             let with_journal = usize::from(traced.journal_bytes > 0);
             let failed = parking_lot::Mutex::new(None);
-            beside_each_other(traced.syncs, |index| {
+            run_parallel(traced.syncs, SYNCS_AT_ONCE, |index| {
                 let segment = || self.files.get(index - with_journal).map(|(file, _)| file);
                 let file = if index < with_journal { Some(&self.journal) } else { segment() };
                 if let Some(Err(error)) = file.map(File::sync_data) {

@@ -9,7 +9,7 @@ use corduroy_types::Offset;
 
 use crate::{
     Effort,
-    place::{Noise, batch, fill, open_log},
+    data_dir::{Noise, batch, fill, open_log},
     raw, table,
 };
 

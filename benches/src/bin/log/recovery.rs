@@ -8,7 +8,7 @@ use corduroy_types::Durability;
 
 use crate::{
     Effort,
-    place::{NOW, batch, disk, fill, open_log},
+    data_dir::{NOW, batch, disk, fill, open_log},
     raw, table,
 };
 

@@ -163,12 +163,13 @@ impl NodeConfig {
 
 impl StorageConfig {
     /// [`StorageConfig::recovery_threads`] as a number of at least 1.
-    pub fn recovery_threads(&self) -> u32 {
-        self.recovery_threads.or_else(|| {
+    pub fn recovery_threads(&self) -> usize {
+        let threads = self.recovery_threads.or_else(|| {
             let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             // They wait for the disk more than they compute, and a disk merges syncs that come together.
             u32::try_from(processors).unwrap_or(u32::MAX).saturating_mul(4)
-        })
+        });
+        usize::try_from(threads).unwrap_or(usize::MAX)
     }
 }
 

@@ -14,8 +14,11 @@ use corduroy_log::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use super::{CommitQueue, Engine, commit::beside_each_other};
-use crate::metrics::Metrics;
+use super::{CommitQueue, Engine};
+use crate::{
+    metrics::Metrics,
+    parallel::{SYNCS_AT_ONCE, run_parallel},
+};
 
 /// When nothing was committed through the journal for this long, all of it is checkpointed: a start after a crash has
 /// little to do then, and idle partitions give their files back.
@@ -110,7 +113,9 @@ impl CheckpointThread {
 
     fn perform(&self, checkpoint: Checkpoint) {
         let began = Instant::now();
-        beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, self.disk.as_ref()));
+        run_parallel(checkpoint.segments(), SYNCS_AT_ONCE, |index| {
+            checkpoint.perform_step(index, self.disk.as_ref())
+        });
         self.metrics.storage.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
         let failures = self.journal.lock().checkpointed(checkpoint);
         self.stop_logs(&failures);

@@ -9,7 +9,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -23,10 +23,11 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{Replica, checkpoint::Checkpointer, clock::Clock, preparing::Preparer};
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    parallel::{SYNCS_AT_ONCE, run_parallel},
+};
 
-/// Files that are synced beside each other.
-const SYNCS_AT_ONCE: usize = 8;
 /// How long a round rests for which there was no file handle, unless others come before that.
 const POSTPONED_REST: Duration = Duration::from_millis(50);
 
@@ -263,7 +264,7 @@ impl CommitThread {
         oldest_ms.fetch_min(self.clock.monotonic_ms(), Ordering::Relaxed);
         commit.perform_writes(disk);
         let syncs_began = Instant::now();
-        beside_each_other(commit.syncs(), |index| commit.perform_sync(index, disk));
+        run_parallel(commit.syncs(), SYNCS_AT_ONCE, |index| commit.perform_sync(index, disk));
         let ended = Instant::now();
         let mut journal = self.journal.lock();
         let done = journal.finish(commit);
@@ -318,27 +319,4 @@ fn answer(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(),
         // Whoever asked may have gone.
         let _asker_gone = waiting.send(result.clone());
     }
-}
-
-/// Performs syncs with these indexes; several beside each other, because the disk then merges their flushes, and the
-/// file system what it records for them.
-///
-/// Helpers are a gain, not a need: where the system gives no thread, this one does all of it.
-pub(super) fn beside_each_other(syncs: usize, perform: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let index = next.fetch_add(1, Ordering::Relaxed)
-            && index < syncs
-        {
-            perform(index);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..syncs.min(SYNCS_AT_ONCE) {
-            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
 }

@@ -14,10 +14,12 @@ use parking_lot::Mutex;
 use super::{
     CommitQueue, Engine,
     checkpoint::{self, CheckpointThread},
-    commit::beside_each_other,
     reserve::Reserve,
 };
-use crate::metrics::{CorruptionAction, Metrics};
+use crate::{
+    metrics::{CorruptionAction, Metrics},
+    parallel::{SYNCS_AT_ONCE, run_parallel},
+};
 
 /// The logs whose data could not be written from the journal to their segments, and why. They must not be opened before
 /// it was.
@@ -37,7 +39,7 @@ pub(super) fn open(
     reserve.make_room();
     let replay = Replay::read(&**disk, data_dir)?;
     let unreplayed = Mutex::new(Unreplayed::new());
-    beside_each_other(replay.tasks(), |index| {
+    run_parallel(replay.tasks(), SYNCS_AT_ONCE, |index| {
         if let (Err(error), Some(key)) = (replay.perform_task(index, &**disk), replay.task_key(index)) {
             unreplayed.lock().insert(key, error.to_string());
         }
@@ -125,7 +127,9 @@ impl Engine {
     pub(super) fn checkpoint(&self) -> bool {
         let planned = self.journal.lock().plan_checkpoint();
         let Some(checkpoint) = planned else { return true };
-        beside_each_other(checkpoint.segments(), |index| checkpoint.perform_step(index, self.disk.as_ref()));
+        run_parallel(checkpoint.segments(), SYNCS_AT_ONCE, |index| {
+            checkpoint.perform_step(index, self.disk.as_ref())
+        });
         let failures = self.journal.lock().checkpointed(checkpoint);
         for failure in &failures {
             tracing::error!(file = %failure.file, error = %failure.error, "segment not synced");

@@ -36,7 +36,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
 };
@@ -67,6 +67,7 @@ use crate::{
     config::{BrokerConfig, MemoryBudgets},
     health::Health,
     metrics::Metrics,
+    parallel::run_parallel,
 };
 
 /// What the engine is made with.
@@ -304,25 +305,11 @@ impl Engine {
         let checkpointed = self.stop_checkpoints() && self.checkpoint();
         let topics = self.topics();
         let replicas: Vec<_> = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone()).collect();
-        let (next, clean) = (AtomicUsize::new(0), AtomicBool::new(checkpointed));
-        let close_some = || {
-            while let Some(replica) = replicas.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let clean = AtomicBool::new(checkpointed);
+        run_parallel(replicas.len(), self.config.storage.recovery_threads(), |index| {
+            if let Some(replica) = replicas.get(index) {
                 clean.fetch_and(self.close_log(replica), Ordering::Relaxed);
             }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self
-                .config
-                .storage
-                .recovery_threads()
-                .min(u32::try_from(replicas.len()).unwrap_or(u32::MAX))
-            {
-                // Helpers are a gain, not a need.
-                if std::thread::Builder::new().spawn_scoped(scope, close_some).is_err() {
-                    break;
-                }
-            }
-            close_some();
         });
         let metadata_clean = self.close_log(&self.metadata);
         self.close_journal() && metadata_clean && clean.into_inner()

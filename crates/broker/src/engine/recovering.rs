@@ -1,10 +1,7 @@
 //! Opening all logs at the start, several at a time, and saying what was found.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,6 +18,7 @@ use super::{
 use crate::{
     health::Health,
     metrics::{CorruptionAction, Metrics},
+    parallel::run_parallel,
 };
 
 pub(super) type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<OpenedReplica>)>;
@@ -32,7 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn open_all(
     place: &Place,
     image: &Image,
-    threads: u32,
+    threads: usize,
     health: &Health,
     commits: &CommitQueue,
     clock: Clock,
@@ -43,37 +41,20 @@ pub(super) fn open_all(
         .enumerate()
         .flat_map(|(at, topic)| (0..topic.partition_count()).map(move |index| (at, PartitionIndex(index))))
         .collect();
-    let next = AtomicUsize::new(0);
     let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(work.len()));
-    let told = Mutex::new(Instant::now());
-    let open_some = || {
-        while let Some((at, index)) = work.get(next.fetch_add(1, Ordering::Relaxed))
-            && let Some(topic) = topics.get(*at)
-        {
-            let opened = open_replica(place, topic, *index, commits, clock);
-            let mut done = done.lock();
-            done.push((*at, *index, opened));
-            health.set_recovery_progress(done.len() as u64, work.len() as u64);
-            let mut told = told.lock();
-            if told.elapsed() >= PROGRESS_EVERY {
-                *told = Instant::now();
-                tracing::info!(
-                    event = "B0105",
-                    open = done.len(),
-                    total = work.len(),
-                    "recovering partitions"
-                );
-            }
+    let reported = Mutex::new(Instant::now());
+    run_parallel(work.len(), threads, |at| {
+        let Some((at, index)) = work.get(at) else { return };
+        let Some(topic) = topics.get(*at) else { return };
+        let opened = open_replica(place, topic, *index, commits, clock);
+        let mut done = done.lock();
+        done.push((*at, *index, opened));
+        health.set_recovery_progress(done.len() as u64, work.len() as u64);
+        let mut reported = reported.lock();
+        if reported.elapsed() >= PROGRESS_EVERY {
+            *reported = Instant::now();
+            tracing::info!(event = "B0105", open = done.len(), total = work.len(), "recovering partitions");
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Helpers are a gain, not a need.
-            if std::thread::Builder::new().spawn_scoped(scope, open_some).is_err() {
-                break;
-            }
-        }
-        open_some();
     });
     let mut done = done.into_inner();
     done.sort_by_key(|(at, index, _)| (*at, *index));

@@ -33,11 +33,11 @@ pub(crate) struct Partition {
     pub(crate) key: PartitionKey,
     /// Whether it is in the queue for the next commit.
     pub(crate) queued: AtomicBool,
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<PartitionLog>,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct PartitionLog {
     pub(crate) log: Log,
     pub(crate) waiting: VecDeque<Waiting>,
 }
@@ -53,13 +53,13 @@ pub(crate) struct Waiting {
 
 /// A data directory with partitions and a commit journal.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct DataDir {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) journal: Mutex<Journal>,
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
-impl Place {
+impl DataDir {
     /// Makes a data directory with this many partitions, the files of each in place.
     pub(crate) fn make(data_dir: &Path, partitions: u32, config: LogConfig) -> Result<Self, Failure> {
         let disk = disk();
@@ -74,7 +74,7 @@ impl Place {
             let (mut log, _) = Log::open(Arc::clone(&disk), key.dir(data_dir), config, known, NOW)?;
             log.append(first.clone(), LeaderEpoch::ZERO, NOW)?;
             commit(&mut log, &*disk)?;
-            let state = Mutex::new(State { log, waiting: VecDeque::new() });
+            let state = Mutex::new(PartitionLog { log, waiting: VecDeque::new() });
             all.push(Arc::new(Partition { key, queued: AtomicBool::new(false), state }));
         }
         Ok(Self { disk, journal: Mutex::new(journal), partitions: all })
