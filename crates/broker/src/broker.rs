@@ -228,7 +228,7 @@ impl RunningBroker {
     /// tell of them. For tests, which do not wait.
     pub async fn survey_groups(&self) {
         if let Ok((_, groups)) = self.shared.groups() {
-            groups.take_survey().await;
+            groups.refresh_lag_snapshot().await;
         }
     }
 

@@ -10,7 +10,7 @@ use corduroy_types::TopicName;
 use crate::{
     config::PartitionLevel,
     engine::Engine,
-    groups::{SurveyedGroup, SurveyedTopic},
+    groups::{GroupLag, TopicLag},
     limits::Limits,
     metrics::{
         DiskSample, DiskState, GroupSample, GroupTopicSample, Metrics, PartitionSample, ScrapeSample,
@@ -24,24 +24,24 @@ pub(crate) fn install(metrics: &Metrics, engine: &Arc<Engine>, shared: &Arc<Shar
     let (engine, shared): (Weak<Engine>, Weak<Shared>) = (Arc::downgrade(engine), Arc::downgrade(shared));
     metrics.set_sampler(move || match (engine.upgrade(), shared.upgrade()) {
         (Some(engine), Some(shared)) => {
-            let groups = shared.survey().groups.iter().map(group_sample).collect();
+            let groups = shared.lag_snapshot().groups.iter().map(group_sample).collect();
             ScrapeSample { groups, ..sample(&engine, &shared.limits) }
         }
         _ => ScrapeSample::default(),
     });
 }
 
-fn group_sample(surveyed: &SurveyedGroup) -> GroupSample {
-    let topic = |(name, lag): (&TopicName, &SurveyedTopic)| GroupTopicSample {
+fn group_sample(group: &GroupLag) -> GroupSample {
+    let topic = |(name, lag): (&TopicName, &TopicLag)| GroupTopicSample {
         topic: name.to_string(),
         lag_records: lag.lag_records,
         lag_ms: lag.lag_ms,
     };
     GroupSample {
-        group: surveyed.group.to_string(),
-        state: surveyed.activity.as_str(),
-        member_count: surveyed.member_count as u64,
-        topics: surveyed.topics.iter().map(topic).collect(),
+        group: group.group.to_string(),
+        state: group.activity.as_str(),
+        member_count: group.member_count as u64,
+        topics: group.topics.iter().map(topic).collect(),
     }
 }
 

@@ -98,7 +98,7 @@ impl Engine {
     ) -> Result<Option<Offset>, Refusal> {
         let (mut next, mut hint) = (from, None);
         while next < end {
-            let fetched = self.look(replica, next, COUNT_BYTES, false, hint.take()).await?;
+            let fetched = self.read(replica, next, COUNT_BYTES, false, hint.take()).await?;
             if fetched.next_offset <= next {
                 break;
             }

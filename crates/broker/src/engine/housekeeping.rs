@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Engine, Replica, expiry, reserve::RESERVE_BYTES, slow_disk::Pace};
+use super::{Engine, Replica, expiry, reserve::RESERVE_BYTES, slow_disk::DiskHealth};
 
 const TIMEOUTS_EVERY: Duration = Duration::from_millis(100);
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -16,11 +16,11 @@ const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// Ends waits that are over, and notices a disk that hangs. Apart from the rest, because it must go on while the disk hangs.
 pub(super) async fn expire(engine: Weak<Engine>) {
     let mut timeouts = ticks(TIMEOUTS_EVERY);
-    let mut pace = Pace::default();
+    let mut disk_health = DiskHealth::default();
     loop {
         timeouts.tick().await;
         let Some(engine) = engine.upgrade() else { return };
-        pace = engine.watch_pace(pace);
+        disk_health = engine.watch_disk_health(disk_health);
         engine.workers.sweep();
         engine.for_each_replica(|replica| replica.tick(engine.clock));
     }

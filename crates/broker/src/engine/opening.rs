@@ -228,7 +228,7 @@ impl Engine {
         let opened = blocking(move || {
             erase_deleted(&place, &deleted, &image);
             journal::forget_deleted(&place.journal, &queue, &deleted, &image);
-            report_strangers(&place, &image);
+            report_orphan_dirs(&place, &image);
             open_all(&place, &image, threads, &recovering, &queue, clock)
         })
         .await;
@@ -408,7 +408,7 @@ fn erase_deleted(place: &Place, deleted: &[TopicId], image: &Image) {
 
 /// Names directories that no topic has. They are left alone: a topic is never deleted because the metadata seems
 /// not to know it.
-fn report_strangers(place: &Place, image: &Image) {
+fn report_orphan_dirs(place: &Place, image: &Image) {
     let known: HashSet<TopicId> = image.topics().map(|topic| topic.id()).collect();
     let Ok(entries) = place.disk.list(&place.data_dir) else { return };
     for entry in entries.iter().filter(|entry| entry.is_dir && entry.name != JOURNAL_DIR) {

@@ -52,7 +52,7 @@ impl Engine {
     ///
     /// # Errors
     /// Out of range, damaged, or the topic is gone.
-    pub(crate) async fn look(
+    pub(crate) async fn read(
         &self,
         replica: &Arc<Replica>,
         from: Offset,

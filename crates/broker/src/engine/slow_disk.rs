@@ -9,7 +9,7 @@ const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What is known of the disk's speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pace {
+pub(super) enum DiskHealth {
     #[default]
     Fine,
     /// A round has taken longer than [`SLOW_AFTER`].
@@ -18,7 +18,7 @@ pub(super) enum Pace {
     Stalled,
 }
 
-impl Pace {
+impl DiskHealth {
     fn of(age: Option<Duration>, stall_timeout: Duration) -> Self {
         match age {
             Some(age) if age >= stall_timeout => Self::Stalled,
@@ -37,25 +37,29 @@ impl Engine {
     /// What to tell an operator about a round that takes long. That the disk hangs is [`crate::health`]'s to say.
     pub(crate) fn slow_round(&self) -> Option<String> {
         let age = self.oldest_round_age()?;
-        let is_slow = Pace::of(Some(age), self.config.storage.disk_stall_timeout) != Pace::Fine;
+        let is_slow = DiskHealth::of(Some(age), self.config.storage.disk_stall_timeout) != DiskHealth::Fine;
         is_slow.then(|| format!("a commit round has been on its way to disk for {} ms", age.as_millis()))
     }
 
     /// Looks at the disk's pace; touches neither the disk nor a lock that is held during I/O. Returns the new pace.
-    pub(super) fn watch_pace(&self, before: Pace) -> Pace {
+    pub(super) fn watch_disk_health(&self, before: DiskHealth) -> DiskHealth {
         let age = self.oldest_round_age();
-        let pace = Pace::of(age, self.config.storage.disk_stall_timeout);
+        let health = DiskHealth::of(age, self.config.storage.disk_stall_timeout);
         let age_ms = age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        match (before, pace) {
-            (Pace::Fine, Pace::Slow) => tracing::warn!(event = "B0208", age_ms, "the disk is slow"),
-            (Pace::Fine | Pace::Slow, Pace::Stalled) => {
+        match (before, health) {
+            (DiskHealth::Fine, DiskHealth::Slow) => {
+                tracing::warn!(event = "B0208", age_ms, "the disk is slow")
+            }
+            (DiskHealth::Fine | DiskHealth::Slow, DiskHealth::Stalled) => {
                 tracing::error!(event = "B0210", age_ms, "the disk hangs");
             }
-            (Pace::Slow | Pace::Stalled, Pace::Fine) => tracing::info!(event = "B0209", "the disk goes on"),
+            (DiskHealth::Slow | DiskHealth::Stalled, DiskHealth::Fine) => {
+                tracing::info!(event = "B0209", "the disk goes on")
+            }
             _ => {}
         }
-        self.health.set_disk_stalled(pace == Pace::Stalled);
-        pace
+        self.health.set_disk_stalled(health == DiskHealth::Stalled);
+        health
     }
 }
 
@@ -65,13 +69,13 @@ mod tests {
 
     #[test]
     fn a_round_is_slow_and_then_stalled() {
-        let of = |ms| Pace::of(Some(Duration::from_millis(ms)), Duration::from_secs(5));
+        let of = |ms| DiskHealth::of(Some(Duration::from_millis(ms)), Duration::from_secs(5));
         assert_eq!(
             [of(0), of(999), of(1_000), of(4_999), of(5_000)],
-            [Pace::Fine, Pace::Fine, Pace::Slow, Pace::Slow, Pace::Stalled]
+            [DiskHealth::Fine, DiskHealth::Fine, DiskHealth::Slow, DiskHealth::Slow, DiskHealth::Stalled]
         );
-        assert_eq!(Pace::of(None, Duration::ZERO), Pace::Fine);
-        let impatient = Pace::of(Some(Duration::from_millis(600)), Duration::from_millis(500));
-        assert_eq!(impatient, Pace::Stalled);
+        assert_eq!(DiskHealth::of(None, Duration::ZERO), DiskHealth::Fine);
+        let impatient = DiskHealth::of(Some(Duration::from_millis(600)), Duration::from_millis(500));
+        assert_eq!(impatient, DiskHealth::Stalled);
     }
 }

@@ -1,4 +1,5 @@
-//! The coordinator of one partition of `__groups`: decides under a lock, and writes down what it decided.
+//! The coordinator of one partition of `__groups`: it decides under a lock, and appends the records of what it
+//! decided.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,29 +21,29 @@ use crate::{
     metrics::{Metrics, RebalanceReason},
 };
 
-/// The records of one decision are one batch, as large as it has to be.
+/// The records of one decision are one batch, however large.
 const DECISION_BYTES_MAX: u32 = 64 * 1024 * 1024;
-/// What is decided waits for its commit round for as long as that takes: given up earlier, the coordinator would
-/// not know whether it holds.
+/// A decision waits for its commit round without a time-out. If the wait ended early, the coordinator would not
+/// know whether the decision holds.
 const NO_TIMEOUT: Duration = Duration::MAX;
 
 /// One partition of `__groups` on this broker.
-pub(crate) struct Shard {
+pub(crate) struct CoordinatorShard {
     pub(super) replica: Arc<Replica>,
     pub(super) config: GroupConfig,
     clock: Clock,
-    state: Mutex<State>,
-    /// Counts how often the state was dropped: who waits for a decision to be durable then waits in vain.
+    state: Mutex<LoadState>,
+    /// Counts how often the state was dropped. A waiter for a durable decision stops waiting then.
     dropped: watch::Sender<u64>,
-    /// Whether it was loaded or failed to be at least once.
+    /// Whether loading has succeeded or failed at least once.
     tried: watch::Sender<bool>,
-    look: Arc<Notify>,
+    load_wanted: Arc<Notify>,
     metrics: Arc<Metrics>,
 }
 
 /// What is known of the partition's groups.
-enum State {
-    /// Nothing. It is to be loaded, after a failure not before the given time.
+enum LoadState {
+    /// Nothing. It has to be loaded; after a failure, not before the given time.
     Unloaded { not_before_ms: u64, failure: Option<String> },
     /// Its records are being read.
     Loading { failure: Option<String> },
@@ -54,13 +55,14 @@ struct Ready {
     coordinator: Coordinator,
     /// It leads in this epoch only.
     epoch: LeaderEpoch,
-    /// Where its last record ends. An append anywhere else means that records were lost, or that somebody else wrote.
+    /// Where its last record ends. An append at another offset means that records were lost, or that another
+    /// writer appended.
     end: Offset,
-    /// Who waits for news, by group and member.
+    /// What wakes the requests that wait for changes, by group and member.
     news: BTreeMap<GroupName, BTreeMap<MemberId, Arc<Notify>>>,
 }
 
-/// When a decision may be told.
+/// When a decision may be answered.
 enum Durable {
     /// When this append is acknowledged.
     Append(PendingAck),
@@ -69,8 +71,8 @@ enum Durable {
 }
 
 impl Ready {
-    /// Wakes whom these records may concern: those who are to have something else, those who are put out, and those
-    /// who wait for partitions that others may have let go of.
+    /// Wakes the members that these records may concern: those whose assignment changes, those that were removed,
+    /// and those that wait for partitions that others may have released.
     fn tell_news(&self, records: &[Record]) {
         let mut groups = BTreeSet::new();
         for record in records {
@@ -95,14 +97,14 @@ impl Ready {
     }
 }
 
-impl Shard {
+impl CoordinatorShard {
     pub(super) fn new(
         replica: Arc<Replica>,
         config: GroupConfig,
         clock: Clock,
-        (look, metrics): (Arc<Notify>, Arc<Metrics>),
+        (load_wanted, metrics): (Arc<Notify>, Arc<Metrics>),
     ) -> Self {
-        let state = Mutex::new(State::Unloaded { not_before_ms: 0, failure: None });
+        let state = Mutex::new(LoadState::Unloaded { not_before_ms: 0, failure: None });
         Self {
             replica,
             config,
@@ -110,7 +112,7 @@ impl Shard {
             state,
             dropped: watch::Sender::new(0),
             tried: watch::Sender::new(false),
-            look,
+            load_wanted,
             metrics,
         }
     }
@@ -118,8 +120,8 @@ impl Shard {
     /// Decides, and waits until the decision and all before it are durable.
     ///
     /// # Errors
-    /// The coordinator's refusal; `COORDINATOR_LOADING` while there is none, and when what was decided may not hold
-    /// because the partition's log has stopped: ask again.
+    /// The coordinator's refusal. `COORDINATOR_LOADING` while there is no coordinator, and when the decision may
+    /// not hold because the partition's log has stopped: ask again.
     pub(crate) async fn decide<T>(
         &self,
         decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> Result<T, GroupError>,
@@ -129,7 +131,7 @@ impl Shard {
         answer.map_err(refuse)
     }
 
-    /// Decides what nobody waits for. `None` while there is no coordinator.
+    /// Decides without a caller that waits for the answer. `None` while there is no coordinator.
     pub(super) fn decide_unasked<T>(
         &self,
         decide: impl FnOnce(&mut Coordinator, Now, &mut Vec<Record>) -> T,
@@ -138,7 +140,7 @@ impl Shard {
         decided.ok()?.0.ok()
     }
 
-    /// Says what would be decided about one group, and changes nothing.
+    /// Returns what would be decided about one group, and changes nothing.
     ///
     /// # Errors
     /// As [`Self::decide`].
@@ -160,7 +162,7 @@ impl Shard {
         read.await
     }
 
-    /// What wakes when there may be news for a member of a group. Take it before looking.
+    /// What wakes when there may be a change for a member of a group. Take it before you read the state.
     ///
     /// # Errors
     /// `COORDINATOR_LOADING`.
@@ -171,7 +173,7 @@ impl Shard {
         })
     }
 
-    /// Waits until it was loaded for the first time, or that has failed.
+    /// Waits until the first attempt to load has succeeded or failed.
     pub(super) async fn first_loaded(&self) {
         // An error would mean that `self` is gone.
         let mut tried = self.tried.subscribe();
@@ -182,13 +184,15 @@ impl Shard {
         self.ready(&mut self.state.lock()).map(use_ready)
     }
 
-    fn ready<'a>(&self, state: &'a mut State) -> Result<&'a mut Ready, Refusal> {
-        if matches!(state, State::Ready(ready) if !self.leads_in(ready.epoch)) {
+    fn ready<'a>(&self, state: &'a mut LoadState) -> Result<&'a mut Ready, Refusal> {
+        if matches!(state, LoadState::Ready(ready) if !self.leads_in(ready.epoch)) {
             self.drop_state(state);
         }
         match state {
-            State::Ready(ready) => Ok(ready),
-            State::Unloaded { failure, .. } | State::Loading { failure } => Err(loading(failure.as_deref())),
+            LoadState::Ready(ready) => Ok(ready),
+            LoadState::Unloaded { failure, .. } | LoadState::Loading { failure } => {
+                Err(loading(failure.as_deref()))
+            }
         }
     }
 
@@ -210,7 +214,7 @@ impl Shard {
         }
     }
 
-    /// Appends what was decided, and wakes whom it concerns.
+    /// Appends what was decided, and wakes the members it concerns.
     fn write(&self, ready: &mut Ready, records: &[Record]) -> Result<Durable, Refusal> {
         for (group, cause) in ready.coordinator.take_rebalances() {
             self.metrics.groups.rebalanced(group.as_str(), reason(cause));
@@ -236,7 +240,7 @@ impl Shard {
         match durable {
             Durable::Append(pending) => {
                 let acknowledged = pending.acknowledged().await;
-                acknowledged.map(drop).map_err(not_durable).inspect_err(|_| self.look.notify_one())
+                acknowledged.map(drop).map_err(not_durable).inspect_err(|_| self.load_wanted.notify_one())
             }
             Durable::Until(end, epoch) => self.wait_until(end, epoch).await,
         }
@@ -247,7 +251,7 @@ impl Shard {
         let mut high_watermark = self.replica.watch_high_watermark();
         loop {
             let is_there = *high_watermark.borrow_and_update() >= end;
-            // Looked at in this order: a watermark of this epoch only.
+            // Checked after the read, so that the high watermark is one of this epoch.
             if !self.leads_in(epoch) {
                 return Err(loading(None));
             }
@@ -272,13 +276,13 @@ impl Shard {
         Now { monotonic: MonotonicMs(self.clock.monotonic_ms()), wall: self.clock.now() }
     }
 
-    /// Whether it is to be loaded now; whoever is told so has to.
+    /// Whether it has to be loaded now. A caller that gets `true` has to load it.
     pub(super) fn begin_loading(&self) -> bool {
         let mut state = self.state.lock();
         match &mut *state {
-            State::Unloaded { not_before_ms, failure } if *not_before_ms <= self.clock.monotonic_ms() => {
+            LoadState::Unloaded { not_before_ms, failure } if *not_before_ms <= self.clock.monotonic_ms() => {
                 let failure = failure.take();
-                *state = State::Loading { failure };
+                *state = LoadState::Loading { failure };
                 true
             }
             _ => false,
@@ -288,7 +292,7 @@ impl Shard {
     /// Begins to decide with a coordinator that has taken in everything below `end`.
     ///
     /// # Errors
-    /// What it decides first could not be written.
+    /// Its first decision could not be written.
     pub(super) async fn begin(
         &self,
         coordinator: Coordinator,
@@ -302,30 +306,31 @@ impl Shard {
             let mut records = Vec::new();
             begin(&mut ready.coordinator, self.now(), &mut records);
             let durable = self.write(&mut ready, &records)?;
-            *state = State::Ready(Box::new(ready));
+            *state = LoadState::Ready(Box::new(ready));
             durable
         };
         self.tried.send_replace(true);
         self.wait_durable(durable).await
     }
 
-    /// Loading has failed; it is tried again after a while. Returns whether that is news.
+    /// Loading has failed, and is tried again after `again_after`. Returns whether the failure is another one
+    /// than before.
     pub(super) fn loading_failed(&self, failure: String, again_after: Duration) -> bool {
         let mut state = self.state.lock();
         let known = match &*state {
-            State::Loading { failure } => failure.clone(),
-            State::Unloaded { .. } | State::Ready(_) => None,
+            LoadState::Loading { failure } => failure.clone(),
+            LoadState::Unloaded { .. } | LoadState::Ready(_) => None,
         };
         let is_news = known.as_ref() != Some(&failure);
         let wait_ms = u64::try_from(again_after.as_millis()).unwrap_or(u64::MAX);
         let not_before_ms = self.clock.monotonic_ms().saturating_add(wait_ms);
-        *state = State::Unloaded { not_before_ms, failure: Some(failure) };
+        *state = LoadState::Unloaded { not_before_ms, failure: Some(failure) };
         self.dropped.send_modify(|count| *count += 1);
         self.tried.send_replace(true);
         is_news
     }
 
-    /// Drops a coordinator whose log has stopped, and what nobody waits for any more.
+    /// Drops a coordinator whose log has stopped, and wakers that nothing waits on.
     pub(super) fn tidy(&self) {
         let _unless_ready = self.with_ready(|ready| {
             ready.news.retain(|_, of_group| {
@@ -335,13 +340,13 @@ impl Shard {
         });
     }
 
-    fn drop_state(&self, state: &mut State) {
-        if let State::Ready(ready) = &*state {
+    fn drop_state(&self, state: &mut LoadState) {
+        if let LoadState::Ready(ready) = &*state {
             ready.news.values().flat_map(BTreeMap::values).for_each(|news| news.notify_waiters());
         }
-        *state = State::Unloaded { not_before_ms: 0, failure: None };
+        *state = LoadState::Unloaded { not_before_ms: 0, failure: None };
         self.dropped.send_modify(|count| *count += 1);
-        self.look.notify_one();
+        self.load_wanted.notify_one();
     }
 }
 
@@ -386,7 +391,7 @@ fn loading(failure: Option<&str>) -> Refusal {
     Refusal::new(ErrorCode::CoordinatorLoading, text)
 }
 
-/// What was decided may or may not hold. All that groups are asked can be asked again.
+/// The decision may or may not hold. Every request of a group can be sent again.
 fn not_durable(cause: Refusal) -> Refusal {
     match cause.code {
         ErrorCode::ShuttingDown => Refusal::new(cause.code, cause.message),

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use corduroy_types::{Offset, TimestampMs};
 
-/// A shorter time between two looks says nothing of a rate.
+/// Over a shorter time than this no rate can be measured.
 const WINDOW_MS_MIN: u64 = 60_000;
 
 /// A group and its partition at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// Of a clock that never goes back.
+    /// On a monotonic clock.
     pub(super) at_ms: u64,
     pub(super) now: TimestampMs,
-    /// The time of the first record that the group has not read; now where it has read all.
+    /// The time of the first record that the group has not read; now if it has read all of them.
     pub(super) frontier: TimestampMs,
     pub(super) position: Offset,
     pub(super) log_start: Offset,
@@ -29,7 +29,8 @@ pub(super) struct Limits {
     pub(super) retention_bytes: Option<u64>,
 }
 
-/// In how long retention overtakes a group that goes on as between these two looks; `None`: never, or not known.
+/// How soon retention overtakes a group that continues at the rate between these two moments; `None`: never, or
+/// unknown.
 pub(super) fn overtaken_in(before: &Progress, now: &Progress, limits: Limits) -> Option<Duration> {
     let window_ms = now.at_ms.saturating_sub(before.at_ms);
     if window_ms < WINDOW_MS_MIN || now.frontier >= now.now {
@@ -46,7 +47,7 @@ pub(super) fn overtaken_in(before: &Progress, now: &Progress, limits: Limits) ->
     Duration::try_from_secs_f64(first / 1_000.0).ok()
 }
 
-/// The first unread record goes when it is `limit_ms` old; meanwhile the group comes to younger ones.
+/// The first unread record is deleted when it is `limit_ms` old. Meanwhile the group advances to younger records.
 #[expect(clippy::cast_precision_loss, reason = "a forecast")]
 fn by_time_ms(before: &Progress, now: &Progress, limit_ms: u64, window_ms: f64) -> Option<f64> {
     let age_ms = now.now.0.saturating_sub(now.frontier.0) as f64;
@@ -55,7 +56,7 @@ fn by_time_ms(before: &Progress, now: &Progress, limit_ms: u64, window_ms: f64) 
     (loses_per_ms > 0.0).then(|| ((limit_ms as f64 - age_ms) / loses_per_ms).max(0.0))
 }
 
-/// When the log is full its start moves as fast as its end.
+/// A full log's start moves as fast as its end.
 #[expect(clippy::cast_precision_loss, reason = "a forecast")]
 fn by_size_ms(before: &Progress, now: &Progress, limit_bytes: u64, window_ms: f64) -> Option<f64> {
     let written = now.log_end.distance_from(before.log_end.min(now.log_end)) as f64 / window_ms;
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn a_slow_group_loses_the_difference() {
         let day = Limits { retention_ms: Some(24 * HOUR), retention_bytes: None };
-        // Half as fast as time: of 24 hours it has used one, and loses half an hour each hour.
+        // Half as fast as time: it has used one of 24 hours, and loses half an hour each hour.
         let before = progress(0, 0, 0, (0, 100));
         let now = progress(2 * HOUR, HOUR, 50, (0, 200));
         assert_eq!(hours(overtaken_in(&before, &now, day)), Some(46.0));

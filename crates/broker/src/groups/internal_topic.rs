@@ -1,4 +1,4 @@
-//! `__groups`: the topic that remembers groups.
+//! `__groups`: the topic that holds the state of groups.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use corduroy_types::{TopicId, TopicName};
 
 use crate::engine::Engine;
 
-/// Partitions of `__groups`. Never changed: a group's name decides which one it is in.
+/// Partitions of `__groups`. It never changes, because a group's name decides which partition it is in.
 const PARTITION_COUNT: u32 = 50;
-/// Small segments, since the newest one is not compacted and a coordinator reads all of it.
+/// Small segments: the newest one is not compacted, and a coordinator reads all of it.
 const SEGMENT_BYTES: &str = "4MiB";
 
 /// `__groups`.
@@ -19,7 +19,7 @@ pub(super) fn name() -> TopicName {
     TopicName::new("__groups").expect("a valid name")
 }
 
-/// Creates it, unless it is there.
+/// Creates it, unless it exists.
 ///
 /// # Errors
 /// The metadata log cannot be written.

@@ -17,7 +17,7 @@ use crate::engine::{Engine, Replica};
 pub(crate) struct Lag {
     /// Records that a consumer can still receive.
     pub(crate) records: u64,
-    /// How old the first of them is; 0 where there is none, `None` where it cannot be read.
+    /// How old the first of them is; 0 if there is none, `None` if it cannot be read.
     pub(crate) age_ms: Option<u64>,
     /// The time of the first of them.
     pub(super) first_at: Option<TimestampMs>,
@@ -27,16 +27,16 @@ impl Lag {
     const NONE: Self = Self { records: 0, age_ms: Some(0), first_at: None };
 }
 
-/// What was read to compute lag. It stays true: stored records do not change, and a stretch that was compacted has
-/// other bytes. What two surveys did not ask for is forgotten.
+/// What was read to compute lag. It stays valid, because stored records do not change and compaction changes a
+/// stretch's bytes. An entry that two snapshots did not use is dropped.
 #[derive(Default)]
-pub(super) struct Looks {
-    /// Of a stretch: from which offset on, and how many records.
+pub(super) struct LagCache {
+    /// Of a stretch: the offset that counting started at, and how many records follow.
     counts: Aging<(TopicPartition, StretchWithGaps), (Offset, u64)>,
     firsts: Aging<(TopicPartition, Offset), Option<TimestampMs>>,
 }
 
-/// A map that forgets what was not asked for between two calls of [`Aging::age`].
+/// A map that drops what was not read between two calls of [`Aging::age`].
 struct Aging<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
@@ -63,8 +63,8 @@ impl<K: Eq + std::hash::Hash + Copy, V: Copy> Aging<K, V> {
     }
 }
 
-impl Looks {
-    /// Begins a new survey.
+impl LagCache {
+    /// Begins a new snapshot.
     pub(super) fn age(&mut self) {
         self.counts.age();
         self.firsts.age();
@@ -72,9 +72,9 @@ impl Looks {
 }
 
 impl Groups {
-    /// The lag of a group that has committed `position` in a partition. `None` where nothing was committed, unless
-    /// there is nothing to read, where the partition is gone, and where the position lies beyond the end: no consumer can
-    /// read there, so it has not caught up.
+    /// The lag of a group that has committed `position` in a partition. `None` if the partition is gone, if
+    /// nothing is committed and there are records to read, and if the position is beyond the end: a consumer
+    /// cannot read there, so it has not caught up.
     pub(crate) async fn lag(&self, at: TopicPartition, position: Option<Offset>) -> Option<Lag> {
         let replica = self.engine.topics().by_id(at.topic_id)?.replica(at.partition)?;
         let cursors = replica.cursors().ok()?;
@@ -86,11 +86,11 @@ impl Groups {
             return Some(Lag::NONE);
         }
         let from = position?.max(cursors.log_start);
-        let records = records_between(&self.engine, &self.looks, &replica, at, from, end).await;
+        let records = records_between(&self.engine, &self.lag_cache, &replica, at, from, end).await;
         if records == 0 {
             return Some(Lag::NONE);
         }
-        let first_at = first_at(&self.engine, &self.looks, &replica, at, from).await;
+        let first_at = first_at(&self.engine, &self.lag_cache, &replica, at, from).await;
         let now = self.engine.clock().now();
         let age_ms = first_at.map(|first| u64::try_from(now.0.saturating_sub(first.0)).unwrap_or(0));
         Some(Lag { records, age_ms, first_at })
@@ -104,14 +104,15 @@ impl Groups {
         let key = replica.key();
         let at = TopicPartition { topic_id: key.topic_id, partition: key.partition };
         let (start, end) = (cursors.log_start, cursors.high_watermark);
-        records_between(&self.engine, &self.looks, replica, at, start, end).await
+        records_between(&self.engine, &self.lag_cache, replica, at, start, end).await
     }
 }
 
-/// Records with offsets from `from` to `end`, exclusive. Where stored bytes cannot be read, their offsets count.
+/// Records with offsets from `from` to `end`, exclusive. Offsets whose bytes cannot be read are counted as
+/// records.
 async fn records_between(
     engine: &Arc<Engine>,
-    looks: &Mutex<Looks>,
+    lag_cache: &Mutex<LagCache>,
     replica: &Arc<Replica>,
     at: TopicPartition,
     from: Offset,
@@ -123,13 +124,13 @@ async fn records_between(
         if first >= last {
             continue;
         }
-        let known = looks.lock().counts.get(&(at, stretch));
+        let known = lag_cache.lock().counts.get(&(at, stretch));
         let counted = match known {
             None if (first, last) == (stretch.base, stretch.end) && stretch.records.is_some() => {
                 stretch.records
             }
             Some((known_first, known)) if last == stretch.end => {
-                // Only what lies between the two is counted.
+                // Only the difference is counted.
                 let (low, high) = (known_first.min(first), known_first.max(first));
                 let between = engine.count_records(replica, low, high).await.ok();
                 between.map(|between| match known_first < first {
@@ -142,9 +143,9 @@ async fn records_between(
         if let Some(counted) = counted {
             let offsets = last.distance_from(first);
             records = records.saturating_sub(offsets.saturating_sub(counted));
-            // Only of a stretch that lies below the end altogether the count is final.
+            // The count is final only if the whole stretch is below the end.
             if last == stretch.end {
-                looks.lock().counts.young.insert((at, stretch), (first, counted));
+                lag_cache.lock().counts.young.insert((at, stretch), (first, counted));
             }
         }
     }
@@ -154,18 +155,18 @@ async fn records_between(
 /// The time of the first record that is not below `from`.
 async fn first_at(
     engine: &Arc<Engine>,
-    looks: &Mutex<Looks>,
+    lag_cache: &Mutex<LagCache>,
     replica: &Arc<Replica>,
     at: TopicPartition,
     from: Offset,
 ) -> Option<TimestampMs> {
-    let known = looks.lock().firsts.get(&(at, from));
+    let known = lag_cache.lock().firsts.get(&(at, from));
     if let Some(known) = known {
         return known;
     }
     let mut next = from;
     let first = loop {
-        let fetched = engine.look(replica, next, 1, false, None).await.ok()?;
+        let fetched = engine.read(replica, next, 1, false, None).await.ok()?;
         if let Some(first) = first_within(fetched.bytes, from) {
             break Some(first);
         }
@@ -175,7 +176,7 @@ async fn first_at(
         // Compaction keeps some batches without records.
         next = fetched.next_offset;
     };
-    looks.lock().firsts.young.insert((at, from), first);
+    lag_cache.lock().firsts.young.insert((at, from), first);
     first
 }
 

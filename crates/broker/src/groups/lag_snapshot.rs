@@ -1,4 +1,4 @@
-//! A look at all groups now and then: what metrics and `status` tell of them.
+//! A snapshot of all groups' lag, taken every few seconds, for the metrics and `status`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,30 +16,30 @@ use super::{
 };
 use crate::engine::{Replica, Topic};
 
-const SURVEY_EVERY: Duration = Duration::from_secs(5);
-/// Rates are taken over this long, up to twice.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
+/// Rates are measured over this long, and up to twice as long.
 const WINDOW_MS: u64 = 5 * 60_000;
-/// Who will be overtaken within this time is warned about.
+/// A group that will be overtaken within this time gets a warning.
 const WARN_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
-/// All groups, as of the last look.
+/// All groups, as of the last snapshot.
 #[derive(Default)]
-pub(crate) struct Survey {
-    pub(crate) groups: Vec<SurveyedGroup>,
+pub(crate) struct GroupLagSnapshot {
+    pub(crate) groups: Vec<GroupLag>,
 }
 
 /// One group.
-pub(crate) struct SurveyedGroup {
+pub(crate) struct GroupLag {
     pub(crate) group: GroupName,
     pub(crate) activity: GroupActivity,
     pub(crate) member_count: usize,
-    pub(crate) topics: BTreeMap<TopicName, SurveyedTopic>,
+    pub(crate) topics: BTreeMap<TopicName, TopicLag>,
     pub(crate) troubles: Vec<Trouble>,
 }
 
 /// A group's lag in one topic.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct SurveyedTopic {
+pub(crate) struct TopicLag {
     pub(crate) lag_records: u64,
     /// The greatest of any partition.
     pub(crate) lag_ms: u64,
@@ -57,25 +57,25 @@ pub(crate) enum TroubleKind {
     Lost { position: Offset, log_start: Offset },
     /// Its committed position lies beyond the end of the log, where nothing can be read.
     BeyondEnd { position: Offset, high_watermark: Offset },
-    /// At its present rate records will be.
+    /// At the present rate, records will be deleted before it reads them.
     Overtaken { within: Duration },
 }
 
-/// What the surveyor remembers of a group in a partition between two looks.
+/// What the monitor remembers of a group in a partition between two snapshots.
 struct Past {
     /// Of the last window, and of the one before.
     recent: Progress,
     older: Progress,
     /// Records below this log start are counted as lost.
     counted_start: Offset,
-    /// Of the last look: the others are forgotten.
+    /// The last snapshot that contained it. Entries of earlier ones are dropped.
     round: u64,
 }
 
-/// Looks at all groups until the broker stops.
+/// Takes snapshots until the broker stops.
 pub(super) async fn run(groups: Weak<Groups>) {
     let Some(mut stopping) = groups.upgrade().map(|groups| groups.engine.stopping()) else { return };
-    let mut ticks = interval(SURVEY_EVERY);
+    let mut ticks = interval(SNAPSHOT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -84,23 +84,23 @@ pub(super) async fn run(groups: Weak<Groups>) {
         }
         let Some(groups) = groups.upgrade() else { return };
         tokio::select! {
-            () = groups.take_survey() => {}
+            () = groups.refresh_lag_snapshot() => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }
 }
 
 impl Groups {
-    /// Looks at all groups now.
-    pub(crate) async fn take_survey(&self) {
-        let survey = self.surveyor.lock().await.survey(self).await;
-        self.survey.store(Arc::new(survey));
+    /// Takes a snapshot now.
+    pub(crate) async fn refresh_lag_snapshot(&self) {
+        let snapshot = self.lag_monitor.lock().await.snapshot(self).await;
+        self.lag_snapshot.store(Arc::new(snapshot));
     }
 }
 
-/// What is remembered from one look to the next.
+/// What is remembered from one snapshot to the next.
 #[derive(Default)]
-pub(super) struct Surveyor {
+pub(super) struct LagMonitor {
     past: HashMap<(GroupName, TopicPartition), Past>,
     round: u64,
 }
@@ -113,11 +113,11 @@ struct Known {
     committed: Vec<(TopicPartition, Offset)>,
 }
 
-impl Surveyor {
-    async fn survey(&mut self, groups: &Groups) -> Survey {
+impl LagMonitor {
+    async fn snapshot(&mut self, groups: &Groups) -> GroupLagSnapshot {
         self.round += 1;
-        groups.looks.lock().age();
-        let (mut surveyed, mut complete) = (Vec::new(), true);
+        groups.lag_cache.lock().age();
+        let (mut measured, mut complete) = (Vec::new(), true);
         for shard in groups.shards().iter() {
             let known = shard.read(|coordinator| {
                 let known = coordinator.groups().map(|(group, activity, member_count)| {
@@ -132,25 +132,25 @@ impl Surveyor {
                 continue;
             };
             for known in known {
-                surveyed.push(self.look_at(groups, known).await);
+                measured.push(self.measure(groups, known).await);
             }
         }
-        // What is not loaded is not known, and not gone.
+        // A group whose coordinator is not loaded is unknown, which does not mean deleted.
         if complete {
             self.past.retain(|_, past| past.round == self.round);
             groups
                 .engine
                 .metrics()
                 .groups
-                .retain(|group| surveyed.iter().any(|known| known.group.as_str() == group));
+                .retain(|group| measured.iter().any(|known| known.group.as_str() == group));
         }
-        Survey { groups: surveyed }
+        GroupLagSnapshot { groups: measured }
     }
 
-    async fn look_at(&mut self, groups: &Groups, known: Known) -> SurveyedGroup {
+    async fn measure(&mut self, groups: &Groups, known: Known) -> GroupLag {
         let Known { group, activity, member_count, committed } = known;
-        let mut surveyed =
-            SurveyedGroup { group, activity, member_count, topics: BTreeMap::new(), troubles: Vec::new() };
+        let mut measured =
+            GroupLag { group, activity, member_count, topics: BTreeMap::new(), troubles: Vec::new() };
         for (at, position) in committed {
             let Some(topic) = groups.engine.topics().by_id(at.topic_id) else { continue };
             let Some(replica) = topic.replica(at.partition) else { continue };
@@ -160,19 +160,19 @@ impl Surveyor {
                 let high_watermark = cursors.high_watermark;
                 let beyond = (position > high_watermark)
                     .then_some(TroubleKind::BeyondEnd { position, high_watermark });
-                surveyed.troubles.extend(beyond.map(trouble));
+                measured.troubles.extend(beyond.map(trouble));
                 continue;
             };
-            let entry = surveyed.topics.entry(topic.name().clone()).or_default();
+            let entry = measured.topics.entry(topic.name().clone()).or_default();
             entry.lag_records += lag.records;
             entry.lag_ms = entry.lag_ms.max(lag.age_ms.unwrap_or(0));
-            let kind = self.trouble(groups, &surveyed.group, (at, position), (&topic, &replica), lag);
-            surveyed.troubles.extend(kind.map(trouble));
+            let kind = self.trouble(groups, &measured.group, (at, position), (&topic, &replica), lag);
+            measured.troubles.extend(kind.map(trouble));
         }
-        surveyed
+        measured
     }
 
-    /// What is wrong with a group in a partition, and counts what it has lost.
+    /// What is wrong with a group in a partition. Counts the records that it has lost.
     fn trouble(
         &mut self,
         groups: &Groups,

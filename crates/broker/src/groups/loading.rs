@@ -7,18 +7,19 @@ use corduroy_batch::{Batch, DecompressLimits};
 use corduroy_group::{Coordinator, Record};
 use corduroy_types::{ErrorCode, Offset};
 
-use super::{Groups, Shard};
+use super::{CoordinatorShard, Groups};
 use crate::engine::Engine;
 
 /// Bytes of one read.
 const READ_BYTES: u32 = 1024 * 1024;
 
 impl Groups {
-    /// Loads one shard. Takes as long as its partition has records, which compaction keeps few.
+    /// Loads one coordinator. That takes time in proportion to the records of its partition, which compaction
+    /// keeps few.
     ///
     /// # Errors
-    /// The partition cannot be read, holds what this version does not know, or has stopped.
-    pub(super) async fn load(&self, shard: &Shard) -> Result<(), Refusal> {
+    /// The partition cannot be read, holds records of a newer version, or has stopped.
+    pub(super) async fn load(&self, shard: &CoordinatorShard) -> Result<(), Refusal> {
         let replica = &shard.replica;
         let epoch = replica.leader_epoch();
         if let Some(failure) = replica.failure() {
@@ -37,19 +38,19 @@ impl Groups {
         let coordinator = replay(&self.engine, shard, end).await?;
         shard
             .begin(coordinator, epoch, end, |coordinator, now, out| {
-                // Those of this moment: later ones are told by the keeper.
+                // The topics of this moment. The maintenance task reports later changes.
                 coordinator.loaded(now, self.topics(), out);
             })
             .await
     }
 }
 
-async fn replay(engine: &Arc<Engine>, shard: &Shard, end: Offset) -> Result<Coordinator, Refusal> {
+async fn replay(engine: &Arc<Engine>, shard: &CoordinatorShard, end: Offset) -> Result<Coordinator, Refusal> {
     let mut coordinator = Coordinator::new(shard.config);
     let mut next = shard.replica.cursors()?.log_start;
     let mut hint = None;
     while next < end {
-        let fetched = engine.look(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
+        let fetched = engine.read(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
         if fetched.next_offset <= next {
             return Err(unreadable(next, &"it ends before its end"));
         }

@@ -1,4 +1,5 @@
-//! What has to happen now and then for groups: loading, sessions, expiry, new topics.
+//! The periodic work for groups: loading coordinators, ending sessions, expiring offsets, and following the set
+//! of topics.
 
 use std::{
     sync::{Arc, Weak},
@@ -11,16 +12,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Groups;
 
 const TICK_EVERY: Duration = Duration::from_millis(500);
-/// A tick that comes this late means that the process stood still, and could hear nobody.
+/// A tick that is this late means that the process was suspended and could not receive heartbeats.
 const STOOD_STILL: Duration = Duration::from_secs(3);
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Runs until the broker stops.
 pub(super) async fn run(groups: Weak<Groups>) {
-    let Some((look, mut stopping, mut topics)) = groups
-        .upgrade()
-        .map(|groups| (Arc::clone(&groups.look), groups.engine.stopping(), groups.engine.follow_topics()))
-    else {
+    let Some((load_wanted, mut stopping, mut topics)) = groups.upgrade().map(|groups| {
+        (Arc::clone(&groups.load_wanted), groups.engine.stopping(), groups.engine.follow_topics())
+    }) else {
         return;
     };
     let mut ticks = interval(TICK_EVERY);
@@ -29,7 +29,7 @@ pub(super) async fn run(groups: Weak<Groups>) {
     loop {
         let due = tokio::select! {
             _ = ticks.tick() => Due::Tick,
-            () = look.notified() => Due::Load,
+            () = load_wanted.notified() => Due::Load,
             Ok(()) = topics.changed() => Due::Topics,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
@@ -53,7 +53,7 @@ enum Due {
 }
 
 impl Groups {
-    /// Loads what is not loaded, each shard in a task of its own.
+    /// Loads the coordinators that are not loaded, each in a task of its own.
     fn load_all(self: &Arc<Self>) {
         for shard in self.shards().iter().filter(|shard| shard.begin_loading()) {
             let (groups, shard) = (Arc::clone(self), Arc::clone(shard));
@@ -79,7 +79,7 @@ impl Groups {
                 }
                 coordinator.tick(now, out)
             });
-            // While it is loading nobody's session runs.
+            // No session runs while its coordinator is loading.
             for Removed { group, member, reason } in ticked.unwrap_or_default() {
                 tracing::warn!(event = "B0401", %group, %member, %reason, "member put out of its group");
             }
@@ -87,11 +87,11 @@ impl Groups {
         self.load_all();
     }
 
-    /// Tells the coordinators which topics there are.
+    /// Gives the coordinators the present set of topics.
     fn take_topics(&self) {
         for shard in self.shards().iter() {
-            // What is not loaded now takes the topics in when it is. Those of this moment: one that was loaded just now
-            // may know newer ones than a moment ago.
+            // A coordinator that is not loaded takes the topics in when it is. The set is read here, under its
+            // lock: a coordinator that has just been loaded may know a newer set than the one that was announced.
             let _unless_ready =
                 shard.decide_unasked(|coordinator, now, out| coordinator.set_topics(now, self.topics(), out));
         }

@@ -1,17 +1,17 @@
 //! Consumer groups: the shell around [`corduroy_group::Coordinator`].
 //!
-//! The groups of one partition of `__groups` have one coordinator, which is here when this broker leads that
-//! partition. It is loaded from the partition's records, decides under a lock, and nobody is answered before the
-//! records that a decision made are committed in the partition.
+//! The groups of one partition of `__groups` have one coordinator. It is here when this broker leads that
+//! partition. It is loaded from the partition's records and decides under a lock. A request is answered only
+//! after the records of its decision are committed in the partition.
 
+mod coordinator_shard;
 mod forecast;
 mod internal_topic;
-mod keeper;
 mod lag;
+mod lag_snapshot;
 mod loading;
-mod shard;
+mod maintenance;
 mod streams;
-mod survey;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,33 +24,33 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 pub(crate) use self::{
+    coordinator_shard::CoordinatorShard,
     lag::Lag,
-    shard::Shard,
+    lag_snapshot::{GroupLag, GroupLagSnapshot, TopicLag, Trouble, TroubleKind},
     streams::Speaker,
-    survey::{Survey, SurveyedGroup, SurveyedTopic, Trouble, TroubleKind},
 };
-use self::{lag::Looks, streams::Streams, survey::Surveyor};
+use self::{lag::LagCache, lag_snapshot::LagMonitor, streams::Streams};
 use crate::{config::GroupsConfig, engine::Engine};
 
 /// All groups that this broker coordinates.
 pub(crate) struct Groups {
     engine: Arc<Engine>,
     config: GroupConfig,
-    /// One for each partition of `__groups`, by index; none before the first group comes.
-    shards: RwLock<Arc<[Arc<Shard>]>>,
+    /// One for each partition of `__groups`, by index; none before the first group is created.
+    shards: RwLock<Arc<[Arc<CoordinatorShard>]>>,
     /// Held while `__groups` is created.
     creating: tokio::sync::Mutex<()>,
-    /// Asks the keeper to look at the shards now.
-    look: Arc<Notify>,
+    /// Asks the maintenance task to load coordinators now.
+    load_wanted: Arc<Notify>,
     /// What was read to compute lag.
-    looks: Mutex<Looks>,
-    survey: ArcSwap<Survey>,
-    surveyor: tokio::sync::Mutex<Surveyor>,
+    lag_cache: Mutex<LagCache>,
+    lag_snapshot: ArcSwap<GroupLagSnapshot>,
+    lag_monitor: tokio::sync::Mutex<LagMonitor>,
     streams: Streams,
 }
 
 impl Groups {
-    /// Begins to coordinate: what there is of groups is loaded in the background.
+    /// Starts to coordinate. The existing groups are loaded in the background.
     pub(crate) fn open(engine: Arc<Engine>) -> Arc<Self> {
         let config = group_config(&engine.config().groups);
         let groups = Arc::new(Self {
@@ -58,41 +58,41 @@ impl Groups {
             config,
             shards: RwLock::new(Arc::new([])),
             creating: tokio::sync::Mutex::default(),
-            look: Arc::default(),
-            looks: Mutex::default(),
-            survey: ArcSwap::default(),
-            surveyor: tokio::sync::Mutex::default(),
+            load_wanted: Arc::default(),
+            lag_cache: Mutex::default(),
+            lag_snapshot: ArcSwap::default(),
+            lag_monitor: tokio::sync::Mutex::default(),
             streams: Streams::default(),
         });
         groups.adopt();
-        tokio::spawn(keeper::run(Arc::downgrade(&groups)));
-        tokio::spawn(survey::run(Arc::downgrade(&groups)));
+        tokio::spawn(maintenance::run(Arc::downgrade(&groups)));
+        tokio::spawn(lag_snapshot::run(Arc::downgrade(&groups)));
         groups
     }
 
-    /// All groups as of the last look, a few seconds ago.
-    pub(crate) fn survey(&self) -> Arc<Survey> {
-        self.survey.load_full()
+    /// All groups as of the last snapshot, a few seconds ago.
+    pub(crate) fn lag_snapshot(&self) -> Arc<GroupLagSnapshot> {
+        self.lag_snapshot.load_full()
     }
 
-    /// The coordinators, by partition; none while no group was ever made.
-    pub(crate) fn shards(&self) -> Arc<[Arc<Shard>]> {
+    /// The coordinators, by partition; none before the first group is created.
+    pub(crate) fn shards(&self) -> Arc<[Arc<CoordinatorShard>]> {
         Arc::clone(&self.shards.read())
     }
 
-    /// The coordinator of a group, if any group was ever made.
-    pub(crate) fn find(&self, group: &GroupName) -> Option<Arc<Shard>> {
+    /// The coordinator of a group; `None` before the first group is created.
+    pub(crate) fn find(&self, group: &GroupName) -> Option<Arc<CoordinatorShard>> {
         let shards = self.shards();
         let count = u32::try_from(shards.len()).unwrap_or(u32::MAX);
         let index = partition_for_key(group.as_str().as_bytes(), count);
         shards.get(usize::try_from(index.0).ok()?).cloned()
     }
 
-    /// The coordinator of a group. `__groups` is created for the first one.
+    /// The coordinator of a group. The first call creates `__groups`.
     ///
     /// # Errors
     /// `__groups` cannot be created.
-    pub(crate) async fn find_or_create(&self, group: &GroupName) -> Result<Arc<Shard>, Refusal> {
+    pub(crate) async fn find_or_create(&self, group: &GroupName) -> Result<Arc<CoordinatorShard>, Refusal> {
         if let Some(shard) = self.find(group) {
             return Ok(shard);
         }
@@ -101,13 +101,13 @@ impl Groups {
             if self.shards().is_empty() {
                 internal_topic::create(&self.engine).await?;
                 self.adopt();
-                self.look.notify_one();
+                self.load_wanted.notify_one();
             }
         }
         let not_open =
             || Refusal::new(ErrorCode::CoordinatorLoading, "the topic of the groups is not open yet");
         let shard = self.find(group).ok_or_else(not_open)?;
-        // There is nothing in it yet, so that takes no time.
+        // It is empty, so that takes no time.
         let mut stopping = self.engine.stopping();
         tokio::select! {
             () = shard.first_loaded() => {}
@@ -116,18 +116,23 @@ impl Groups {
         Ok(shard)
     }
 
-    /// The streams that speak for members.
+    /// The streams that act for members.
     pub(crate) fn streams(&self) -> &Streams {
         &self.streams
     }
 
-    /// Takes over the partitions of `__groups` that are open here.
+    /// Makes a coordinator for each partition of `__groups` that is open here.
     fn adopt(&self) {
         let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return };
         let shard = |replica: &Arc<_>| {
-            let look = Arc::clone(&self.look);
+            let load_wanted = Arc::clone(&self.load_wanted);
             let metrics = self.engine.metrics_handle();
-            Arc::new(Shard::new(Arc::clone(replica), self.config, self.engine.clock(), (look, metrics)))
+            Arc::new(CoordinatorShard::new(
+                Arc::clone(replica),
+                self.config,
+                self.engine.clock(),
+                (load_wanted, metrics),
+            ))
         };
         *self.shards.write() = topic.replicas().iter().map(shard).collect();
     }

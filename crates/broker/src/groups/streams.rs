@@ -1,4 +1,4 @@
-//! Which stream speaks for which member.
+//! Which stream acts for which member.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 type Key = (GroupName, MemberId);
 
-/// The streams whose members are coordinated here. A program whose connection broke may be back before that was
-/// noticed: the later stream speaks for the member then, and the one before it falls silent.
+/// The streams whose members are coordinated here. A program whose connection broke may be back before the broker
+/// notices that. The later stream then acts for the member, and the earlier one sends nothing more.
 #[derive(Debug, Default)]
 pub(crate) struct Streams(Arc<Mutex<HashMap<Key, CancellationToken>>>);
 
-/// A stream's right to speak for its member, until another one takes it.
+/// A stream's lease on its member. It ends when another stream takes the member over.
 #[derive(Debug)]
 pub(crate) struct Speaker {
     streams: Arc<Mutex<HashMap<Key, CancellationToken>>>,
@@ -22,7 +22,7 @@ pub(crate) struct Speaker {
 }
 
 impl Streams {
-    /// From now on the caller speaks for this member.
+    /// From now on the caller acts for this member.
     pub(crate) fn speak(&self, group: GroupName, member: MemberId) -> Speaker {
         let key = (group, member);
         let displaced = CancellationToken::new();
@@ -36,13 +36,13 @@ impl Streams {
 }
 
 impl Speaker {
-    /// Whether it still speaks for the member. To be asked under the coordinator's lock by whoever would change
-    /// something: the one that takes over joins only after it has.
+    /// Whether it still acts for the member. Ask under the coordinator's lock before a change: the stream that
+    /// takes over joins only after it has taken the lease.
     pub(crate) fn is_present(&self) -> bool {
         !self.displaced.is_cancelled()
     }
 
-    /// Ends when another stream speaks for the member.
+    /// Ends when another stream acts for the member.
     pub(crate) async fn displaced(&self) {
         self.displaced.cancelled().await;
     }
@@ -51,7 +51,7 @@ impl Speaker {
 impl Drop for Speaker {
     fn drop(&mut self) {
         let mut streams = self.streams.lock();
-        // Under the lock: it is displaced only by what stands there now.
+        // Under the lock, because only the entry that is there now can have displaced it.
         if self.is_present() {
             streams.remove(&self.key);
         }

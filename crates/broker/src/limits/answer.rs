@@ -1,7 +1,7 @@
 //! An answer body whose memory stays charged until its last byte has left.
 //!
-//! HTTP/2 takes whole messages out of a body and queues them, so the end of the body says nothing about memory. The
-//! charge therefore travels with the bytes themselves and ends when the last slice of them is dropped.
+//! HTTP/2 takes whole messages out of a body and queues them, so the end of the body does not mean that the
+//! memory is free. The charge therefore travels with the bytes and ends when the last slice of them is dropped.
 
 use std::{
     pin::Pin,
@@ -19,8 +19,8 @@ use tonic::{Status, body::Body};
 use super::budget::Permit;
 use crate::metrics::Counter;
 
-/// The permits of the messages that are on their way from a service into its answer's body. A service puts one into
-/// its answer's extensions, and each message's permit into it just before the message itself goes on.
+/// The permits of messages on their way from a service into its answer's body. A service puts one queue into its
+/// answer's extensions, and puts each message's permit into it just before the message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AnswerPermits(Arc<Mutex<Vec<Permit>>>);
 

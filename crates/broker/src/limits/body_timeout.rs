@@ -1,4 +1,4 @@
-//! How long a message that has begun may take to arrive.
+//! How long a message may take to arrive once it has begun.
 
 use std::{
     future::Future,
@@ -9,38 +9,38 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The longest pause within a message, and what every message is allowed to take.
+/// The longest pause within a message, and the least time that every message gets.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longer messages may take longer, but not come slower than this.
+/// A larger message gets more time, but must not arrive slower than this.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
-/// Counts the time in which a message was waited for; time in which nobody asked for it is the broker's own.
+/// Measures how long a message was waited for. Time in which the broker did not ask for more does not count.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct BodyTimeout {
     left: Duration,
     waiting_since: Option<Instant>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl BodyTimeout {
     /// A message of `bytes` begins.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.left = PAUSE_MAX + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
         self.waiting_since = None;
     }
 
-    /// Some of it arrived.
+    /// A part of it arrived.
     pub(super) fn arrived(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             let waited = since.elapsed();
-            // A longer wait would have ended the message if anybody had asked for it.
+            // A longer wait would have ended the message if the broker had asked for more.
             if waited < PAUSE_MAX {
                 self.left = self.left.saturating_sub(waited);
             }
         }
     }
 
-    /// Waits; ready when the message took too long or paused too long.
+    /// Waits. Ready when the message, or a pause in it, took too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let until = now + self.left.min(PAUSE_MAX);

@@ -1,4 +1,5 @@
-//! A listener for short questions: few connections at one time, none for long, and none that only holds a place.
+//! A listener for short requests: few connections at a time, each for a limited time, and none may block the
+//! others.
 
 use std::{
     collections::HashMap,
@@ -24,93 +25,94 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Connections at one time. A further one takes the place of one that has not asked anything yet; where all are being
+/// Connections at one time. One more replaces a connection that has not sent a request. If all of them are being
 /// answered, it waits.
 const CONNECTIONS_MAX: usize = 128;
-/// How long a connection lives: time for a slow scrape, and too short to sit on a place.
+/// How long a connection lives: long enough for a slow scrape.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// After a failed accept (no file handle left, usually) the listener rests this long instead of spinning.
 const REST: Duration = Duration::from_millis(100);
 /// What ends the head of a request.
 const HEAD_END: [u8; 4] = *b"\r\n\r\n";
 
-/// Accepts connections that end after [`LIFETIME`] whatever their client does, at most [`CONNECTIONS_MAX`] at one
-/// time. So clients that send half a request cannot keep others from being answered.
+/// Accepts connections that end after [`LIFETIME`], at most [`CONNECTIONS_MAX`] at one time, so that clients that
+/// send half a request cannot keep others from being answered.
 #[derive(Debug)]
 pub(crate) struct BoundedListener {
     listener: TcpListener,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
 }
 
-/// The connections that have a place.
+/// The open connections.
 #[derive(Debug, Default)]
-struct Places {
-    open: Mutex<HashMap<u64, Arc<Place>>>,
-    given_back: Notify,
-    /// Grows with each connection and each step of one, so that the one is known that stood still for longest.
+struct Slots {
+    open: Mutex<HashMap<u64, Arc<Slot>>>,
+    freed: Notify,
+    /// Grows with each connection and each step of one, so that the connection that has been idle for longest is
+    /// known.
     steps: AtomicU64,
 }
 
 /// What is known of one connection.
 #[derive(Debug)]
-struct Place {
+struct Slot {
     id: u64,
-    /// It has not sent a whole request that is still to be answered.
+    /// It has not sent a whole request that still has to be answered.
     waiting: AtomicBool,
     last_step: AtomicU64,
-    taken_away: AtomicBool,
+    revoked: AtomicBool,
     /// The task that drives the connection.
     driver: AtomicWaker,
 }
 
-impl Places {
+impl Slots {
     fn step(&self) -> u64 {
         self.steps.fetch_add(1, Relaxed)
     }
 
-    /// Takes a place, if need be from a connection that only waits. `None`: all are being answered.
-    fn take(&self) -> Option<Arc<Place>> {
+    /// Takes a slot, if necessary from a connection that only waits. `None` if all are being answered.
+    fn take(&self) -> Option<Arc<Slot>> {
         let mut open = self.open.lock();
         if open.len() >= CONNECTIONS_MAX {
-            let waiting = open.values().filter(|place| place.waiting.load(Relaxed));
-            let idlest = waiting.min_by_key(|place| place.last_step.load(Relaxed))?.id;
-            if let Some(place) = open.remove(&idlest) {
-                place.taken_away.store(true, Relaxed);
+            let waiting = open.values().filter(|slot| slot.waiting.load(Relaxed));
+            let idlest = waiting.min_by_key(|slot| slot.last_step.load(Relaxed))?.id;
+            if let Some(slot) = open.remove(&idlest) {
+                slot.revoked.store(true, Relaxed);
                 // The waker's own ordering makes the flag visible to the task that it wakes.
-                place.driver.wake();
+                slot.driver.wake();
             }
         }
         let id = self.step();
-        let place = Arc::new(Place {
+        let slot = Arc::new(Slot {
             id,
             waiting: AtomicBool::new(true),
             last_step: AtomicU64::new(id),
-            taken_away: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
             driver: AtomicWaker::new(),
         });
-        open.insert(id, Arc::clone(&place));
-        Some(place)
+        open.insert(id, Arc::clone(&slot));
+        Some(slot)
     }
 
-    fn give_back(&self, place: &Place) {
-        if self.open.lock().remove(&place.id).is_some() {
-            self.given_back.notify_one();
+    fn free(&self, slot: &Slot) {
+        if self.open.lock().remove(&slot.id).is_some() {
+            self.freed.notify_one();
         }
     }
 }
 
 impl BoundedListener {
     pub(crate) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::default() }
+        Self { listener, slots: Arc::default() }
     }
 
-    async fn place(&self) -> Arc<Place> {
+    async fn slot(&self) -> Arc<Slot> {
         loop {
-            if let Some(place) = self.places.take() {
-                return place;
+            if let Some(slot) = self.slots.take() {
+                return slot;
             }
-            // One that is given back before this is remembered.
-            self.places.given_back.notified().await;
+            // A slot that is freed before this call is not missed: the notification is stored.
+            self.slots.freed.notified().await;
         }
     }
 }
@@ -123,9 +125,9 @@ impl Listener for BoundedListener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (place, places) = (self.place().await, Arc::clone(&self.places));
+                    let (slot, slots) = (self.slot().await, Arc::clone(&self.slots));
                     let death = Box::pin(sleep(LIFETIME));
-                    return (MortalStream { stream, death, place, places, head_matched: 0 }, peer);
+                    return (MortalStream { stream, death, slot, slots, head_matched: 0 }, peer);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -140,21 +142,21 @@ impl Listener for BoundedListener {
     }
 }
 
-/// A stream that fails at the end of its life, or when its place is taken away.
+/// A stream that fails at the end of its life, or when its slot is taken.
 #[derive(Debug)]
 pub(crate) struct MortalStream {
     stream: TcpStream,
     death: Pin<Box<Sleep>>,
-    place: Arc<Place>,
-    places: Arc<Places>,
+    slot: Arc<Slot>,
+    slots: Arc<Slots>,
     /// How much of [`HEAD_END`] the last bytes read were.
     head_matched: usize,
 }
 
 impl MortalStream {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.place.driver.register(cx.waker());
-        if self.place.taken_away.load(Relaxed) {
+        self.slot.driver.register(cx.waker());
+        if self.slot.revoked.load(Relaxed) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         match self.death.as_mut().poll(cx) {
@@ -164,17 +166,17 @@ impl MortalStream {
     }
 
     fn stepped(&self) {
-        self.place.last_step.store(self.places.step(), Relaxed);
+        self.slot.last_step.store(self.slots.step(), Relaxed);
     }
 
-    /// Looks for the end of a request's head. What it takes for one too many only keeps its place until it is answered.
+    /// Looks for the end of a request's head. A false match only keeps the slot until it is answered.
     fn read_bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {
             let expected = HEAD_END.get(self.head_matched) == Some(byte);
             self.head_matched = if expected { self.head_matched + 1 } else { usize::from(*byte == b'\r') };
             if self.head_matched == HEAD_END.len() {
                 self.head_matched = 0;
-                self.place.waiting.store(false, Relaxed);
+                self.slot.waiting.store(false, Relaxed);
             }
         }
         self.stepped();
@@ -202,8 +204,8 @@ impl AsyncWrite for MortalStream {
         self.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if written.is_ready() {
-            // What follows is the rest of this answer, or the wait for another request.
-            self.place.waiting.store(true, Relaxed);
+            // The bytes that follow are the rest of this answer, or another request.
+            self.slot.waiting.store(true, Relaxed);
             self.stepped();
         }
         written
@@ -220,7 +222,7 @@ impl AsyncWrite for MortalStream {
 
 impl Drop for MortalStream {
     fn drop(&mut self) {
-        self.places.give_back(&self.place);
+        self.slots.free(&self.slot);
     }
 }
 
@@ -264,22 +266,21 @@ mod tests {
         }
         let _next = TcpStream::connect(address).await.unwrap();
         let (_accepted, _) = listener.accept().await;
-        let taken_away = |open: &[(TcpStream, MortalStream)]| {
-            let taken =
-                open.iter().enumerate().filter(|(_, (_, stream))| stream.place.taken_away.load(Relaxed));
+        let revoked = |open: &[(TcpStream, MortalStream)]| {
+            let taken = open.iter().enumerate().filter(|(_, (_, stream))| stream.slot.revoked.load(Relaxed));
             taken.map(|(at, _)| at).collect::<Vec<_>>()
         };
-        assert_eq!(taken_away(&open), [2]);
+        assert_eq!(revoked(&open), [2]);
         let aborted = open[2].1.read(&mut buffer).await.unwrap_err();
         assert_eq!(aborted.kind(), io::ErrorKind::ConnectionAborted);
-        // Where all are being answered, the next one waits until a place is given back.
-        for place in listener.places.open.lock().values() {
-            place.waiting.store(false, Relaxed);
+        // If all are being answered, the next connection waits for a slot.
+        for slot in listener.slots.open.lock().values() {
+            slot.waiting.store(false, Relaxed);
         }
         let _later = TcpStream::connect(address).await.unwrap();
-        assert!(listener.places.take().is_none());
+        assert!(listener.slots.take().is_none());
         drop(open.swap_remove(0));
         listener.accept().await;
-        assert_eq!(taken_away(&open), [2]);
+        assert_eq!(revoked(&open), [2]);
     }
 }

@@ -17,29 +17,29 @@ use super::registry::Registry;
 
 /// Semaphores count this many bytes as one, because their counters are smaller than memory.
 const UNIT_BYTES: u64 = 1024;
-/// A connection gets this part of a budget, so that it takes several to use it up.
+/// A connection may take this part of a budget, so that one connection cannot use it up.
 const SHARES: u64 = 16;
 /// But never less than one large answer or request.
 const SHARE_BYTES_MIN: u64 = 2 * 1024 * 1024;
-/// What a connection gets of the reserve of a budget, when the rest is used up: enough for a small answer.
+/// What a connection gets of a budget's reserve when the rest is used up: enough for a small answer.
 const RESERVED_UNITS: u32 = 64;
-/// That reserve is this part of the budget.
+/// The reserve is this part of the budget.
 const RESERVE: u32 = 4;
-/// Who asks for up to some memory gets at most this part of what is free. So however many come, some stays free: with
-/// `n` that give nothing back, one part in `1 + n / FREE_PART`.
+/// A request for up to some memory gets at most this part of what is free, so that some always stays free: with
+/// `n` holders that give nothing back, one part in `1 + n / FREE_PART`.
 const FREE_PART: usize = 4;
-/// How long memory may be held before its holder counts as stalled, however little it is.
+/// How long any amount of memory may be held before its holder counts as stalled.
 const HOLD_MIN: Duration = Duration::from_secs(30);
-/// A holder may take longer for more bytes, but not be slower than this.
+/// A holder of more bytes gets more time, but must not be slower than this.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// How often somebody who waits looks for stalled holders.
+/// How often a waiter looks for stalled holders.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A budget.
 #[derive(Debug)]
 pub(super) struct Budget {
     room: Arc<Semaphore>,
-    /// For those who find no room; each has a part of its own.
+    /// For requests that find no room. Each connection has its own part.
     reserve: Arc<Semaphore>,
     room_units: u32,
     units: u32,
@@ -59,8 +59,8 @@ pub(crate) struct Share {
 #[derive(Debug, Default)]
 struct Held {
     next: u64,
-    /// What is held, in the order in which it was taken: units, and when the client should have given it back; `None`
-    /// where that is not in its hands.
+    /// What is held, oldest first: units, and when the client should have given them back; `None` where that does
+    /// not depend on the client.
     permits: BTreeMap<u64, (u32, Option<Instant>)>,
 }
 
@@ -74,12 +74,12 @@ pub(crate) struct Permit {
 }
 
 impl Budget {
-    /// All of it is for the next to ask.
+    /// All of it is given to the next request that asks.
     pub(super) fn new(bytes: u64, registry: Arc<Registry>) -> Self {
         Self::with_reserve(bytes, 0, registry)
     }
 
-    /// A part of it is for those who find the rest used up: see [`Self::acquire_up_to`].
+    /// A part of it is kept for requests that find the rest used up: see [`Self::acquire_up_to`].
     pub(super) fn with_a_reserve(bytes: u64, registry: Arc<Registry>) -> Self {
         Self::with_reserve(bytes, units(bytes) / RESERVE, registry)
     }
@@ -105,9 +105,9 @@ impl Budget {
         })
     }
 
-    /// Waits for room for `bytes`, first in the connection's own share, then in the budget; at most the whole
-    /// share is charged, so that what is larger passes alone. Waiting cannot deadlock: whoever waits for the
-    /// budget holds nothing of it for the same purpose.
+    /// Waits for room for `bytes`, first in the connection's own share, then in the budget. At most the whole
+    /// share is charged, so that a larger message passes alone. Waiting cannot deadlock: a request that waits for
+    /// the budget holds nothing of it for the same purpose.
     pub(super) async fn acquire(&self, share: &Arc<Share>, bytes: u64) -> Permit {
         let units = units(bytes).min(share.units);
         let of_share = take(&share.room, units).await;
@@ -115,9 +115,10 @@ impl Budget {
         share.permit(of_budget, of_share)
     }
 
-    /// Room for up to `bytes`, but not for more than a part of what is free: [`Permit::bytes`] says how much it became.
-    /// Who finds none gets a little of the reserve. So every answer gets something at once, however many others hold
-    /// what they were given; it waits only for what its own connection holds, and after many hundreds of others.
+    /// Room for up to `bytes`, but at most a part of what is free: [`Permit::bytes`] says how much it became. A
+    /// request that finds no room gets a little of the reserve. So every answer gets something at once, whatever
+    /// others hold. It waits only for what its own connection holds, or behind many hundreds of other
+    /// connections.
     pub(super) async fn acquire_up_to(&self, share: &Arc<Share>, bytes: u64) -> Permit {
         let wanted = units(bytes).min(share.units);
         let least = wanted.min(RESERVED_UNITS);
@@ -150,7 +151,7 @@ impl Budget {
         share.permit(of_budget, reserved.unwrap_or(of_share))
     }
 
-    /// Waits, and looks for those who keep what is waited for.
+    /// Waits, and looks for the holders of what it waits for.
     async fn watching<T>(&self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
         loop {
@@ -172,7 +173,7 @@ impl Budget {
 async fn take(room: &Arc<Semaphore>, units: u32) -> OwnedSemaphorePermit {
     match Arc::clone(room).acquire_many_owned(units).await {
         Ok(permit) => permit,
-        // Nothing closes these semaphores; an error could only mean that nobody needs the memory any more.
+        // Nothing closes these semaphores. An error could only mean that the memory is not needed any more.
         Err(_closed) => std::future::pending().await,
     }
 }
@@ -207,12 +208,12 @@ impl Share {
 }
 
 impl Permit {
-    /// How much it is for.
+    /// How much memory it is for.
     pub(crate) fn bytes(&self) -> u64 {
         u64::try_from(self.of_budget.num_permits()).unwrap_or(u64::MAX).saturating_mul(UNIT_BYTES)
     }
 
-    /// From now on it is held by the broker's own doing: its connection is not to blame for it.
+    /// From now on the broker itself holds it, so its connection does not count as stalled.
     pub(super) fn excuse(&self) {
         if let Some(share) = self.share.upgrade()
             && let Some((_, due)) = share.held.lock().permits.get_mut(&self.number)
@@ -221,7 +222,7 @@ impl Permit {
         }
     }
 
-    /// Gives back what is above `bytes`.
+    /// Gives back what exceeds `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let keep = units(bytes) as usize;
         for permit in [&mut self.of_budget, &mut self.of_share] {

@@ -44,7 +44,8 @@ impl Stream for Incoming {
             }
             match std::task::ready!(self.listener.poll_accept(cx)) {
                 Ok((stream, peer)) => {
-                    // Without it small answers wait for acknowledgements of TCP; a socket that refuses is broken.
+                    // Without it small answers wait for TCP acknowledgements. A socket that refuses the option is
+                    // broken.
                     if stream.set_nodelay(true).is_err() {
                         continue;
                     }

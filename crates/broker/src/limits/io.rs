@@ -1,4 +1,4 @@
-//! A client's socket that can be broken from outside.
+//! A client's socket that the broker can close from another task.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ use tonic::transport::server::Connected;
 
 use super::{Limits, registry::Connection};
 
-/// How long a new connection may take to send the HTTP/2 preface: before it there is no keep-alive.
+/// How long a new connection may take to send the HTTP/2 preface. Keep-alive begins only after it.
 const PREFACE_WITHIN: Duration = Duration::from_secs(10);
 const PREFACE_BYTES: usize = 24;
 
@@ -27,7 +27,7 @@ pub(crate) struct GuardedIo {
     stream: TcpStream,
     connection: Arc<Connection>,
     limits: Arc<Limits>,
-    /// Until the preface has arrived: when it should have, and how much of it is missing.
+    /// Until the preface has arrived: its deadline, and how many bytes of it are missing.
     preface: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -37,7 +37,8 @@ impl GuardedIo {
         Self { stream, connection, limits, preface }
     }
 
-    /// Fails once the connection was killed; otherwise makes sure that killing it wakes this task.
+    /// Fails once the connection was killed; otherwise registers this task, so that killing the connection wakes
+    /// it.
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
         self.connection.driver().register(cx.waker());
         if self.connection.is_killed() {

@@ -20,7 +20,7 @@ use super::{
     request::{Guards, RequestBody},
 };
 
-/// The paths of our services. Health and reflection answer in their own ways.
+/// The paths of our services. Health and reflection have their own limits.
 const OUR_PATHS: &str = "/corduroy.";
 
 /// The status with which the gRPC library ended a request before any service saw it.
@@ -73,7 +73,8 @@ where
         let rpc = Rpc::of_path(path);
         let is_ours = path.starts_with(OUR_PATHS);
         let (received, sent) = self.limits.byte_counters(path).unzip();
-        // Every connection of our listener is in the extensions; a request from elsewhere has nothing to charge.
+        // Every connection of our listener is in the extensions. A request from elsewhere has no connection to
+        // charge.
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let request = match connection {
             Some(connection) => {

@@ -1,22 +1,23 @@
 //! Protection against clients that take memory and give nothing back.
 //!
 //! Three rules, each with one file:
-//! - a **request** is charged to the receive budget by the length its header announces, before anything is reserved
-//!   for it, until the service has found other room for it, and must keep arriving (`request`); a produce request above
-//!   its limit passes by without being kept, and is answered (`skip`, `received`);
-//! - an **answer** is charged to the fetch budget before its records are read, until its last byte has left
-//!   (`answer`);
-//! - a **connection** has a share of each budget, waits when that is used up, and is closed when it sits on a share
-//!   that others wait for. An answer takes no more than a part of what is free, and where nothing is, a little of a
-//!   reserve: readers that take nothing keep no small answer of others waiting (`budget`, `registry`, `io`).
+//! - A **request** is charged to the receive budget by the length that its header announces, before memory is
+//!   reserved for it, until the service has found other room for it. It must keep arriving (`request`). A produce
+//!   request above its limit is skipped without being kept, and is answered (`skip`, `received`);
+//! - an **answer** is charged to the fetch budget from before its records are read until its last byte has been
+//!   sent (`answer`);
+//! - a **connection** has a share of each budget. It waits when its share is used up, and is closed when it holds
+//!   a share that others wait for. An answer takes at most a part of what is free. When nothing is free it takes
+//!   a little of a reserve, so that readers that take nothing do not block small answers to others (`budget`,
+//!   `registry`, `io`).
 
 mod answer;
+mod body_timeout;
 mod bounded;
 mod budget;
 mod incoming;
 mod io;
 mod layer;
-mod patience;
 mod received;
 mod registry;
 mod request;
@@ -77,8 +78,8 @@ impl Limits {
         })
     }
 
-    /// From now on a produce request may carry what `bytes` says: the largest `max.message.bytes` of any topic.
-    /// Until then the default for new topics counts. Called once.
+    /// From now on a produce request may carry up to `bytes()` bytes: the largest `max.message.bytes` of any
+    /// topic. Until then the default for new topics counts. Called once.
     pub(crate) fn follow_largest_message(&self, bytes: Arc<AtomicU32>) {
         let _set_once = self.largest_message_bytes.set(bytes);
     }
@@ -98,16 +99,17 @@ impl Limits {
         GuardLayer::new(Arc::clone(self))
     }
 
-    /// Room for an answer of up to `bytes` to `caller`: taken before its records are read, made smaller to what was
-    /// read, and handed to the answer's [`AnswerPermits`]. It may be for less: read no more than [`Permit::bytes`].
+    /// Room for an answer of up to `bytes` to `caller`. Take it before the records are read, reduce it to what
+    /// was read, and hand it to the answer's [`AnswerPermits`]. It may be for less: read no more than
+    /// [`Permit::bytes`].
     ///
-    /// `None` when nobody is to be charged: the request came through no listener.
+    /// `None` if there is no connection to charge: the request came through no listener.
     pub(crate) async fn answer_permit(&self, caller: Option<&Arc<Connection>>, bytes: u64) -> Option<Permit> {
         Some(self.fetch.acquire_up_to(caller?.fetch_share(), bytes).await)
     }
 
-    /// Waits for room for an answer of `bytes`, where the smallest there is to read turned out to be that large. At
-    /// most the share of a connection is charged.
+    /// Waits for room for an answer of `bytes`, when the smallest possible answer turned out to be that large. At
+    /// most a connection's share is charged.
     pub(crate) async fn whole_answer_permit(
         &self,
         caller: Option<&Arc<Connection>>,
@@ -138,7 +140,7 @@ impl Limits {
         limit.min(self.request_max_bytes)
     }
 
-    /// The most bytes of one message that is left out and answered with a refusal; a larger one ends its request.
+    /// The most bytes of a message that is skipped and answered with a refusal. A larger one ends its request.
     fn skip_limit(&self, rpc: Rpc) -> u64 {
         match rpc {
             Rpc::Produce => self.request_max_bytes,
@@ -162,7 +164,7 @@ impl Limits {
 enum Rpc {
     /// They carry records.
     Produce,
-    /// They carry questions and commands.
+    /// They carry queries and commands.
     Control,
 }
 

@@ -1,4 +1,5 @@
-//! What a request's body tells the service that reads it: which messages it left out, and what the present one holds.
+//! What a request's body reports to the service that reads it: which messages it skipped, and what the present
+//! one holds.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -7,42 +8,43 @@ use parking_lot::Mutex;
 
 use super::{budget::Permit, skip::RequestHead};
 
-/// A message that was above the limit and never came into memory: what the service answers in its place.
+/// A message above the limit, which was never held in memory, and how the service answers it.
 #[derive(Debug)]
 pub(crate) struct Skipped {
-    /// What could be read of its beginning.
+    /// The beginning of it, as far as it could be read.
     pub(crate) head: RequestHead,
-    /// Why it was left out.
+    /// Why it was skipped.
     pub(crate) refusal: Refusal,
 }
 
 /// Shared by a request's body and its service; a produce request carries it among its extensions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Received(Arc<Mutex<State>>);
+pub(crate) struct Received(Arc<Mutex<Messages>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Messages {
     /// Messages that the service took.
     taken: u64,
-    /// By their number in the body, counted from 1. An empty message stands in the body for each.
+    /// By their number in the body, counted from 1. An empty message stands in for each.
     skipped: VecDeque<(u64, Skipped)>,
     charge: Option<Permit>,
 }
 
 impl Received {
-    /// The service took the next message out of its stream: what to answer if that one only stands for another.
+    /// Called when the service takes the next message out of its stream. Returns what to answer if that message
+    /// only stands in for a skipped one.
     pub(crate) fn take(&self) -> Option<Skipped> {
-        let mut state = self.0.lock();
-        state.taken += 1;
-        match state.skipped.front() {
-            Some((number, _)) if *number == state.taken => {
-                state.skipped.pop_front().map(|(_, skipped)| skipped)
+        let mut messages = self.0.lock();
+        messages.taken += 1;
+        match messages.skipped.front() {
+            Some((number, _)) if *number == messages.taken => {
+                messages.skipped.pop_front().map(|(_, skipped)| skipped)
             }
             _ => None,
         }
     }
 
-    /// The message is charged elsewhere now, or gone: its memory is free for the next one.
+    /// The message is charged elsewhere now, or dropped: its memory is free for the next one.
     pub(crate) fn release(&self) {
         self.0.lock().charge = None;
     }
@@ -55,7 +57,8 @@ impl Received {
         self.0.lock().charge = Some(permit);
     }
 
-    /// The whole message that is charged is here. From now on it is the broker that takes its time, so the sender cannot stall.
+    /// The whole charged message has arrived. From now on the broker works on it, so the sender does not count as
+    /// stalled.
     pub(super) fn arrived(&self) {
         if let Some(charge) = &self.0.lock().charge {
             charge.excuse();

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::budget::Share;
 use crate::metrics::{ConnectionMetrics, ConnectionResult};
 
-/// One connection: who it is, what it holds, and the switch that ends it. Every request carries it among its
+/// One connection: its address, what it holds, and the switch that ends it. Every request carries it among its
 /// extensions, as `Arc<Connection>`.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -35,7 +35,7 @@ impl Connection {
         request.extensions().get::<Arc<Self>>().cloned()
     }
 
-    /// Where it comes from.
+    /// The peer's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -56,7 +56,7 @@ impl Connection {
         &self.driver
     }
 
-    /// Breaks the connection: its next read or write fails, and everything that it holds is dropped.
+    /// Breaks the connection: its next read or write fails, and everything it holds is dropped.
     pub(super) fn kill(&self) -> bool {
         let first = !self.killed.swap(true, Relaxed);
         // The waker's own ordering makes the flag visible to the task that it wakes.
@@ -64,7 +64,7 @@ impl Connection {
         first
     }
 
-    /// Bytes that it holds for longer than it should.
+    /// Bytes that it has held for too long.
     fn stalled_bytes(&self, now: Instant) -> Option<u64> {
         let of_both = [self.receive.stalled_bytes(now), self.fetch.stalled_bytes(now)];
         of_both.into_iter().flatten().reduce(|a, b| a + b)
@@ -91,7 +91,7 @@ impl Registry {
         Self { connections_max, metrics, open: Mutex::default() }
     }
 
-    /// Takes a new connection in, unless there are too many. Whoever gets it owes [`Self::close`].
+    /// Takes a new connection in, unless there are too many. The caller has to call [`Self::close`] at the end.
     pub(super) fn open(
         &self,
         peer: SocketAddr,
@@ -128,15 +128,15 @@ impl Registry {
 
     /// Breaks all connections.
     pub(super) fn close_all(&self) {
-        // Collected first: a connection that goes takes the lock.
+        // Collected first, because a connection that ends takes the lock.
         let open: Vec<_> = self.open.lock().connections.values().filter_map(Weak::upgrade).collect();
         for connection in &open {
             connection.kill();
         }
     }
 
-    /// Breaks the connection that holds the most memory for too long, if there is one. Called by those who wait
-    /// for that memory, so nothing is broken while there is enough for everybody.
+    /// Breaks the connection that has held the most memory for too long, if there is one. Only a waiter for that
+    /// memory calls this, so nothing is broken while there is enough.
     pub(super) fn close_most_stalled(&self) {
         let now = Instant::now();
         let open: Vec<_> = self.open.lock().connections.values().filter_map(Weak::upgrade).collect();

@@ -1,8 +1,8 @@
-//! A request body that is charged for what it announces and has to keep arriving.
+//! A request body that is charged for what it announces, and that has to keep arriving.
 //!
-//! tonic reserves a whole message as soon as it sees the five bytes in front of it (one of flags, four of length).
-//! So this body reads those headers first, and hands one on only when its message is within the rpc's limit and
-//! charged to the receive budget.
+//! tonic reserves memory for a whole message as soon as it sees the five bytes in front of it (one of flags, four
+//! of length). So this body reads those headers first. It hands a message on only when it is within the rpc's
+//! limit and charged to the receive budget.
 
 use std::{
     future::Future,
@@ -19,8 +19,8 @@ use tonic::{Status, body::Body};
 
 use super::{
     Limits, Rpc,
+    body_timeout::BodyTimeout,
     budget::Permit,
-    patience::Patience,
     received::{Received, Skipped},
     registry::Connection,
     scanner::{Found, HEADER_BYTES, Scanner},
@@ -30,10 +30,10 @@ use crate::metrics::Counter;
 
 type Charging = Pin<Box<dyn Future<Output = Permit> + Send>>;
 
-/// An empty message, which stands in the body for one that was left out.
+/// An empty message, which stands in the body for a skipped one.
 const PLACEHOLDER: Bytes = Bytes::from_static(&[0; HEADER_BYTES]);
 
-/// What a body is measured by, and who pays for it.
+/// The limits of a body, and the connection it is charged to.
 pub(super) struct Guards {
     pub(super) rpc: Rpc,
     pub(super) connection: Arc<Connection>,
@@ -48,14 +48,14 @@ pub(super) struct RequestBody {
     guards: Guards,
     received: Received,
     scanner: Scanner,
-    /// What arrived and was not looked at yet; while nothing more has arrived, the beginning of a header at most.
+    /// What arrived and was not scanned yet. While it waits for more, that is at most the beginning of a header.
     unscanned: Bytes,
-    /// The message that is being left out.
+    /// The message that is being skipped.
     skip: Option<Skip>,
     /// The beginning of a message that waits for its charge.
     held_back: Bytes,
     charging: Option<Charging>,
-    patience: Patience,
+    timeout: BodyTimeout,
     ended: bool,
 }
 
@@ -70,7 +70,7 @@ impl RequestBody {
             skip: None,
             held_back: Bytes::new(),
             charging: None,
-            patience: Patience::default(),
+            timeout: BodyTimeout::default(),
             ended: false,
         }
     }
@@ -85,16 +85,16 @@ impl RequestBody {
         if let Some(bytes) = &self.guards.bytes {
             bytes.inc_by(u64::try_from(data.len()).unwrap_or(0));
         }
-        self.patience.arrived();
+        self.timeout.arrived();
         self.unscanned = if self.unscanned.is_empty() {
             data
         } else {
-            // The few bytes of a header that was cut.
+            // The few bytes of an incomplete header.
             [self.unscanned.as_ref(), data.as_ref()].concat().into()
         };
     }
 
-    /// The next bytes that can be handed on, if there are any before more arrives or is charged.
+    /// The next bytes that can be handed on without more arriving or being charged.
     fn next(&mut self) -> Result<Option<Bytes>, Status> {
         if let Some(skip) = &mut self.skip {
             let passed = skip.pass(&self.unscanned);
@@ -121,7 +121,7 @@ impl RequestBody {
                 self.received.arrived();
                 let front = self.unscanned.split_to(before.min(self.unscanned.len()));
                 self.held_back = std::mem::take(&mut self.unscanned);
-                self.patience.begin(message_bytes);
+                self.timeout.begin(message_bytes);
                 let (limits, connection) =
                     (Arc::clone(&self.guards.limits), Arc::clone(&self.guards.connection));
                 self.charging = Some(Box::pin(async move {
@@ -134,14 +134,14 @@ impl RequestBody {
                 let front = self.unscanned.split_to(before.min(self.unscanned.len()));
                 let most = self.guards.limits.skip_limit(self.guards.rpc);
                 if message_bytes > most {
-                    // First whatever came before it; the header stays, and is found again.
+                    // First the bytes before it. The header stays, and is found again.
                     return match front.is_empty() {
                         true => Err(self.too_large(message_bytes, most.max(limit))),
                         false => Ok(Some(front)),
                     };
                 }
                 self.unscanned.advance(HEADER_BYTES.min(self.unscanned.len()));
-                self.patience.begin(message_bytes);
+                self.timeout.begin(message_bytes);
                 self.skip = Some(Skip::new(message_bytes));
                 front
             }
@@ -149,19 +149,19 @@ impl RequestBody {
         Ok((!front.is_empty()).then_some(front))
     }
 
-    /// Whether [`Self::next`] can do something before more arrives.
+    /// Whether [`Self::next`] can make progress before more arrives.
     fn has_work(&self) -> bool {
-        // Between two messages, what is too short for a header was looked at when it arrived.
+        // Between two messages: bytes too few for a header were scanned when they arrived.
         let least = if self.missing() > 0 { 1 } else { HEADER_BYTES };
         self.unscanned.len() >= least
     }
 
-    /// Bytes that the message which has begun still lacks.
+    /// Bytes of the current message that are missing.
     fn missing(&self) -> u64 {
         self.skip.as_ref().map_or_else(|| self.scanner.missing(), |skip| skip.left)
     }
 
-    /// The answer to a message that was left out.
+    /// The answer to a skipped message.
     fn left_out(&self, message_bytes: u64) -> Refusal {
         let limit = format_byte_size(self.guards.limits.request_limit(self.guards.rpc));
         let text = format!("a request of {}, the limit is {limit}", format_byte_size(message_bytes));
@@ -189,7 +189,8 @@ impl RequestBody {
         self.held_back = Bytes::new();
         self.unscanned = Bytes::new();
         if self.missing() > 0 {
-            // Nobody will ever get this message. A whole one is still being worked on, and gives its charge back.
+            // The service will not take this message. A whole one is still being worked on, and gives its charge
+            // back.
             self.received.release();
         }
     }
@@ -205,7 +206,7 @@ impl RequestBody {
             let missing = self.missing();
             return self.fail(stalled(missing));
         }
-        // The beginning of a header: tonic tells what it means that no more comes.
+        // The beginning of a header: tonic reports what it means that no more comes.
         let rest = std::mem::take(&mut self.unscanned);
         self.end();
         Poll::Ready((!rest.is_empty()).then_some(Ok(Frame::data(rest))))
@@ -226,7 +227,7 @@ impl http_body::Body for RequestBody {
                 return Poll::Ready(None);
             }
             if this.charging.is_some() || this.skip.is_some() || this.missing() == 0 {
-                // Who asks for more has taken everything before it.
+                // A service that asks for more has taken everything before it.
                 this.received.release();
             }
             if let Some(charging) = &mut this.charging {
@@ -251,7 +252,7 @@ impl http_body::Body for RequestBody {
                 Poll::Ready(None) => return this.finish(),
                 Poll::Pending => {
                     let missing = this.missing();
-                    if missing == 0 || this.patience.poll(cx).is_pending() {
+                    if missing == 0 || this.timeout.poll(cx).is_pending() {
                         return Poll::Pending;
                     }
                     return this.fail(stalled(missing));

@@ -3,7 +3,7 @@
 /// The bytes in front of a message.
 pub(super) const HEADER_BYTES: usize = 5;
 
-/// Where in the sequence of messages the body is: always between two, or inside one whose length is known.
+/// Where in the sequence of messages the body is: either between two messages, or inside one of known length.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     missing: u64,
@@ -13,21 +13,21 @@ pub(super) struct Scanner {
 /// What a scan found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing to decide: all of it belongs to messages that are known or whole, but for the last bytes.
+    /// Nothing to decide: all bytes belong to known or whole messages, except for the last ones.
     Nothing {
-        /// How many bytes at the end are the beginning of a header. They are to be scanned again with those after
-        /// them.
+        /// How many bytes at the end are an incomplete header. They have to be scanned again together with the
+        /// following ones.
         unfinished: usize,
     },
-    /// A message begins that more bytes than these belong to.
+    /// A message begins that is not complete in these bytes.
     Message {
         /// How many bytes are in front of its header.
         before: usize,
         /// Its announced length.
         message_bytes: u64,
     },
-    /// A message begins that is larger than the limit. What is behind its header was not scanned: the scanner goes on
-    /// behind its last byte.
+    /// A message begins that exceeds the limit. Bytes after its header were not scanned: the scanner continues
+    /// after its last byte.
     TooLarge {
         /// How many bytes are in front of its header.
         before: usize,
@@ -83,8 +83,8 @@ mod tests {
         bytes
     }
 
-    /// Scans `pieces` as a body does: what is unfinished is put in front of the next piece. Returns where messages were
-    /// found that are not whole in their piece, or too large, with their lengths.
+    /// Scans `pieces` as a body does: an unfinished header is put in front of the next piece. Returns the places
+    /// and lengths of messages that are not whole in their piece, or too large.
     fn found(pieces: &[&[u8]], limit: u64) -> Vec<(usize, u64)> {
         let mut scanner = Scanner::default();
         let (mut found, mut at, mut rest) = (Vec::new(), 0, Vec::new());
@@ -135,8 +135,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the naive model: every message that is not whole when its header is, or that is too large, is found,
-        /// and nothing else is.
+        /// Against the naive model: every message that is not whole when its header is, or that is too large, is
+        /// found, and no other.
         #[test]
         fn messages_are_found_where_their_headers_end(
             lengths in prop::collection::vec(0_usize..40, 0..8),

@@ -1,10 +1,10 @@
-//! A message on its way past: nothing of it is kept but the beginning, to see whose it is.
+//! A message that is skipped: only its beginning is kept, to see what it belongs to.
 
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-/// Enough for every field in front of the payload of a produce request, and for the header of its batch: the names of
-/// topics are short.
+/// Enough for every field in front of the payload of a produce request, and for the header of its batch: topic
+/// names are short.
 const HEAD_BYTES_MAX: usize = 512;
 /// Fields of `ProduceRequest`.
 const CORRELATION_ID: u32 = 1;
@@ -13,7 +13,7 @@ const TOPIC_ID: u32 = 3;
 const PARTITION: u32 = 4;
 const BATCH: u32 = 7;
 
-/// A message that is being left out.
+/// A message that is being skipped.
 #[derive(Debug)]
 pub(super) struct Skip {
     pub(super) message_bytes: u64,
@@ -21,8 +21,8 @@ pub(super) struct Skip {
     head: Vec<u8>,
 }
 
-/// The beginning of a produce request, as far as it could be read: fields that are not set, or come behind the payload,
-/// have their default.
+/// The beginning of a produce request, as far as it could be read: a field that is not set, or that follows the
+/// payload, has its default.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestHead {
     pub(crate) correlation_id: u64,
@@ -47,7 +47,7 @@ impl Skip {
         passed
     }
 
-    /// What its beginning tells.
+    /// The fields that its beginning contains.
     pub(super) fn head(&self) -> RequestHead {
         let mut head = RequestHead::default();
         let _up_to_where_it_could_be_read = head.read(&self.head);
@@ -56,7 +56,7 @@ impl Skip {
 }
 
 impl RequestHead {
-    /// Walks the fields up to the first that is not whole.
+    /// Walks the fields up to the first incomplete one.
     fn read(&mut self, mut bytes: &[u8]) -> Option<()> {
         loop {
             let (tag, wire_type) = decode_key(&mut bytes).ok()?;

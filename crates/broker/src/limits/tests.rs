@@ -19,7 +19,7 @@ use super::{
     *,
 };
 
-/// Limits with a receive and a fetch budget of 16 MiB each, so with shares of 2 MiB. A quarter of the fetch budget is
+/// Limits with a receive and a fetch budget of 16 MiB each, so shares are 2 MiB. A quarter of the fetch budget is
 /// its reserve.
 fn limits() -> Arc<Limits> {
     let mut config = BrokerConfig::for_tests("/nowhere");
@@ -34,7 +34,7 @@ fn connect(limits: &Limits) -> Arc<Connection> {
 
 type Pieces = mpsc::UnboundedSender<Result<Frame<Bytes>, Status>>;
 
-/// A produce request of `connection`, and the hand that feeds it.
+/// A produce request of `connection`, and the sender that feeds it.
 fn request(limits: &Arc<Limits>, connection: &Arc<Connection>) -> (Pieces, RequestBody) {
     let (pieces, stream) = mpsc::unbounded_channel();
     let inner = Body::new(StreamBody::new(UnboundedReceiverStream::new(stream)));
@@ -61,7 +61,7 @@ fn more(bytes: usize) -> Result<Frame<Bytes>, Status> {
 
 /// How many bytes the body hands on before it has to wait; an error ends it.
 async fn available(body: &mut RequestBody) -> Result<usize, Status> {
-    // A task that never waits is made to by the runtime; here that would look like an empty body.
+    // The runtime makes a task that never waits yield; here that would look like an empty body.
     tokio::task::yield_now().await;
     let mut bytes = 0;
     loop {
@@ -99,7 +99,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 async fn a_message_between_the_limits_passes_by_in_pieces_of_any_size() {
     let limits = limits();
     let large = usize::try_from(2 * MIB).unwrap();
-    // Field 1, the correlation id 5; then a payload that nobody will read.
+    // Field 1, the correlation id 5; then a payload that is not read.
     let mut message = vec![0x08, 5, 0x3a];
     message.resize(large, 1);
     let small = framed(b"small");
@@ -175,7 +175,7 @@ async fn whole_messages_cost_nothing_and_a_part_is_charged_until_the_rest_is_her
     assert_eq!(available(&mut body).await.unwrap(), 15);
     assert_eq!(limits.receiving_bytes(), MIB);
     pieces.send(more(usize::try_from(MIB).unwrap() - 10)).unwrap();
-    // Whoever asks for more has taken the message.
+    // A service that asks for more has taken the message.
     available(&mut body).await.unwrap();
     assert_eq!(limits.receiving_bytes(), 0);
 }
@@ -283,7 +283,7 @@ async fn readers_that_take_nothing_keep_nobody_waiting() {
                 held.push((limits.whole_answer_permit(Some(&hoarder), 2 * MIB).await, hoarder));
                 continue;
             }
-            // As much as it can get.
+            // As much as it may get.
             let first = limits.answer_permit(Some(&hoarder), 8 * MIB).await;
             let second = timeout(Duration::from_secs(1), limits.answer_permit(Some(&hoarder), 8 * MIB)).await;
             held.push((first, Arc::clone(&hoarder)));

@@ -88,7 +88,7 @@ async fn describe(
     });
     let mut findings = findings(&engine);
     findings.extend(facts.faults.iter().map(|fault| repaired(fault)));
-    findings.extend(group_findings::findings(&shared.survey()));
+    findings.extend(group_findings::findings(&shared.lag_snapshot()));
     // A stable sort: what is found first of one severity stays first.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let topics = engine.topics();

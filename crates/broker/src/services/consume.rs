@@ -22,9 +22,9 @@ const PARTITIONS_MAX: usize = 10_000;
 /// Messages read ahead of the client. With one being sent, one is ready and one is being read.
 pub(super) const READ_AHEAD: usize = 1;
 
-pub(super) type Answer = Result<v1::ConsumeResponse, Status>;
+pub(super) type ConsumeResult = Result<v1::ConsumeResponse, Status>;
 /// An answer on its way, with the permit for its memory.
-type Permitted = (Answer, Option<Permit>);
+type Permitted = (ConsumeResult, Option<Permit>);
 
 /// A stream that is about to begin.
 pub(super) struct Session {

@@ -25,7 +25,7 @@ impl FetchService {
 
 #[tonic::async_trait]
 impl v1::fetch_server::Fetch for FetchService {
-    type ConsumeStream = Permitted<consume::Answer>;
+    type ConsumeStream = Permitted<consume::ConsumeResult>;
 
     async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
         let begun = self.shared.metrics.requests.api(Api::Fetch).begin();

@@ -5,19 +5,19 @@ use std::time::Duration;
 use corduroy_api::v1;
 use corduroy_group::GroupName;
 
-use crate::groups::{Survey, Trouble, TroubleKind};
+use crate::groups::{GroupLagSnapshot, Trouble, TroubleKind};
 
 /// More than these of one group are counted, not listed.
 const LISTED_MAX: usize = 3;
 
 /// Records that groups have lost or are about to lose to retention.
-pub(super) fn findings(survey: &Survey) -> Vec<v1::Finding> {
+pub(super) fn findings(lag_snapshot: &GroupLagSnapshot) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
-    for surveyed in &survey.groups {
-        let more = surveyed.troubles.len().saturating_sub(LISTED_MAX);
-        for (at, trouble) in surveyed.troubles.iter().take(LISTED_MAX).enumerate() {
+    for group in &lag_snapshot.groups {
+        let more = group.troubles.len().saturating_sub(LISTED_MAX);
+        for (at, trouble) in group.troubles.iter().take(LISTED_MAX).enumerate() {
             let more = if at + 1 == LISTED_MAX { more } else { 0 };
-            findings.push(finding(&surveyed.group, trouble, more));
+            findings.push(finding(&group.group, trouble, more));
         }
     }
     findings

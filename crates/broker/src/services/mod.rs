@@ -38,7 +38,7 @@ pub(crate) use produce::ProduceService;
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
     engine::Engine,
-    groups::{Groups, Survey},
+    groups::{GroupLagSnapshot, Groups},
     health::{Check, Health},
     limits::Limits,
     log_levels::LogLevels,
@@ -156,8 +156,8 @@ impl Shared {
     }
 
     /// All groups as of the last look at them; none before the broker has started.
-    pub(crate) fn survey(&self) -> Arc<Survey> {
-        self.groups.get().map(|groups| groups.survey()).unwrap_or_default()
+    pub(crate) fn lag_snapshot(&self) -> Arc<GroupLagSnapshot> {
+        self.groups.get().map(|groups| groups.lag_snapshot()).unwrap_or_default()
     }
 
     /// Refuses new work and lets whoever waits for records go.

@@ -40,11 +40,11 @@ impl ProduceService {
     }
 }
 
-type Answer = Result<v1::ProduceResponse, Status>;
+type ProduceResult = Result<v1::ProduceResponse, Status>;
 
 #[tonic::async_trait]
 impl v1::produce_server::Produce for ProduceService {
-    type ProduceStream = ReceiverStream<Answer>;
+    type ProduceStream = ReceiverStream<ProduceResult>;
 
     async fn produce(
         &self,
@@ -88,7 +88,7 @@ async fn serve(
     shared: Arc<Shared>,
     mut requests: Streaming<v1::ProduceRequest>,
     received: Received,
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::Sender<ProduceResult>,
 ) -> Result<(), ClientGone> {
     let mut accepting = pin!(Fuse::terminated());
     let mut waiting = FuturesUnordered::new();

@@ -13,7 +13,7 @@ use corduroy_group::{
 use super::{super::Shared, group_not_found, offsets, wire};
 use crate::{
     engine::Engine,
-    groups::{Groups, Lag, Shard},
+    groups::{CoordinatorShard, Groups, Lag},
 };
 
 /// One group with all it has committed.
@@ -212,7 +212,7 @@ pub(super) async fn delete(
 
 async fn delete_one(groups: &Groups, name: &str, validate_only: bool) -> Result<u32, Refusal> {
     let name = wire::group_name(name)?;
-    let shard: Arc<Shard> = groups.find(&name).ok_or_else(|| group_not_found(&name))?;
+    let shard: Arc<CoordinatorShard> = groups.find(&name).ok_or_else(|| group_not_found(&name))?;
     let delete = |coordinator: &mut Coordinator, _now, out: &mut Vec<_>| {
         let offsets = coordinator.committed(&name).count();
         coordinator.delete_group(&name, out)?;

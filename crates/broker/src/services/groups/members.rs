@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use v1::heartbeat_request::Kind;
 
 use super::{super::Shared, wire};
-use crate::{engine::Engine, groups::Shard};
+use crate::{engine::Engine, groups::CoordinatorShard};
 
 /// The longest that an answer is held back for news.
 const HOLD_MS_MAX: u32 = 30_000;
@@ -62,7 +62,7 @@ fn heartbeat_kind(kind: Option<Kind>, client_address: &str) -> Result<HeartbeatK
 
 /// Takes a heartbeat in, and holds the answer back until there is news or `wait_ms` are over.
 pub(super) async fn answer(
-    shard: &Shard,
+    shard: &CoordinatorShard,
     heartbeat: &Heartbeat,
     wait_ms: u32,
 ) -> Result<HeartbeatAnswer, Refusal> {

@@ -12,7 +12,7 @@ use corduroy_types::ErrorCode;
 use super::super::{super::Shared, members, wire};
 use crate::{
     engine::Engine,
-    groups::{Shard, Speaker},
+    groups::{CoordinatorShard, Speaker},
     limits::Connection,
     services::push,
 };
@@ -33,7 +33,7 @@ pub(super) struct Membership {
     pub(super) start: v1::OffsetSpec,
     pub(super) on_position_lost: v1::OnPositionLost,
     pub(super) max_message_bytes: u32,
-    shard: Arc<Shard>,
+    shard: Arc<CoordinatorShard>,
     speaker: Speaker,
 }
 
