@@ -4,17 +4,27 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+};
 
 use common::{Home, Ran, signal};
+use corduroy_broker::config::{BrokerConfig, Watermark};
 use corduroy_client::{Offset, OffsetToCommit, PartitionIndex};
+use corduroy_log::Disk as _;
 use corduroy_testing::Broker;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A broker with topic `orders` of two partitions, ten records in the first and none in the second.
 async fn broker() -> (Broker, Home) {
-    let broker = Broker::start().await.unwrap();
+    broker_with(|_| ()).await
+}
+
+/// The same with a configuration that was changed before.
+async fn broker_with(change: impl FnOnce(&mut BrokerConfig)) -> (Broker, Home) {
+    let broker = Broker::start_with(change).await.unwrap();
     let home = Home::at(broker.url());
     home.ok(&["topic", "create", "orders", "-p", "2", "-q"]);
     home.ok_with(&["produce", "orders", "-p", "0", "-q"], b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
@@ -513,4 +523,31 @@ async fn a_member_says_what_it_cannot_do() {
         ran.stderr
     );
     assert_eq!(committed(&home, "billing")[0], (0, Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_member_says_that_the_full_disk_did_not_take_its_commit() {
+    let (broker, home) = broker_with(|config| {
+        config.storage.disk_block_watermark = Watermark::Bytes(1 << 30);
+        config.storage.disk_low_watermark = Watermark::Bytes(1 << 30);
+    })
+    .await;
+    let mut child = home.spawn(&["consume", "orders", "-g", "billing", "--timeout", "1s"]);
+    let mut reader = child.stdout.take().unwrap();
+    // The end of the last record stays in the pipe, so that it is not committed before the disk is full.
+    let mut taken = [0; 19];
+    reader.read_exact(&mut taken).unwrap();
+    // The reserve is gone, and less is left than is kept for deletions; but enough that no write fails before that is seen.
+    let disk = broker.disk();
+    disk.remove_file(Path::new("/corduroy/full-disk-reserve")).unwrap();
+    let space = disk.space(Path::new("/")).unwrap();
+    disk.set_capacity(Some(space.total_bytes - space.free_bytes + 400 * 1024));
+    while home.run(&["status", "-o", "name"]).stdout != "UNHEALTHY\n" {}
+    signal(&child, Signal::TERM);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    let said = "error[E1102]: what was printed last is not committed, so the group reads it again: ";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    broker.disk().set_capacity(None);
+    drop(reader);
 }
