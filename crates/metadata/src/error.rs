@@ -102,8 +102,8 @@ pub enum MetadataError {
         /// The key.
         key: &'static str,
     },
-    /// A text that is empty, too long, or has control characters.
-    #[error("{what} has {characters} characters; it needs 1 to {max}, none of them a control character", max = TEXT_MAX)]
+    /// A text that is empty or too long.
+    #[error("{what} has {characters} characters; it needs 1 to {max}", max = TEXT_MAX)]
     Text {
         /// What the text was meant to be.
         what: &'static str,
@@ -114,7 +114,7 @@ pub enum MetadataError {
     #[error("{what} holds the character U+{:04X}, which is not shown; leave it out", u32::from(*character))]
     HiddenCharacter {
         /// What the text was meant to be.
-        what: String,
+        what: &'static str,
         /// The first such character.
         character: char,
     },

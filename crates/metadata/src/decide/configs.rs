@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use corduroy_types::ConfigKey;
 
-use super::{changeable, check_shown};
+use super::changeable;
 use crate::{
     AlterTopicConfigs, AlteredConfigs, Command, ConfigChange, Decision, Image, MetadataError, Record,
     topic::{Overrides, config_of},
@@ -61,7 +61,6 @@ pub(super) fn lay_over(
         .map(|(key, value)| {
             let key = ConfigKey::lookup(key)?;
             let value = key.canonical(value)?;
-            check_shown(key.key(), &value)?;
             overrides.insert(key.key(), value.into());
             Ok(key.key())
         })

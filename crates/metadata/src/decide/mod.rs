@@ -27,19 +27,14 @@ fn changeable<'a>(image: &'a Image, name: &TopicName) -> Result<&'a Arc<Topic>, 
     })
 }
 
-/// Refuses texts that could not be shown or would not end.
+/// Refuses texts that are too long, or hold a character that is not seen. Only in new commands: what is stored stays readable.
 fn check_text(what: &'static str, text: &str) -> Result<(), MetadataError> {
     let characters = text.chars().count();
-    if !(1..=TEXT_MAX).contains(&characters) || text.chars().any(char::is_control) {
+    if !(1..=TEXT_MAX).contains(&characters) {
         return Err(MetadataError::Text { what, characters });
     }
-    check_shown(what, text)
-}
-
-/// Refuses a text with characters that are not seen. Only in new commands: what is stored already stays readable.
-fn check_shown(what: &str, text: &str) -> Result<(), MetadataError> {
     match hidden_character(text) {
-        Some(character) => Err(MetadataError::HiddenCharacter { what: what.to_owned(), character }),
+        Some(character) => Err(MetadataError::HiddenCharacter { what, character }),
         None => Ok(()),
     }
 }

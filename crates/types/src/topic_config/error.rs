@@ -23,6 +23,14 @@ pub enum TopicConfigError {
         /// Form and range of the values it takes.
         form: String,
     },
+    /// The value has a character that is not seen or turns the direction of writing.
+    #[error("{key} holds the character U+{:04X}, which is not shown; leave it out", u32::from(*character))]
+    HiddenCharacter {
+        /// The key.
+        key: &'static str,
+        /// The first such character.
+        character: char,
+    },
     /// Two values that cannot hold together.
     #[error("{key} {value} contradicts {other_key} {other_value}; {rule}")]
     Contradiction {
@@ -44,7 +52,9 @@ impl TopicConfigError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownKey { .. } => ErrorCode::UnknownConfigKey,
-            Self::InvalidValue { .. } | Self::Contradiction { .. } => ErrorCode::InvalidConfigValue,
+            Self::InvalidValue { .. } | Self::HiddenCharacter { .. } | Self::Contradiction { .. } => {
+                ErrorCode::InvalidConfigValue
+            }
         }
     }
 }

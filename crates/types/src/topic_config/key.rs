@@ -1,7 +1,7 @@
 //! One topic config key and what is known of it.
 
 use super::{TOPIC_CONFIGS, TopicConfig, TopicConfigError, error::printable, form::Form};
-use crate::nearest;
+use crate::{hidden_character, nearest};
 
 /// A topic config: its key, form, range, default and meaning.
 pub struct ConfigKey {
@@ -58,11 +58,15 @@ impl ConfigKey {
         self.form.read(&TopicConfig::default())
     }
 
-    /// The canonical form of a value: `10080m` becomes `7d`.
+    /// The canonical form of a new value: `10080m` becomes `7d`.
     ///
     /// # Errors
+    /// [`TopicConfigError::HiddenCharacter`], also where a stored value stays readable, and
     /// [`TopicConfigError::InvalidValue`].
     pub fn canonical(&self, value: &str) -> Result<String, TopicConfigError> {
+        if let Some(character) = hidden_character(value) {
+            return Err(TopicConfigError::HiddenCharacter { key: self.key, character });
+        }
         let mut config = TopicConfig::default();
         self.write(&mut config, value)?;
         Ok(self.read(&config))

@@ -38,11 +38,11 @@ pub(super) fn join(join: v1::JoinGroup, client_address: &str) -> Result<Join, Re
         rebalance_timeout_ms,
         again,
     } = join;
-    if client_id.len() > NAME_BYTES_MAX || hidden_character(&client_id).is_some() {
-        return Err(invalid(format!(
-            "client_id: it has at most {NAME_BYTES_MAX} bytes and no characters that are not shown"
-        )));
+    if client_id.len() > NAME_BYTES_MAX {
+        let got = client_id.len();
+        return Err(invalid(format!("a client_id has at most {NAME_BYTES_MAX} bytes, this one has {got}")));
     }
+    check_shown("client_id", &client_id)?;
     let instance = (!instance.is_empty()).then(|| InstanceId::new(&instance)).transpose();
     let assignor = (!assignor.is_empty()).then(|| assignor.parse::<Assignor>()).transpose();
     Ok(Join {
@@ -57,6 +57,17 @@ pub(super) fn join(join: v1::JoinGroup, client_address: &str) -> Result<Join, Re
     })
 }
 
+/// Refuses a text that is shown elsewhere and holds a character that is not seen.
+fn check_shown(what: &str, text: &str) -> Result<(), Refusal> {
+    match hidden_character(text) {
+        Some(character) => Err(invalid(format!(
+            "a {what} must not hold the character U+{:04X}, which is not shown",
+            u32::from(character)
+        ))),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn subscription(wanted: v1::Subscription) -> Result<Subscription, Refusal> {
     let v1::Subscription { topics, pattern } = wanted;
     let mut names = BTreeSet::new();
@@ -68,6 +79,7 @@ pub(super) fn subscription(wanted: v1::Subscription) -> Result<Subscription, Ref
         }
         names.insert(name);
     }
+    check_shown("pattern", &pattern)?;
     let pattern = (!pattern.is_empty()).then(|| Pattern::new(&pattern)).transpose().map_err(invalid)?;
     Ok(Subscription { topics: names, pattern })
 }
