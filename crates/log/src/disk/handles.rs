@@ -48,6 +48,9 @@ impl HandleCache {
     }
 }
 
+/// How many files may be listed, beside twice the open ones, before those that were dropped are taken off the list.
+const LISTED_MIN: usize = 64;
+
 /// The files that have a handle.
 #[derive(Debug, Default)]
 struct Pool {
@@ -75,7 +78,13 @@ impl Pool {
 
     /// Counts a handle that was opened, and gives back others for it.
     fn opened(&self, file: &Arc<CachedFile>) {
-        self.files.lock().push(Arc::downgrade(file));
+        let mut files = self.files.lock();
+        // Files that were dropped are still listed. Without this the list grows for ever while few files are open.
+        if files.len() >= 2 * self.open.load(Relaxed) + LISTED_MIN {
+            files.retain(|file| file.strong_count() > 0);
+        }
+        files.push(Arc::downgrade(file));
+        drop(files);
         if self.open.fetch_add(1, Relaxed) >= self.capacity {
             self.release(Some(file));
         }

@@ -123,6 +123,18 @@ fn more_files_are_used_than_may_be_open() {
 }
 
 #[test]
+fn files_that_were_dropped_are_not_remembered() {
+    let cache = HandleCache::new(Arc::new(SimDisk::new()), 16_384);
+    let kept = files(&cache, 10);
+    for _ in 0..1_000 {
+        drop(cache.open(Path::new("/f0"), OpenMode::Read).unwrap());
+    }
+    assert_eq!(cache.open_files(), kept.len());
+    let listed = cache.pool.files.lock().len();
+    assert!(listed <= 2 * kept.len() + LISTED_MIN, "{listed} files are listed");
+}
+
+#[test]
 fn a_handle_with_unsynced_writes_is_synced_before_it_goes() {
     let counting = counting(100);
     let cache = HandleCache::new(Arc::new(counting.clone()), 2);
