@@ -6,6 +6,7 @@ mod common;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{NOW, at, batch, commit, dir, new_disk, small_config};
 use corduroy_log::disk::{Disk, OpenMode, SimCall, SimDisk, read_file};
@@ -106,6 +107,40 @@ fn an_index_that_cannot_be_read_costs_a_walk_through_its_segment() {
         assert_eq!(answers(&log), expected, "read {nth} failed");
     }
     assert_eq!(log.damages(), []);
+}
+
+/// Idle logs are released under the lock that appends need.
+#[test]
+fn giving_back_what_is_idle_waits_for_no_reader_whose_disk_hangs() {
+    // Of a sealed segment, and of the part of the active one that was there when the log was opened.
+    for (call, from) in [(SimCall::Open, 1), (SimCall::Read, 1), (SimCall::Open, 119), (SimCall::Read, 119)] {
+        let disk = new_disk();
+        let mut log = open(Arc::new(disk.clone()), dir(), Known::default());
+        fill(&mut log, &disk, 60);
+        let known = Known { mark: Some(log.durable_mark()), ..Known::default() };
+        drop(log);
+        let mut log = open(Arc::new(disk.clone()), dir(), known);
+        assert!(log.stats().segments > 1);
+        log.release_idle();
+        let plan = log.plan_read(at(from), 1, log.cursors().log_end()).unwrap();
+        let gate = disk.hold(call);
+        std::thread::scope(|threads| {
+            let reader = threads.spawn(|| plan.perform().map(|read| read.next_offset));
+            while gate.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let (done, released) = std::sync::mpsc::channel();
+            threads.spawn(move || {
+                log.release_idle();
+                done.send(()).unwrap();
+            });
+            // It returns at once; the time is there only so that a failure is no test that hangs.
+            let in_time = released.recv_timeout(Duration::from_secs(30));
+            gate.open();
+            assert_eq!(reader.join().unwrap().unwrap(), at(from / 2 * 2 + 2), "{call:?} of {from}");
+            assert_eq!(in_time, Ok(()), "{call:?} of {from}: it waited for the reader");
+        });
+    }
 }
 
 #[test]

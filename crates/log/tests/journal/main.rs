@@ -17,6 +17,7 @@ mod crash;
 mod epochs;
 mod failing_calls;
 mod full_disk;
+mod generations;
 mod node;
 mod offline;
 mod remembered;
