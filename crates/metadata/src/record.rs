@@ -100,6 +100,20 @@ pub enum Record {
 }
 
 impl Record {
+    /// The topic that it is about; `None` where it is about none, or about every topic that a broker leads.
+    pub const fn topic_id(&self) -> Option<TopicId> {
+        match self {
+            Self::TopicCreated { topic_id, .. }
+            | Self::TopicDeleted { topic_id }
+            | Self::PartitionsAdded { topic_id, .. }
+            | Self::ConfigsAltered { topic_id, .. }
+            | Self::LeaderElected { topic_id, .. } => Some(*topic_id),
+            Self::ClusterNamed { .. } | Self::BrokerRegistered { .. } | Self::ProducerIdsReserved { .. } => {
+                None
+            }
+        }
+    }
+
     /// The kind of record in words, for errors and logs.
     pub const fn kind(&self) -> &'static str {
         match self {

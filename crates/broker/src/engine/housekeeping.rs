@@ -63,10 +63,10 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 
 impl Engine {
     pub(super) fn for_each_replica(&self, mut visit: impl FnMut(&Arc<Replica>)) {
-        for topic in self.topics().iter() {
+        for topic in self.local.all().values() {
             topic.replicas().iter().for_each(&mut visit);
         }
-        visit(&self.metadata);
+        visit(self.metadata.replica());
     }
 
     /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.

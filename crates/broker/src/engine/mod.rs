@@ -5,14 +5,14 @@ mod checkpoint;
 mod clock;
 mod commit;
 mod compaction;
-mod controller;
 mod counting;
-mod epochs;
 mod expiry;
 mod housekeeping;
 mod identity;
 mod journal;
+mod local_topics;
 mod log_slot;
+mod metadata;
 mod opening;
 mod partition_dirs;
 mod preparing;
@@ -33,6 +33,7 @@ mod topics;
 mod workers;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -41,18 +42,18 @@ use std::{
     thread::JoinHandle,
 };
 
-use arc_swap::ArcSwap;
 use corduroy_api::Refusal;
 use corduroy_log::{Disk, Journal, RetentionBlock, disk::Space, journal::Rewrite};
+use corduroy_metadata::Command;
 use corduroy_partition::NotLeading;
-use corduroy_types::{ErrorCode, TimestampMs};
+use corduroy_types::{ErrorCode, TimestampMs, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(crate) use append::{AppendRequest, PendingAck};
 pub(crate) use clock::Clock;
-pub(crate) use controller::{Controller, Draft};
 pub(crate) use identity::ReplicaCursors;
+pub(crate) use metadata::{ApplierError, Draft, MetadataPlane};
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
 pub(crate) use refusals::out_of_range;
@@ -60,8 +61,8 @@ pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 
 use self::{
-    checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, producer_ids::ProducerIds,
-    reserve::Reserve, workers::Workers,
+    checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, local_topics::LocalTopics,
+    metadata::Proposed, producer_ids::ProducerIds, reserve::Reserve, retry::Retry, workers::Workers,
 };
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
@@ -90,11 +91,8 @@ pub(crate) struct Engine {
     expiry: Mutex<Expiry>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    topics: ArcSwap<Topics>,
-    /// Counts the changes of `topics` and of their partitions.
-    topics_changed: watch::Sender<u64>,
-    metadata: Arc<Replica>,
-    controller: tokio::sync::Mutex<Controller>,
+    local: Arc<LocalTopics>,
+    metadata: Arc<MetadataPlane>,
     /// What is left of the producer ids that were reserved for this broker.
     producer_ids: tokio::sync::Mutex<ProducerIds>,
     commits: CommitQueue,
@@ -103,14 +101,14 @@ pub(crate) struct Engine {
     journal_findings: journal::Findings,
     checkpointer: Checkpointer,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
-    workers: Workers,
+    /// Deleted topics whose files are not removed yet, and when that is tried again.
+    not_erased: Mutex<BTreeMap<TopicId, Retry>>,
+    workers: Arc<Workers>,
     /// Held while logs are compacted: one at a time.
     compacting: tokio::sync::Mutex<()>,
     disk_blocked: AtomicBool,
     disk_low: AtomicBool,
     reserve: Arc<Reserve>,
-    /// The largest `max.message.bytes` of any topic, for the limit on one message of a produce stream.
-    max_message_bytes: Arc<AtomicU32>,
     stopping: watch::Sender<bool>,
 }
 
@@ -139,8 +137,49 @@ impl Engine {
         &self.config
     }
 
-    pub(crate) fn topics(&self) -> Arc<Topics> {
-        self.topics.load_full()
+    /// All topics: as the image has them, with what this broker holds of them. Never waits.
+    pub(crate) fn topics(&self) -> Topics {
+        // In this order: a topic of the published image always has a local one.
+        let image = self.metadata.image();
+        Topics::new(image, self.local.all())
+    }
+
+    /// Carries a change of the metadata out, and waits until this broker has acted on it: new partitions are open and led
+    /// then, or offline, and deleted ones erased.
+    ///
+    /// # Errors
+    /// As [`MetadataPlane::propose`].
+    pub(crate) async fn change<C>(&self, command: C) -> Result<C::Answer, Refusal>
+    where
+        C: Command + Send + Sync + 'static,
+        C::Answer: Send + 'static,
+    {
+        let Proposed { answer, topics, end } = self.propose(command).await?;
+        let mut stopping = self.stopping();
+        let settled = async {
+            for id in topics {
+                self.local.settled(id, end).await;
+            }
+        };
+        tokio::select! {
+            () = settled => {}
+            // The change is made; the next start acts on it.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        Ok(answer)
+    }
+
+    /// Carries a change of the metadata out.
+    async fn propose<C>(&self, command: C) -> Result<Proposed<C::Answer>, Refusal>
+    where
+        C: Command + Send + Sync + 'static,
+        C::Answer: Send + 'static,
+    {
+        if self.check_writable().is_err() {
+            let reserve = Arc::clone(&self.reserve);
+            self.workers.control.run(move || reserve.make_room()).await?;
+        }
+        self.metadata.propose(command).await
     }
 
     /// The pools for blocking work.
@@ -148,8 +187,8 @@ impl Engine {
         &self.workers
     }
 
-    pub(crate) fn controller(&self) -> &tokio::sync::Mutex<Controller> {
-        &self.controller
+    pub(crate) fn metadata(&self) -> &MetadataPlane {
+        &self.metadata
     }
 
     /// Refuses appends while the disk is below its reserve, or the data directory is lost.
@@ -201,7 +240,7 @@ impl Engine {
 
     /// The log of the metadata.
     pub(crate) fn metadata_replica(&self) -> &Replica {
-        &self.metadata
+        self.metadata.replica()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -228,41 +267,28 @@ impl Engine {
 
     /// Bytes of all logs.
     pub(crate) fn stored_bytes(&self) -> u64 {
-        let topics = self.topics();
-        let of =
-            |topic: &Arc<Topic>| topic.replicas().iter().map(|replica| replica.stats().bytes).sum::<u64>();
-        topics.iter().map(of).sum()
+        let of = |topic: Topic| topic.replicas().iter().map(|replica| replica.stats().bytes).sum::<u64>();
+        self.topics().iter().map(of).sum()
     }
 
     /// The largest `max.message.bytes` of any topic, kept up to date.
     pub(crate) fn max_message_bytes(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.max_message_bytes)
-    }
-
-    /// Changes the set of topics.
-    fn change_topics(&self, change: impl FnOnce(&mut Topics)) {
-        let mut topics = Topics::clone(&self.topics.load());
-        change(&mut topics);
-        let greatest = topics.iter().map(|topic| topic.config().max_message_bytes).max();
-        let default = self.config.topic_defaults.config.max_message_bytes;
-        self.max_message_bytes.store(greatest.unwrap_or(0).max(default), Ordering::Relaxed);
-        self.topics.store(Arc::new(topics));
-        self.topics_changed();
-    }
-
-    /// Tells who follows the topics that they have changed.
-    fn topics_changed(&self) {
-        self.topics_changed.send_modify(|count| *count += 1);
+        self.local.max_message_bytes()
     }
 
     /// Changes whenever topics or partitions come or go.
     pub(crate) fn follow_topics(&self) -> watch::Receiver<u64> {
-        self.topics_changed.subscribe()
+        self.local.subscribe()
     }
 
     /// Bytes of the newest batches that each log may keep in memory: a share of a quarter of the memory limit.
     fn tail_bytes(&self, partitions: usize) -> u64 {
         tail_bytes(&self.config, partitions)
+    }
+
+    fn tail_bytes_now(&self) -> u64 {
+        let partitions = self.local.all().values().map(|topic| topic.replicas().len()).sum::<usize>();
+        self.tail_bytes(partitions + 1)
     }
 
     /// Becomes true when the broker begins to stop.
@@ -283,12 +309,7 @@ impl Engine {
             let _ended = thread.join();
         }
         self.stop_checkpoints();
-        for topic in self.topics().iter() {
-            topic
-                .replicas()
-                .iter()
-                .for_each(|replica| drop(replica.retire(NotLeading::ShuttingDown, self.clock)));
-        }
+        self.for_each_replica(|replica| drop(replica.retire(NotLeading::ShuttingDown, self.clock)));
     }
 
     /// Performs what is left to write, ends every waiting append, and closes all logs.
@@ -303,15 +324,15 @@ impl Engine {
             return false;
         }
         let checkpointed = self.stop_checkpoints() && self.checkpoint();
-        let topics = self.topics();
-        let replicas: Vec<_> = topics.iter().flat_map(|topic| topic.replicas().as_ref().clone()).collect();
+        let replicas: Vec<_> =
+            self.local.all().values().flat_map(|topic| Vec::clone(&topic.replicas())).collect();
         let clean = AtomicBool::new(checkpointed);
         run_parallel(replicas.len(), self.config.storage.recovery_threads(), |index| {
             if let Some(replica) = replicas.get(index) {
                 clean.fetch_and(self.close_log(replica), Ordering::Relaxed);
             }
         });
-        let metadata_clean = self.close_log(&self.metadata);
+        let metadata_clean = self.close_log(self.metadata.replica());
         self.close_journal() && metadata_clean && clean.into_inner()
     }
 

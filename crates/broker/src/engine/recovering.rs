@@ -6,7 +6,6 @@ use std::{
 };
 
 use corduroy_log::RecoveryReport;
-use corduroy_metadata::Image;
 use corduroy_types::PartitionIndex;
 use parking_lot::Mutex;
 
@@ -21,50 +20,48 @@ use crate::{
     parallel::run_parallel,
 };
 
-pub(super) type Opened = Vec<(Arc<corduroy_metadata::Topic>, Vec<OpenedReplica>)>;
-
 /// How often a recovery that takes long says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Opens every log, `threads` at a time. Those that cannot be opened are offline.
-pub(super) fn open_all(
-    place: &Place,
-    image: &Image,
-    threads: usize,
-    health: &Health,
-    commits: &CommitQueue,
-    clock: Clock,
-) -> Opened {
-    let topics: Vec<_> = image.topics().cloned().collect();
-    let work: Vec<_> = topics
-        .iter()
-        .enumerate()
-        .flat_map(|(at, topic)| (0..topic.partition_count()).map(move |index| (at, PartitionIndex(index))))
-        .collect();
-    let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(work.len()));
-    let reported = Mutex::new(Instant::now());
-    run_parallel(work.len(), threads, |at| {
-        let Some((at, index)) = work.get(at) else { return };
-        let Some(topic) = topics.get(*at) else { return };
+/// Logs to open.
+pub(super) struct Opening<'a> {
+    pub(super) place: &'a Place,
+    /// By topic and partition.
+    pub(super) logs: Vec<(Arc<corduroy_metadata::Topic>, PartitionIndex)>,
+    /// How many are opened at a time.
+    pub(super) threads: usize,
+    pub(super) commits: &'a CommitQueue,
+    pub(super) clock: Clock,
+}
+
+/// Opens logs, some at a time, and reports to `progress` how many are open. Those that cannot be opened are offline.
+/// Returns them in the order given.
+pub(super) fn open_parallel(opening: Opening<'_>, progress: impl Fn(usize) + Sync) -> Vec<OpenedReplica> {
+    let Opening { place, logs, threads, commits, clock } = opening;
+    let done: Mutex<Vec<_>> = Mutex::new(Vec::with_capacity(logs.len()));
+    run_parallel(logs.len(), threads, |at| {
+        let Some((topic, index)) = logs.get(at) else { return };
         let opened = open_replica(place, topic, *index, commits, clock);
         let mut done = done.lock();
-        done.push((*at, *index, opened));
-        health.set_recovery_progress(done.len() as u64, work.len() as u64);
-        let mut reported = reported.lock();
-        if reported.elapsed() >= PROGRESS_EVERY {
-            *reported = Instant::now();
-            tracing::info!(event = "B0105", open = done.len(), total = work.len(), "recovering partitions");
-        }
+        done.push((at, opened));
+        progress(done.len());
     });
     let mut done = done.into_inner();
-    done.sort_by_key(|(at, index, _)| (*at, *index));
-    let mut opened: Opened = topics.into_iter().map(|topic| (topic, Vec::new())).collect();
-    for (at, _, replica) in done {
-        if let Some((_, replicas)) = opened.get_mut(at) {
-            replicas.push(replica);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, opened)| opened).collect()
+}
+
+/// Says now and then how far a recovery of `total` logs is.
+pub(super) fn recovery_progress(health: &Health, total: usize) -> impl Fn(usize) + Sync {
+    let said = Mutex::new(Instant::now());
+    move |open| {
+        health.set_recovery_progress(open as u64, total as u64);
+        let mut said = said.lock();
+        if said.elapsed() >= PROGRESS_EVERY {
+            *said = Instant::now();
+            tracing::info!(event = "B0105", open, total, "recovering partitions");
         }
     }
-    opened
 }
 
 /// Says what recovery found in one log.

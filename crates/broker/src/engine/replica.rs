@@ -60,6 +60,10 @@ pub(crate) struct Replica {
     pub(super) not_led: Mutex<Option<String>>,
     /// Whether its log is being opened or reopened now.
     pub(super) opening: AtomicBool,
+    /// Whether an epoch is being begun in it now.
+    pub(super) beginning: AtomicBool,
+    /// Whether a new epoch is being proposed for it now.
+    pub(super) electing: AtomicBool,
     commits: CommitQueue,
 }
 
@@ -113,6 +117,8 @@ impl Replica {
             retry: Mutex::default(),
             not_led: Mutex::default(),
             opening: AtomicBool::new(false),
+            beginning: AtomicBool::new(false),
+            electing: AtomicBool::new(false),
             commits,
         })
     }
@@ -385,6 +391,14 @@ impl Replica {
     pub(super) fn set_log_config(self: &Arc<Self>, config: LogConfig) {
         self.with_log(|log, _| log.set_config(config));
         self.ask_for_round();
+    }
+
+    /// Ends its leadership, if it has one; what is stored stays.
+    pub(super) fn resign(&self, reason: NotLeading, clock: Clock) {
+        let mut state = self.state.lock();
+        if state.partition.epoch().is_some() {
+            self.step(&mut state, Event::Stop { reason }, clock);
+        }
     }
 
     /// Takes the log away: every waiting append ends unknown, and nothing more is appended or read.

@@ -26,9 +26,9 @@ impl Retry {
         self.not_before_ms = now_ms.saturating_add(doubled.min(LONGEST_WAIT_MS));
     }
 
-    /// It has succeeded: after the next failure the wait is short again.
-    pub(super) fn succeeded(&mut self) {
-        *self = Self::default();
+    /// It has succeeded: after the next failure the wait is short again. Returns whether it had failed before.
+    pub(super) fn succeeded(&mut self) -> bool {
+        std::mem::take(self).failures > 0
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
             [1_000, 2_000, 4_000, 8_000, 16_000, 30_000]
         );
         assert!(waits.iter().skip(6).all(|wait_ms| *wait_ms == 30_000));
-        retry.succeeded();
+        assert!(retry.succeeded() && !retry.succeeded());
         assert!(retry.is_due(0));
         retry.failed(0);
         assert!(retry.is_due(1_000) && !retry.is_due(999));

@@ -1,98 +1,71 @@
-//! The topics that this broker serves now: the image's topics with their open logs.
+//! Topics as requests see them: what the image says of them, and what this broker holds of them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
-use arc_swap::ArcSwap;
 use corduroy_batch::{AppendRules, DecompressLimits};
+use corduroy_metadata::{Image, Partition};
 use corduroy_types::{PartitionIndex, TopicConfig, TopicId, TopicName};
 
-use super::Replica;
+use super::{Replica, local_topics::LocalTopic};
 use crate::metrics::TopicMetrics;
 
-/// One topic with its replicas on this broker.
+/// One topic: as the image has it, with what this broker holds of it.
+#[derive(Clone)]
 pub(crate) struct Topic {
-    name: TopicName,
-    id: TopicId,
-    config: ArcSwap<TopicConfig>,
-    replicas: ArcSwap<Vec<Arc<Replica>>>,
-    next_unkeyed: AtomicU32,
-    metrics: Arc<TopicMetrics>,
+    described: Arc<corduroy_metadata::Topic>,
+    local: Arc<LocalTopic>,
 }
 
 impl Topic {
-    pub(crate) fn new(
-        name: TopicName,
-        id: TopicId,
-        config: TopicConfig,
-        replicas: Vec<Arc<Replica>>,
-        metrics: Arc<TopicMetrics>,
-    ) -> Self {
-        Self {
-            name,
-            id,
-            config: ArcSwap::from_pointee(config),
-            replicas: ArcSwap::from_pointee(replicas),
-            next_unkeyed: AtomicU32::new(0),
-            metrics,
-        }
-    }
-
     pub(crate) fn name(&self) -> &TopicName {
-        &self.name
+        self.described.name()
     }
 
     pub(crate) fn id(&self) -> TopicId {
-        self.id
+        self.described.id()
     }
 
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.config.load_full()
+    /// What the image says of it.
+    pub(crate) fn described(&self) -> &Arc<corduroy_metadata::Topic> {
+        &self.described
     }
 
-    pub(crate) fn set_config(&self, config: TopicConfig) {
-        self.config.store(Arc::new(config));
+    pub(crate) fn config(&self) -> &Arc<TopicConfig> {
+        self.described.config()
     }
 
     pub(crate) fn metrics(&self) -> &Arc<TopicMetrics> {
-        &self.metrics
+        self.local.metrics()
     }
 
-    /// The replicas, by partition index.
+    /// The replicas that this broker holds, in the order of their indexes.
     pub(crate) fn replicas(&self) -> Arc<Vec<Arc<Replica>>> {
-        self.replicas.load_full()
+        self.local.replicas()
     }
 
-    /// Adds replicas for partitions behind the last one.
-    pub(crate) fn add_replicas(&self, added: impl IntoIterator<Item = Arc<Replica>>) {
-        let mut replicas = Vec::clone(&self.replicas.load());
-        replicas.extend(added);
-        self.replicas.store(Arc::new(replicas));
-    }
-
+    /// This broker's replica of a partition. It has none where other brokers hold the partition, and as long as its own
+    /// is not there yet.
     pub(crate) fn replica(&self, index: PartitionIndex) -> Option<Arc<Replica>> {
-        let index = usize::try_from(index.0).ok()?;
-        self.replicas.load().get(index).cloned()
+        self.local.replica(index)
+    }
+
+    /// What the image says of a partition: who holds and who leads it.
+    pub(crate) fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
+        self.described.partition(index)
     }
 
     pub(crate) fn partition_count(&self) -> u32 {
-        u32::try_from(self.replicas.load().len()).unwrap_or(u32::MAX)
+        self.described.partition_count()
     }
 
     /// A partition for records without a key that go together: each request the next one.
     pub(crate) fn partition_for_unkeyed(&self) -> PartitionIndex {
-        let turn = self.next_unkeyed.fetch_add(1, Ordering::Relaxed);
-        PartitionIndex(turn.checked_rem(self.partition_count()).unwrap_or(0))
+        PartitionIndex(self.local.next_unkeyed().checked_rem(self.partition_count()).unwrap_or(0))
     }
 
     /// What is checked of a batch before it is appended.
     pub(crate) fn append_rules(&self) -> AppendRules {
-        let config = self.config.load();
+        let config = self.config();
         AppendRules {
             max_batch_bytes: config.max_message_bytes,
             timestamp_type: config.message_timestamp_type,
@@ -106,39 +79,38 @@ impl Topic {
 }
 
 /// All topics at one moment.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub(crate) struct Topics {
-    by_name: BTreeMap<TopicName, Arc<Topic>>,
-    by_id: BTreeMap<TopicId, Arc<Topic>>,
+    image: Arc<Image>,
+    local: Arc<HashMap<TopicId, Arc<LocalTopic>>>,
 }
 
 impl Topics {
-    pub(crate) fn get(&self, name: &TopicName) -> Option<Arc<Topic>> {
-        self.by_name.get(name).cloned()
+    pub(super) fn new(image: Arc<Image>, local: Arc<HashMap<TopicId, Arc<LocalTopic>>>) -> Self {
+        Self { image, local }
     }
 
-    pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
-        self.by_id.get(&id).cloned()
+    pub(crate) fn get(&self, name: &TopicName) -> Option<Topic> {
+        self.with_local(self.image.topic(name.as_str())?)
+    }
+
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<Topic> {
+        self.with_local(self.image.topic_by_id(id)?)
     }
 
     /// In the order of their names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Topic>> {
-        self.by_name.values()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Topic> {
+        self.image.topics().filter_map(|described| self.with_local(described))
     }
 
     /// The topics that belong to users, in the order of their names.
-    pub(crate) fn of_users(&self) -> impl Iterator<Item = &Arc<Topic>> {
-        self.iter().filter(|topic| !topic.name.is_internal())
+    pub(crate) fn of_users(&self) -> impl Iterator<Item = Topic> {
+        self.iter().filter(|topic| !topic.name().is_internal())
     }
 
-    pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
-        self.by_id.insert(topic.id, Arc::clone(&topic));
-        self.by_name.insert(topic.name.clone(), topic);
-    }
-
-    pub(crate) fn remove(&mut self, name: &TopicName) -> Option<Arc<Topic>> {
-        let removed = self.by_name.remove(name)?;
-        self.by_id.remove(&removed.id);
-        Some(removed)
+    /// A topic without a local one is being deleted.
+    fn with_local(&self, described: &Arc<corduroy_metadata::Topic>) -> Option<Topic> {
+        let local = Arc::clone(self.local.get(&described.id())?);
+        Some(Topic { described: Arc::clone(described), local })
     }
 }

@@ -94,7 +94,7 @@ async fn append(
 async fn check(
     shared: &Shared,
     engine: &Arc<Engine>,
-    topic: &Arc<Topic>,
+    topic: &Topic,
     partition: Option<u32>,
     payload: Option<Payload>,
 ) -> Result<(usize, Vec<Checked>), Refusal> {

@@ -82,7 +82,7 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::CreateTopics, async {
             check_items("topics", topics.len())?;
             let engine = self.shared.engine()?;
-            let mut draft = draft(&engine, validate_only).await;
+            let mut draft = draft(&engine, validate_only);
             let mut created = Vec::with_capacity(topics.len());
             for topic in topics {
                 let name = topic.name.clone();
@@ -111,7 +111,7 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::DeleteTopics, async {
             check_items("names", names.len())?;
             let (engine, groups) = self.shared.groups()?;
-            let mut draft = draft(&engine, validate_only).await;
+            let mut draft = draft(&engine, validate_only);
             let mut topics = Vec::with_capacity(names.len());
             for name in names {
                 let one = delete_topic(&engine, &groups, &name, draft.as_mut()).await;
@@ -141,7 +141,7 @@ impl v1::admin_server::Admin for AdminService {
             engine.check_writable()?;
             let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
             let counts = match validate_only {
-                true => engine.controller().lock().await.draft().check(&command)?,
+                true => engine.metadata().draft().check(&command)?,
                 false => engine.change(command).await?,
             };
             if !validate_only && counts.previous != counts.now {
@@ -247,9 +247,9 @@ fn check_items(field: &str, count: usize) -> Result<(), Refusal> {
 }
 
 /// What the changes of one request are checked on, where that is all that is asked.
-async fn draft(engine: &Engine, validate_only: bool) -> Option<Draft> {
+fn draft(engine: &Engine, validate_only: bool) -> Option<Draft> {
     match validate_only {
-        true => Some(engine.controller().lock().await.draft()),
+        true => Some(engine.metadata().draft()),
         false => None,
     }
 }
@@ -318,7 +318,7 @@ async fn alter_configs(
     let found = lookup::topic(engine, &topic, &bytes::Bytes::new())?;
     let command = AlterTopicConfigs { name: found.name().clone(), set: configs::pairs(set), unset };
     let altered = match validate_only {
-        true => engine.controller().lock().await.draft().check(&command)?,
+        true => engine.metadata().draft().check(&command)?,
         false => engine.change(command).await?,
     };
     let now = engine.clock().now();
@@ -336,7 +336,7 @@ async fn alter_configs(
 
 async fn delete_records(
     engine: &Engine,
-    topic: &Arc<Topic>,
+    topic: &Topic,
     partition: u32,
     before_offset: u64,
     validate_only: bool,

@@ -23,7 +23,7 @@ pub(super) struct Checked {
 pub(super) async fn raw_batch(
     shared: &Shared,
     engine: &Arc<Engine>,
-    topic: &Arc<Topic>,
+    topic: &Topic,
     replica: Arc<Replica>,
     bytes: Bytes,
 ) -> Result<Checked, Refusal> {

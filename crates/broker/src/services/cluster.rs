@@ -65,7 +65,7 @@ async fn describe(
     dialled: Option<String>,
 ) -> Result<v1::DescribeClusterResponse, Refusal> {
     let engine = shared.engine()?;
-    let image = engine.controller().lock().await.image().clone();
+    let image = engine.metadata().image();
     let facts = shared.start_facts();
     // Of the last look: this answer must come when the disk hangs.
     let space = engine.space_seen();

@@ -1,7 +1,5 @@
 //! Topic configs between the wire and the metadata.
 
-use std::sync::Arc;
-
 use corduroy_api::v1;
 use corduroy_metadata::{ConfigSource, Topic as Described};
 use corduroy_types::{TimestampMs, TopicConfig, about_byte_size, format_duration_ms};
@@ -29,7 +27,7 @@ pub(super) fn described(topic: &Described) -> Vec<v1::TopicConfig> {
 }
 
 /// What a change of `key` from `previous` to `value` will do to what is stored, where that can be foreseen; else empty.
-pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Arc<Topic>, now: TimestampMs) -> String {
+pub(super) fn effect(key: &str, previous: &str, value: &str, topic: &Topic, now: TimestampMs) -> String {
     let (mut old, mut new) = (TopicConfig::default(), TopicConfig::default());
     if old.set(key, previous).is_err() || new.set(key, value).is_err() {
         return String::new();

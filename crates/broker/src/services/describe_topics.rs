@@ -28,16 +28,15 @@ pub(super) async fn list_topics(
     include_internal: bool,
 ) -> Result<v1::ListTopicsResponse, Refusal> {
     let topics = engine.topics();
-    let image = engine.controller().lock().await.image().clone();
     let shown = topics.iter().filter(|topic| include_internal || !topic.name().is_internal());
     let mut listed = Vec::new();
     for topic in shown {
-        let (stored_bytes, record_count) = stored(groups, topic).await;
+        let (stored_bytes, record_count) = stored(groups, &topic).await;
         listed.push(v1::TopicSummary {
             name: topic.name().to_string(),
             topic_id: topic.id().to_bytes().to_vec().into(),
             partition_count: topic.partition_count(),
-            replication: image.topic_by_id(topic.id()).map_or(0, |described| described.replication()),
+            replication: topic.described().replication(),
             internal: topic.name().is_internal(),
             stored_bytes,
             record_count,
@@ -52,10 +51,9 @@ pub(super) async fn describe_topics(
     groups: &Groups,
     names: Vec<String>,
 ) -> Result<v1::DescribeTopicsResponse, Refusal> {
-    let image = engine.controller().lock().await.image().clone();
     let describe = async |name: &String| -> Result<v1::DescribedTopic, Refusal> {
         let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
-        let described = image.topic_by_id(topic.id()).ok_or_else(|| lookup::not_found(engine, name))?;
+        let described = topic.described();
         let replicas = topic.replicas();
         let mut partitions = Vec::with_capacity(replicas.len());
         for (described, replica) in described.partitions().iter().zip(replicas.iter()) {

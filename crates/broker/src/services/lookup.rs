@@ -9,7 +9,7 @@ use corduroy_types::{ErrorCode, PartitionIndex, nearest};
 use crate::engine::{Engine, Replica, Topic};
 
 /// Finds a topic by name, and checks that it is the one the caller knew.
-pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Arc<Topic>, Refusal> {
+pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Topic, Refusal> {
     let name = topic_name_from_wire(name)?;
     let topic = engine.topics().get(&name).ok_or_else(|| not_found(engine, name.as_str()))?;
     match topic_id_from_wire(topic_id)? {
@@ -33,7 +33,7 @@ pub(super) fn not_found(engine: &Engine, name: &str) -> Refusal {
 }
 
 /// Finds a topic that clients may change, which the broker's own ones are not.
-pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Arc<Topic>, Refusal> {
+pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Topic, Refusal> {
     let topic = topic(engine, name, topic_id)?;
     if topic.name().is_internal() {
         let text =

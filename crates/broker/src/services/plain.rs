@@ -1,6 +1,6 @@
 //! Plain records on their way in: what programs that have only the generated stubs send.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use corduroy_api::{Refusal, v1};
 use corduroy_batch::{
@@ -19,7 +19,7 @@ use crate::engine::{Engine, Topic};
 /// Returns the bytes of all batches together, and the batches in the order of their partitions' first records.
 pub(super) fn check_records(
     engine: &Engine,
-    topic: &Arc<Topic>,
+    topic: &Topic,
     partition: Option<u32>,
     records: v1::PlainRecords,
 ) -> Result<(usize, Vec<Checked>), Refusal> {

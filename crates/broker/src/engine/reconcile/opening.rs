@@ -1,42 +1,29 @@
-//! Brings the partitions of this broker to where the metadata says they are: open, and led. Whatever fails is tried
-//! again by itself, each partition for itself.
+//! Opening what is offline, and reopening what has stopped.
 //!
-//! A pass finds the partitions that are not there: not open yet, stopped by a failed write or sync, or not led. Their
-//! logs are opened in parallel. Those that are ready are led together: one record of the metadata for all new
-//! epochs, one sync of the commit journal for all that begin. One that hangs or fails keeps no other one waiting.
+//! Logs are opened in parallel. Those that are ready are led together: one record of the metadata for all new epochs, one
+//! sync of the commit journal for all that begin.
 
 use std::{
     path::Path,
-    sync::{Arc, Weak, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
 use corduroy_log::{
     Disk, Journal, Log, LogConfig, LogError, PartitionKey, RecoveryReport,
     journal::{JournalRequest, Replay, Rewrite},
 };
-use corduroy_metadata::{ElectLeaders, Election, Image};
-use corduroy_types::LeaderEpoch;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedMutexGuard, mpsc},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use super::{
+use super::super::{
     Clock, Engine, Replica,
-    epochs::{EpochError, begin_and_lead},
     opening::{Place, open_log},
     partition_dirs::log_config,
     recovering::report_findings,
 };
 
-const EVERY: Duration = Duration::from_secs(1);
-/// Logs that were opened and wait to be led.
-const READY_MAX: usize = 1_024;
-
 /// A log that was opened, or reopened, and is not in its place yet.
-struct Ready {
+pub(super) struct Ready {
     replica: Arc<Replica>,
     log: Log,
     report: RecoveryReport,
@@ -70,47 +57,9 @@ impl Held {
     }
 }
 
-/// Runs until the broker stops.
-pub(super) async fn run(engine: Weak<Engine>) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (sender, mut opened) = mpsc::channel(READY_MAX);
-    let Some(mut stopping) = engine.upgrade().map(|engine| engine.stopping()) else { return };
-    let mut ready = Vec::new();
-    loop {
-        let first = tokio::select! {
-            _ = ticks.tick() => None,
-            first = opened.recv() => first,
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        };
-        let Some(engine) = engine.upgrade() else { return };
-        let is_pass = first.is_none();
-        ready.extend(first);
-        while let Ok(more) = opened.try_recv() {
-            ready.push(more);
-        }
-        // A broker that stops sends no more answers, and waits until the logs' files are closed.
-        tokio::select! {
-            () = async {
-                // The disk is fenced off then: whatever is tried would only fail.
-                if engine.health.data_dir_lost().is_some() {
-                    return;
-                }
-                let mut quiet = false;
-                if is_pass {
-                    engine.open_all_missing().await;
-                    quiet = engine.begin_opening(&sender).await == 0;
-                }
-                engine.lead_ready(&mut ready, quiet).await;
-            } => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        }
-    }
-}
-
 impl Engine {
     /// Where logs are opened now. What was not closed well is checked.
-    pub(super) fn place(&self) -> Place {
+    pub(in crate::engine) fn place(&self) -> Place {
         Place {
             disk: Arc::clone(&self.disk),
             data_dir: self.data_dir.clone(),
@@ -132,7 +81,7 @@ impl Engine {
     }
 
     /// Begins to open what is not open and due to be tried, each partition in a task of its own. Returns how many.
-    async fn begin_opening(self: &Arc<Self>, ready: &mpsc::Sender<Ready>) -> usize {
+    pub(super) async fn begin_opening(self: &Arc<Self>, ready: &mpsc::Sender<Ready>) -> usize {
         let reason = self.journal.lock().failure().map(ToOwned::to_owned);
         if let Some(reason) = reason {
             self.for_each_replica(|replica| {
@@ -190,7 +139,7 @@ impl Engine {
     /// Opens or reopens one log.
     async fn open_one(&self, replica: &Arc<Replica>, place: Arc<Place>, held: Arc<Held>) -> Option<Ready> {
         let removals = Arc::clone(&replica.removals).lock_owned().await;
-        let config = self.topics().by_id(replica.topic_id()).map(|topic| topic.config());
+        let config = self.topics().by_id(replica.topic_id()).map(|topic| topic.config().clone());
         let config = config.map(|config| log_config(&config, place.tail_bytes, &self.config));
         let (of, clock, disk) = (Arc::clone(replica), self.clock, Arc::clone(&self.disk));
         let opened = self.workers.opening.run(move || match of.with_log(|log, _| log.plan_reopen()) {
@@ -228,7 +177,7 @@ impl Engine {
     }
 
     /// Puts logs that were opened in their places, and leads in all partitions that are open and not led.
-    async fn lead_ready(self: &Arc<Self>, ready: &mut Vec<Ready>, quiet: bool) {
+    pub(super) async fn lead_ready(self: &Arc<Self>, ready: &mut Vec<Ready>, quiet: bool) {
         let journal_failed = self.journal.lock().failure().is_some();
         // What is not reopened before is carried from the failed journal to the new one: the less the better.
         if journal_failed && !quiet && self.logs_opening() > ready.len() {
@@ -268,76 +217,6 @@ impl Engine {
         self.note_stopped_logs();
     }
 
-    /// Leads in all partitions that are open and not led, in epochs that were not led before.
-    async fn lead_open(self: &Arc<Self>) {
-        let now_ms = self.clock.monotonic_ms();
-        let mut due = Vec::new();
-        self.for_each_replica(|replica| {
-            if replica.is_open() && !replica.is_led() && replica.retry.lock().is_due(now_ms) {
-                due.push(Arc::clone(replica));
-            }
-        });
-        // The metadata's own log first: the others' new epochs are written to it.
-        if let Some(at) = due.iter().position(|replica| Arc::ptr_eq(replica, &self.metadata)) {
-            let metadata = due.swap_remove(at);
-            let epoch = metadata.leader_epoch().next().unwrap_or_default();
-            self.lead_again(vec![(metadata, epoch)]).await;
-        }
-        if due.is_empty() {
-            return;
-        }
-        let mut controller = self.controller.lock().await;
-        let (mut leading, mut resigned) = (Vec::with_capacity(due.len()), Vec::new());
-        for replica in due {
-            match next_epoch(&controller.image, &replica) {
-                Some(Next::Begin(epoch)) => leading.push((replica, epoch)),
-                Some(Next::Elect(election)) => resigned.push((replica, election)),
-                // Its topic is being deleted.
-                None => {}
-            }
-        }
-        let elections = resigned.iter().map(|(_, election)| *election).collect();
-        if !resigned.is_empty() {
-            match controller.change(self.clock, &ElectLeaders { elections }).await {
-                Ok((epochs, _)) => {
-                    for ((replica, _), epoch) in resigned.into_iter().zip(epochs) {
-                        match epoch {
-                            Ok(epoch) => leading.push((replica, epoch)),
-                            Err(error) => replica.leading_failed(&EpochError::elect(&error), self.clock),
-                        }
-                    }
-                }
-                Err(refusal) => {
-                    let error = EpochError::elect(&refusal.message);
-                    resigned.iter().for_each(|(replica, _)| replica.leading_failed(&error, self.clock));
-                }
-            }
-        }
-        drop(controller);
-        self.lead_again(leading).await;
-    }
-
-    /// Leads in partitions that were not led for a while.
-    async fn lead_again(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) {
-        for replica in self.lead_in(replicas).await {
-            tracing::info!(
-                event = "B0202", topic = %replica.topic(), partition = %replica.index(),
-                epoch = %replica.leader_epoch(), "log reopened"
-            );
-        }
-    }
-
-    /// Begins these epochs and leads in them, each partition for itself. Returns those that are led.
-    pub(super) async fn lead_in(&self, replicas: Vec<(Arc<Replica>, LeaderEpoch)>) -> Vec<Arc<Replica>> {
-        let mut led: Vec<_> = replicas.iter().map(|(replica, _)| Arc::clone(replica)).collect();
-        for (replica, error) in begin_and_lead(&self.commits, self.clock, replicas).await {
-            replica.leading_failed(&error, self.clock);
-        }
-        led.retain(|replica| replica.is_led());
-        led.iter().for_each(|replica| replica.forget_failures());
-        led
-    }
-
     /// Begins the journal again if it has failed. Returns whether it can be used.
     async fn restart_journal(&self) -> bool {
         let journal = Arc::clone(&self.journal);
@@ -373,32 +252,10 @@ fn open_offline(
     Ok(opened)
 }
 
-/// In which epoch a partition is led next.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    /// One that was handed out and not led yet.
-    Begin(LeaderEpoch),
-    /// The one that follows this one, which ended.
-    Elect(Election),
-}
-
-fn next_epoch(image: &Image, replica: &Replica) -> Option<Next> {
-    let (topic_id, partition) = (replica.topic_id(), replica.index());
-    let elected = image.topic_by_id(topic_id)?.partition(partition)?.leader_epoch;
-    let begun = replica.with_log(|log, _| log.history().last())?.map(|entry| entry.epoch);
-    Some(match begun.max(Some(replica.leader_epoch())) {
-        Some(resigned_epoch) if resigned_epoch == elected => {
-            Next::Elect(Election { topic_id, partition, resigned_epoch })
-        }
-        // An older one than the log's last is refused by the log, which says so.
-        _ => Next::Begin(elected),
-    })
-}
-
 impl Replica {
     /// Its log could not be opened or reopened. A log that has stopped is read from until it is reopened; one that was
     /// never open is offline.
-    pub(super) fn opening_failed(&self, reason: &str, clock: Clock) {
+    pub(in crate::engine) fn opening_failed(&self, reason: &str, clock: Clock) {
         let (topic, partition) = (self.topic(), self.index());
         if self.is_open() {
             tracing::warn!(%topic, %partition, error = reason, "log stays stopped");
@@ -412,29 +269,5 @@ impl Replica {
     fn not_opened(&self, clock: Clock) {
         self.retry.lock().failed(clock.monotonic_ms());
         self.opening.store(false, Ordering::Release);
-    }
-
-    /// Its next epoch did not begin.
-    pub(super) fn leading_failed(&self, error: &EpochError, clock: Clock) {
-        let (topic, partition) = (self.topic(), self.index());
-        match error {
-            // The metadata is older than the log: what was acknowledged since must not be written over.
-            EpochError::Refused { .. } => {
-                if self.take_offline(&error.to_string()) {
-                    tracing::error!(event = "B0220", %topic, %partition, %error, "a partition is offline");
-                }
-            }
-            EpochError::NotYet { .. } | EpochError::NotElected(_) | EpochError::Journal(_) => {
-                tracing::warn!(%topic, %partition, %error, "a partition is open, but not led");
-                *self.not_led.lock() = Some(error.to_string());
-            }
-        }
-        self.retry.lock().failed(clock.monotonic_ms());
-    }
-
-    /// Its earlier failures count no more, since it is led.
-    fn forget_failures(&self) {
-        self.retry.lock().succeeded();
-        *self.not_led.lock() = None;
     }
 }

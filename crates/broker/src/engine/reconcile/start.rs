@@ -1,0 +1,91 @@
+//! The first pass, at the start: everything that the image has is opened and led, and what deleted topics left is erased.
+
+use std::{collections::HashSet, sync::Arc};
+
+use corduroy_log::journal::JOURNAL_DIR;
+use corduroy_metadata::Image;
+use corduroy_types::{PartitionIndex, TopicId};
+
+use super::super::{
+    Engine,
+    journal::forget_deleted,
+    opening::{OpenedReplica, Place, Recovered, blocking},
+    partition_dirs::{self, METADATA_TOPIC_ID},
+    recovering::{Opening, note, open_parallel, recovery_progress},
+};
+
+impl Engine {
+    /// Opens and leads all partitions that this broker holds, as many at a time as `storage.recovery_threads` says, and adds
+    /// what was found to `recovered`.
+    pub(in crate::engine) async fn reconcile_all(&self, place: Place, recovered: &mut Recovered) {
+        let image = self.metadata.image();
+        let changed = self.local.begin_changed();
+        let deleted: Vec<_> = changed.iter().copied().filter(|id| image.topic_by_id(*id).is_none()).collect();
+        deleted.iter().for_each(|id| drop(self.local.take_deleted(*id)));
+        let own = self.config.node.id;
+        let held = |topic: &Arc<corduroy_metadata::Topic>| {
+            let partitions = (0..).map(PartitionIndex).zip(topic.partitions());
+            let held = partitions.filter(|(_, partition)| partition.replicas.contains(&own));
+            held.map(|(index, _)| (Arc::clone(topic), index)).collect::<Vec<_>>()
+        };
+        let logs: Vec<_> = image.topics().flat_map(held).collect();
+        recovered.partitions = logs.len();
+        let (commits, clock, health) = (self.commits.clone(), self.clock, Arc::clone(&self.health));
+        let threads = self.config.storage.recovery_threads();
+        let (erased, opened) = blocking(move || {
+            let erased = erase_deleted(&place, &deleted);
+            forget_deleted(&place.journal, &commits, &deleted, &image);
+            report_orphan_dirs(&place, &image);
+            let progress = recovery_progress(&health, logs.len());
+            let opening = Opening { place: &place, logs, threads, commits: &commits, clock };
+            (erased, open_parallel(opening, progress))
+        })
+        .await;
+        erased.into_iter().for_each(|(id, removed)| self.note_erased(id, removed));
+        self.take_in(opened, recovered).await;
+        changed.into_iter().for_each(|id| self.local.ended(id));
+    }
+
+    async fn take_in(&self, opened: Vec<OpenedReplica>, recovered: &mut Recovered) {
+        let mut leading = Vec::with_capacity(opened.len());
+        let mut by_topic: Vec<(TopicId, Vec<_>)> = Vec::new();
+        for OpenedReplica { replica, epoch, report } in opened {
+            if let Some(report) = report {
+                note(recovered, &self.metrics, &replica, &report);
+                leading.extend(epoch.map(|epoch| (Arc::clone(&replica), epoch)));
+            }
+            match by_topic.last_mut().filter(|(id, _)| *id == replica.topic_id()) {
+                Some((_, replicas)) => replicas.push(replica),
+                None => by_topic.push((replica.topic_id(), vec![replica])),
+            }
+        }
+        for (id, replicas) in by_topic {
+            if let Some(topic) = self.local.by_id(id) {
+                topic.add_replicas(replicas);
+            }
+        }
+        self.lead_in(leading).await;
+    }
+}
+
+/// Removes what a crash left of topics that were deleted.
+fn erase_deleted(place: &Place, deleted: &[TopicId]) -> Vec<(TopicId, Result<(), String>)> {
+    let erase = |id: &TopicId| {
+        let removed = partition_dirs::remove_topic_dir(place.disk.as_ref(), &place.data_dir, *id);
+        (*id, removed.map_err(|error| error.to_string()))
+    };
+    deleted.iter().map(erase).collect()
+}
+
+/// Names directories that no topic has. They are left alone: a topic is never deleted because the metadata seems
+/// not to know it.
+fn report_orphan_dirs(place: &Place, image: &Image) {
+    let known: HashSet<TopicId> = image.topics().map(|topic| topic.id()).collect();
+    let Ok(entries) = place.disk.list(&place.data_dir) else { return };
+    for entry in entries.iter().filter(|entry| entry.is_dir && entry.name != JOURNAL_DIR) {
+        let id = entry.name.parse::<TopicId>().ok();
+        if !id.is_some_and(|id| id == METADATA_TOPIC_ID || known.contains(&id)) {
+            tracing::warn!(event = "B0102", name = %entry.name, "a directory that belongs to no topic is left alone");
+        }
+    }
+}
