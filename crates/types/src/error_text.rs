@@ -178,6 +178,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Remove the cause. Opening it is tried again by itself, after 1 s at first and every 30 s at last.",
     },
     CodeText {
+        code: "B0221",
+        summary: "A committed record of the metadata cannot be read or applied; what is served stays as it is, and nothing of the metadata changes.",
+        action: "Check the disk. It is tried again every second; a record of a newer version needs a newer brokerd.",
+    },
+    CodeText {
         code: "B0230",
         summary: "A small file was damaged, missing or older than its copy. What it held was taken from elsewhere; nothing is lost.",
         action: "Suspect the disk.",

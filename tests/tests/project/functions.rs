@@ -14,7 +14,7 @@ const LINES_MAX: usize = 70;
 
 /// The functions that are longer: file, function, and how many lines it may have. This list only shrinks: split a
 /// function and take it out, or lower its number. Nothing is added.
-const LONGER: &[(&str, &str, usize)] = &[("crates/broker/src/engine/opening.rs", "open", 119)];
+const LONGER: &[(&str, &str, usize)] = &[];
 
 /// The functions of one file that are too long, as (name, lines).
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -155,35 +156,10 @@ impl Engine {
     pub(crate) async fn open(context: EngineContext) -> Result<(Arc<Self>, Recovered), OpenError> {
         let began = Instant::now();
         let clock = Clock::new();
-        let EngineContext { config, disk, metrics, health, cluster_id, clean } = context;
-        let data_dir = config.node.data_dir.clone();
-        let reserve = Reserve::new(Arc::clone(&disk), data_dir.clone());
-        let (on, dir, counted) = (Arc::clone(&disk), data_dir.clone(), Arc::clone(&metrics));
-        let room = Arc::clone(&reserve);
-        let opened = blocking(move || journal::open(&on, &dir, &room, &counted)).await;
-        let (journal, unreplayed, journal_findings) = opened.map_err(OpenError::Journal)?;
-        let place = Place {
-            disk: Arc::clone(&disk),
-            data_dir: data_dir.clone(),
-            clean,
-            named: false,
-            tail_bytes: 0,
-            config: Arc::clone(&config),
-            metrics: Arc::clone(&metrics),
-            journal: Arc::clone(&journal),
-            unreplayed: Arc::new(unreplayed),
-        };
-        let (commits, checkpointer) = (CommitQueue::new(), Checkpointer::default());
-        let commit_thread = commit::spawn(CommitThread {
-            queue: commits.clone(),
-            disk: Arc::clone(&disk),
-            journal: Arc::clone(&journal),
-            checkpointer: checkpointer.clone(),
-            clock,
-            metrics: Arc::clone(&metrics),
-        })
-        .map_err(OpenError::Thread)?;
-
+        let storage = Storage::open(&context, clock).await?;
+        let EngineContext { config, disk, metrics, health, cluster_id, .. } = context;
+        let Storage { place, reserve, journal_findings, commits, checkpointer, commit_thread } = storage;
+        let (data_dir, journal) = (place.data_dir.clone(), Arc::clone(&place.journal));
         let workers = Arc::new(Workers::new(clock));
         let local = LocalTopics::new(config.topic_defaults.config.max_message_bytes, Arc::clone(&metrics));
         let opened = MetadataPlane::open(MetadataContext {
@@ -232,13 +208,62 @@ impl Engine {
         recovered.took = began.elapsed();
         engine.spawn_checkpoints().map_err(OpenError::Thread)?;
         engine.check_space().await;
-        tokio::spawn(housekeeping::run(Arc::downgrade(&engine)));
-        tokio::spawn(housekeeping::expire(Arc::downgrade(&engine)));
-        tokio::spawn(reconcile::run(Arc::downgrade(&engine)));
-        tokio::spawn(reconcile::follow(Arc::downgrade(&engine)));
-        tokio::spawn(scrubbing::run(Arc::downgrade(&engine)));
-        tokio::spawn(compaction::run(Arc::downgrade(&engine)));
+        engine.spawn_tasks();
         Ok((engine, recovered))
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        tokio::spawn(housekeeping::run(Arc::downgrade(self)));
+        tokio::spawn(housekeeping::expire(Arc::downgrade(self)));
+        tokio::spawn(reconcile::run(Arc::downgrade(self)));
+        tokio::spawn(reconcile::follow(Arc::downgrade(self)));
+        tokio::spawn(scrubbing::run(Arc::downgrade(self)));
+        tokio::spawn(compaction::run(Arc::downgrade(self)));
+    }
+}
+
+/// What a data directory's logs are opened and written with.
+struct Storage {
+    place: Place,
+    reserve: Arc<Reserve>,
+    journal_findings: journal::Findings,
+    commits: CommitQueue,
+    checkpointer: Checkpointer,
+    commit_thread: JoinHandle<()>,
+}
+
+impl Storage {
+    /// Replays the commit journal and starts the commit thread.
+    async fn open(context: &EngineContext, clock: Clock) -> Result<Self, OpenError> {
+        let EngineContext { config, disk, metrics, clean, .. } = context;
+        let data_dir = config.node.data_dir.clone();
+        let reserve = Reserve::new(Arc::clone(disk), data_dir.clone());
+        let (on, dir, counted) = (Arc::clone(disk), data_dir.clone(), Arc::clone(metrics));
+        let room = Arc::clone(&reserve);
+        let opened = blocking(move || journal::open(&on, &dir, &room, &counted)).await;
+        let (journal, unreplayed, journal_findings) = opened.map_err(OpenError::Journal)?;
+        let (commits, checkpointer) = (CommitQueue::new(), Checkpointer::default());
+        let thread = commit::spawn(CommitThread {
+            queue: commits.clone(),
+            disk: Arc::clone(disk),
+            journal: Arc::clone(&journal),
+            checkpointer: checkpointer.clone(),
+            clock,
+            metrics: Arc::clone(metrics),
+        });
+        let commit_thread = thread.map_err(OpenError::Thread)?;
+        let place = Place {
+            disk: Arc::clone(disk),
+            data_dir,
+            clean: *clean,
+            named: false,
+            tail_bytes: 0,
+            config: Arc::clone(config),
+            metrics: Arc::clone(metrics),
+            journal,
+            unreplayed: Arc::new(unreplayed),
+        };
+        Ok(Self { place, reserve, journal_findings, commits, checkpointer, commit_thread })
     }
 }
 
