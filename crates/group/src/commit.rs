@@ -161,12 +161,15 @@ impl Coordinator {
         }
     }
 
-    /// Forgets what empty groups committed too long ago, and groups of which nothing is left.
-    pub(crate) fn expire_offsets(&mut self, now: Now, out: &mut Vec<Record>) {
+    /// Forgets what empty groups committed too long ago, and groups of which nothing is left. Call it now and then.
+    ///
+    /// `expiry_time` is the time by which things expire. It need not be the wall clock of [`Now`], which may jump ahead
+    /// and would make everything old at once.
+    pub fn expire_offsets(&mut self, expiry_time: TimestampMs, out: &mut Vec<Record>) {
         let expired: BTreeMap<GroupName, Vec<TopicPartition>> = self
             .groups
             .iter()
-            .filter(|(_, group)| self.has_expired(group, now.wall))
+            .filter(|(_, group)| self.has_expired(group, expiry_time))
             .map(|(name, group)| (name.clone(), group.committed.keys().copied().collect()))
             .collect();
         for (group, partitions) in expired {

@@ -164,7 +164,7 @@ impl Coordinator {
         }
     }
 
-    /// Ends sessions that are over and forgets offsets that have expired. Call it now and then.
+    /// Ends sessions that are over. Call it now and then.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Record>) -> Vec<Removed> {
         let mut removed = Vec::new();
         for (group, known) in &self.groups {
@@ -177,7 +177,6 @@ impl Coordinator {
         for Removed { group, member, reason } in &removed {
             self.remove_member(now, group, member, (*reason).into(), out);
         }
-        self.expire_offsets(now, out);
         removed
     }
 

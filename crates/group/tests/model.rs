@@ -384,6 +384,7 @@ impl World {
             }
             Op::Pass { ms } => {
                 self.now_ms += u64::from(*ms);
+                self.coordinator.expire_offsets(self.now().wall, &mut self.records);
                 let _removed = self.coordinator.tick(self.now(), &mut self.records);
             }
             Op::Topics { counts } => {

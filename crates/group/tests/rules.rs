@@ -27,7 +27,11 @@ fn orders(partitions: u32) -> Arc<Topics> {
 }
 
 fn coordinator(partitions: u32) -> Coordinator {
-    let mut coordinator = Coordinator::new(GroupConfig::default());
+    coordinator_with(GroupConfig::default(), partitions)
+}
+
+fn coordinator_with(config: GroupConfig, partitions: u32) -> Coordinator {
+    let mut coordinator = Coordinator::new(config);
     coordinator.loaded(now(0), orders(partitions), &mut Vec::new());
     coordinator
 }
@@ -210,24 +214,43 @@ fn offsets_expire_after_the_later_of_last_commit_and_becoming_empty() {
     // Nobody joins: the group is empty from the first commit on, and lives while it commits anywhere.
     commit_at(&mut groups, 0, None, 0, 5).unwrap();
     commit_at(&mut groups, RETENTION_MS / 2, None, 1, 6).unwrap();
-    groups.tick(now(RETENTION_MS), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS).wall, &mut Vec::new());
     assert_eq!(groups.committed(&group()).count(), 2, "partition 0 is idle, the group is not");
-    groups.tick(now(RETENTION_MS / 2 + RETENTION_MS - 1), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS / 2 + RETENTION_MS - 1).wall, &mut Vec::new());
     assert_eq!(groups.committed(&group()).count(), 2);
-    groups.tick(now(RETENTION_MS / 2 + RETENTION_MS), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS / 2 + RETENTION_MS).wall, &mut Vec::new());
     assert_eq!(groups.groups().count(), 0, "of an expired group nothing is left");
 
     // With a member it lives for ever, and counts from when the last one left.
     let joined = beat(&mut groups, 0, "a", join_as(None), None).unwrap();
     commit_at(&mut groups, 0, Some(("a", joined.epoch)), 0, 5).unwrap();
     beat(&mut groups, RETENTION_MS * 2, "a", stay(joined.epoch), None).unwrap();
-    groups.tick(now(RETENTION_MS * 2), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS * 2).wall, &mut Vec::new());
     assert_eq!(groups.committed(&group()).count(), 1);
     beat(&mut groups, RETENTION_MS * 2, "a", HeartbeatKind::Leave, None).unwrap();
-    groups.tick(now(RETENTION_MS * 3 - 1), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS * 3 - 1).wall, &mut Vec::new());
     assert_eq!(groups.committed(&group()).count(), 1);
-    groups.tick(now(RETENTION_MS * 3), &mut Vec::new());
+    groups.expire_offsets(now(RETENTION_MS * 3).wall, &mut Vec::new());
     assert_eq!(groups.committed(&group()).count(), 0);
+}
+
+/// A commit is stamped by the wall clock, which may have jumped; what is old is decided by the time that is given.
+#[test]
+fn a_wall_clock_that_jumps_a_day_ahead_expires_nothing() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let config = GroupConfig { offsets_retention_ms: DAY_MS / 2, ..GroupConfig::default() };
+    let mut groups = coordinator_with(config, 2);
+    commit_at(&mut groups, 0, None, 0, 5).unwrap();
+    let mut out = Vec::new();
+    groups.tick(now(DAY_MS), &mut out);
+    groups.expire_offsets(now(60_000).wall, &mut out);
+    assert_eq!((groups.committed(&group()).count(), out.as_slice()), (1, [].as_slice()));
+    // What is committed meanwhile is not older than that for it, and nor is it when the clock has been corrected.
+    commit_at(&mut groups, DAY_MS, None, 1, 6).unwrap();
+    groups.expire_offsets(now(120_000).wall, &mut Vec::new());
+    assert_eq!(groups.committed(&group()).count(), 2);
+    groups.expire_offsets(now(DAY_MS + DAY_MS / 2).wall, &mut Vec::new());
+    assert_eq!(groups.groups().count(), 0);
 }
 
 #[test]

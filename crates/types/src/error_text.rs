@@ -189,7 +189,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0231",
-        summary: "The wall clock is more than an hour ahead of the time that the broker has seen pass: records expire slowly, a day in an hour, until it is caught up with.",
+        summary: "The wall clock is more than an hour ahead of the time that the broker has seen pass: records and committed offsets expire slowly, a day in an hour, until it is caught up with.",
         action: "Nothing if the broker was down for so long; else correct the clock, before retention deletes what is young.",
     },
     CodeText {

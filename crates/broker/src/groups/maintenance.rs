@@ -71,12 +71,14 @@ impl Groups {
         if late {
             tracing::warn!(event = "B0403", "the broker stood still: all members get a new session");
         }
+        let expiry_time = self.engine.expiry_now();
         for shard in self.shards().iter() {
             shard.tidy();
             let ticked = shard.decide_unasked(|coordinator, now, out| {
                 if late {
                     coordinator.renew_sessions(now);
                 }
+                coordinator.expire_offsets(expiry_time, out);
                 coordinator.tick(now, out)
             });
             // No session runs while its coordinator is loading.

@@ -162,7 +162,7 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
     findings.extend(engine.expiry_held_ms().map(|ahead_ms| v1::Finding {
         severity: v1::HealthState::Degraded.into(),
         message: format!(
-            "the wall clock is {} ahead of the time that the broker has seen pass: records expire slowly until it is caught up with",
+            "the wall clock is {} ahead of the time that the broker has seen pass: records and committed offsets expire slowly until it is caught up with",
             format_duration_ms(ahead_ms / 60_000 * 60_000)
         ),
         hint: "nothing to do if the broker was down for so long; else correct the clock".to_owned(),
