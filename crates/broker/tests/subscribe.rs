@@ -494,8 +494,8 @@ async fn overtaken(on_position_lost: v1::OnPositionLost) -> (Node, Stub) {
 
 fn position_lost(position: u64, log_start: u64, resumed_at: u64) -> v1::PositionLost {
     let topic = "orders".to_owned();
-    let lost_record_count = log_start - position;
-    v1::PositionLost { topic, partition: 0, position, log_start, lost_record_count, resumed_at }
+    let lost_offset_count = log_start - position;
+    v1::PositionLost { topic, partition: 0, position, log_start, lost_offset_count, resumed_at }
 }
 
 #[tokio::test]
@@ -505,7 +505,7 @@ async fn a_lost_position_is_an_error_of_the_partition() {
     let Response::Records(failed) = stub.next().await else { panic!("no error") };
     let refusal = Refusal::from(failed.error.unwrap());
     assert_eq!(refusal.code, ErrorCode::PositionLost);
-    for named in ["billing", "orders", "partition 0", "offset 2", "begins at 5", "3 records"] {
+    for named in ["billing", "orders", "partition 0", "offset 2", "begins at 5", "3 offsets"] {
         assert!(refusal.message.contains(named), "{named}: {refusal}");
     }
     assert_eq!((failed.log_start, failed.high_watermark), (5, 10));
@@ -567,7 +567,7 @@ async fn a_reader_that_retention_overtakes_is_told() {
         }
     };
     assert!(lost.position < 16, "{lost:?}");
-    assert_eq!((lost.log_start, lost.lost_record_count), (16, 16 - lost.position));
+    assert_eq!((lost.log_start, lost.lost_offset_count), (16, 16 - lost.position));
     node.produce(0, 1).await;
     while next < 17 {
         next = stub.records().await.2;

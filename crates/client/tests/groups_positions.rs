@@ -190,9 +190,9 @@ async fn a_lost_position_is_an_error_that_says_what_is_gone() {
     let mut consumer = member(broker.client()).await;
     let told = error(&mut consumer).await;
     let GroupConsumeError::PositionLost(lost) = &told else { panic!("{told}") };
-    assert_eq!((lost.position.get(), lost.log_start.get(), lost.lost_count), (1, 6, 5));
+    assert_eq!((lost.position.get(), lost.log_start.get(), lost.lost_offset_count), (1, 6, 5));
     assert_eq!(told.code(), ErrorCode::PositionLost);
-    for word in ["E1709", GROUP, TOPIC, "partition 0", "offset 1", "starts at 6", "5 records"] {
+    for word in ["E1709", GROUP, TOPIC, "partition 0", "offset 1", "starts at 6", "5 offsets"] {
         assert!(told.to_string().contains(word), "{word:?} is not in {told}");
     }
     assert!(!told.is_final());
@@ -226,7 +226,7 @@ async fn who_chose_to_goes_on_behind_lost_records_and_hears_how_many() {
         let consumer = builder(&client).on_position_lost(choice).commit(Commit::Never).build().await.unwrap();
         let told = events
             .until(|event| match event {
-                Event::PositionLost { lost, resumed_at } => Some((lost.lost_count, resumed_at.get())),
+                Event::PositionLost { lost, resumed_at } => Some((lost.lost_offset_count, resumed_at.get())),
                 _ => None,
             })
             .await;
@@ -252,11 +252,11 @@ async fn retention_that_overtakes_a_reading_member_is_told_too() {
         consumer.resume([(TOPIC, 0)]).unwrap();
         if choice == OnPositionLost::Fail {
             let GroupConsumeError::PositionLost(lost) = error(&mut consumer).await else { panic!() };
-            assert_eq!((lost.position.get(), lost.lost_count), (before, 2));
+            assert_eq!((lost.position.get(), lost.lost_offset_count), (before, 2));
         } else {
             assert_eq!(next(&mut consumer).await.offset().get(), before + 2);
             let lost = |event: &Event| match event {
-                Event::PositionLost { lost, .. } => Some(lost.lost_count),
+                Event::PositionLost { lost, .. } => Some(lost.lost_offset_count),
                 _ => None,
             };
             assert_eq!(events.until(lost).await, 2);

@@ -144,13 +144,13 @@ async fn lost_positions_are_marked() {
     home.ok(&["topic", "delete-records", "orders", "-p", "0", "--before", "5", "--yes"]);
     let lag = home.ok(&["group", "lag", "billing"]);
     assert!(
-        lag.stderr.contains("lost 3 records")
+        lag.stderr.contains("lost 3 offsets")
             && lag.stderr.contains("logctl group reset billing --topics orders:0 --to start"),
         "{}",
         lag.stderr
     );
     let described = home.ok(&["group", "describe", "billing"]);
-    assert!(described.stdout.contains("position lost: 3 records gone"), "{}", described.stdout);
+    assert!(described.stdout.contains("position lost: 3 offsets gone"), "{}", described.stdout);
     let listed = json_of(&home.ok(&["group", "ls", "-o", "json"]));
     assert_eq!((&listed[0]["lost_partition_count"], &listed[0]["lag_records"]), (&json!(1), &json!(5)));
     // What the hint says puts it right.
@@ -516,7 +516,7 @@ async fn a_member_says_what_it_cannot_do() {
     commit(&broker, "billing", &[(0, 2)]).await;
     home.ok(&["topic", "delete-records", "orders", "-p", "0", "--before", "5", "--yes"]);
     let ran = home.fails(1, &["consume", "orders", "-g", "billing", "--to", "end"]);
-    assert!(ran.stderr.contains("error[E1709]: ") && ran.stderr.contains("3 records"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("error[E1709]: ") && ran.stderr.contains("3 offsets"), "{}", ran.stderr);
     assert!(
         ran.stderr.contains("logctl group reset billing --topics orders:0 --to start --execute"),
         "{}",

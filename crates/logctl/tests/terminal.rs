@@ -133,7 +133,7 @@ async fn a_question_is_no_unless_somebody_says_yes() {
     let mut screen = Screen::new();
     for (answer, expected) in [("", 8), ("n", 8), ("y", 0)] {
         let child = screen.spawn(&home, &["topic", "delete-records", "t", "--before", "end"]);
-        screen.wait_for("Delete 2 records of topic \"t\"? [y/N] ");
+        screen.wait_for("Delete the records of 2 offsets of topic \"t\"? [y/N] ");
         screen.type_line(answer);
         assert_eq!(code(child), expected, "{answer:?}");
     }

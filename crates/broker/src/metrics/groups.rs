@@ -70,8 +70,8 @@ impl GroupMetrics {
             metrics.rebalances.clone(),
         );
         registry.register(
-            "group_lost_records",
-            "Records that were deleted before the group had read them",
+            "group_lost_offsets",
+            "Offsets that were deleted before the group had read them",
             metrics.lost.clone(),
         );
         metrics
@@ -91,15 +91,15 @@ impl GroupMetrics {
         self.rebalances.get_or_create(&OfRebalance { group, reason }).inc();
     }
 
-    /// Counts records that a group has missed.
-    pub fn lost(&self, group: &str, topic: &str, records: u64) {
-        if records == 0 {
+    /// Counts offsets that a group has missed.
+    pub fn lost(&self, group: &str, topic: &str, offsets: u64) {
+        if offsets == 0 {
             return;
         }
         let label = self.label(group);
         let topic = if label == OTHER { OTHER.to_owned() } else { topic.to_owned() };
         self.named.lock().lost_in.insert((label.clone(), topic.clone()));
-        self.lost.get_or_create(&OfTopic { group: label, topic }).inc_by(records);
+        self.lost.get_or_create(&OfTopic { group: label, topic }).inc_by(offsets);
     }
 
     /// Forgets the series of groups that are gone.

@@ -353,6 +353,6 @@ async fn delete_records(
         partition,
         error: None,
         log_start: deleted.log_start.get(),
-        record_count: deleted.record_count,
+        deleted_offset_count: deleted.record_count,
     })
 }

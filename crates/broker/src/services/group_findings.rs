@@ -28,7 +28,7 @@ fn finding(group: &GroupName, trouble: &Trouble, more: usize) -> v1::Finding {
     let (mut message, hint) = match kind {
         TroubleKind::Lost { position, log_start } => (
             format!(
-                "group {group}: {} records of {topic}/{partition} were deleted before it had read them (position \
+                "group {group}: {} offsets of {topic}/{partition} were deleted before it had read them (position \
                  {position}, log start {log_start})",
                 log_start.distance_from(*position)
             ),

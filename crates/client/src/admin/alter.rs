@@ -46,7 +46,7 @@ pub struct DeletedTopic {
     pub id: Option<TopicId>,
     /// Bytes of all its segments.
     pub stored_bytes: u64,
-    /// Offsets between log start and high watermark, over all partitions.
+    /// Records that could be read, over all partitions: counted where compaction has left offsets without one.
     pub record_count: u64,
 }
 
@@ -79,8 +79,8 @@ pub struct DeletedRecords {
     pub partition: PartitionIndex,
     /// The first offset that can be read afterwards.
     pub log_start: Offset,
-    /// How many offsets it moved by.
-    pub record_count: u64,
+    /// How many offsets it moved by. Where compaction has left offsets without a record, fewer records were deleted.
+    pub deleted_offset_count: u64,
 }
 
 impl Admin {
@@ -220,11 +220,11 @@ fn read_deleted(deleted: v1::DeletedTopic) -> Result<DeletedTopic, ClientError> 
 }
 
 fn read_deleted_records(deleted: v1::DeletedRecords) -> Result<DeletedRecords, ClientError> {
-    let v1::DeletedRecords { partition, error, log_start, record_count } = deleted;
+    let v1::DeletedRecords { partition, error, log_start, deleted_offset_count } = deleted;
     item_error(error)?;
     Ok(DeletedRecords {
         partition: PartitionIndex(partition),
         log_start: offset("log start", log_start)?,
-        record_count,
+        deleted_offset_count,
     })
 }

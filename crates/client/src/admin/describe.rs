@@ -22,7 +22,7 @@ pub struct TopicSummary {
     pub internal: bool,
     /// Bytes of all its segments on the broker that answered.
     pub stored_bytes: u64,
-    /// Offsets between log start and high watermark, over all partitions.
+    /// Records that can be read, over all partitions: counted where compaction has left offsets without one.
     pub record_count: u64,
 }
 

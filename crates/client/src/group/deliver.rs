@@ -149,7 +149,7 @@ impl Core {
             partition: part.name.clone(),
             position,
             log_start,
-            lost_count: log_start.distance_from(position),
+            lost_offset_count: log_start.distance_from(position),
         }
     }
 

@@ -20,16 +20,16 @@ pub struct PositionLost {
     /// The first offset that there still is.
     pub log_start: Offset,
     /// How many offsets are gone.
-    pub lost_count: u64,
+    pub lost_offset_count: u64,
 }
 
 impl fmt::Display for PositionLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { group, partition, position, log_start, lost_count } = self;
+        let Self { group, partition, position, log_start, lost_offset_count } = self;
         write!(
             f,
             "group {group} would read topic \"{}\" partition {} from offset {position}, but the log starts at \
-             {log_start}: {lost_count} records that it has not read are gone",
+             {log_start}: {lost_offset_count} offsets that it has not read are gone",
             partition.topic, partition.partition
         )
     }

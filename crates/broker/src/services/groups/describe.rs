@@ -95,7 +95,7 @@ async fn summary(
     for at in &partitions {
         let committed = described.committed.get(at);
         if let Some(position) = offsets::position(engine, *at, committed) {
-            lost += u32::from(position.lost_record_count > 0);
+            lost += u32::from(position.lost_offset_count > 0);
         }
         if let Some(Lag { records, age_ms, .. }) = groups.lag(*at, committed.map(|one| one.offset)).await {
             lag_records += records;

@@ -176,7 +176,7 @@ pub(super) fn position(
         committed_at_ms: committed.map_or(0, |committed| committed.committed_at.0),
         log_start: cursors.log_start.get(),
         high_watermark: cursors.high_watermark.get(),
-        lost_record_count: lost.unwrap_or(0),
+        lost_offset_count: lost.unwrap_or(0),
     })
 }
 

@@ -176,7 +176,7 @@ pub struct GroupOffset {
     /// The end of what can be read now, exclusive.
     pub high_watermark: Offset,
     /// Offsets between the committed one and the log start: what was deleted before the group had read it.
-    pub lost_record_count: u64,
+    pub lost_offset_count: u64,
     /// Why nothing is known of it, if so; then only the names are true.
     pub error: Option<ClientError>,
 }
@@ -278,7 +278,7 @@ fn read_offset(wire: v1::GroupOffset) -> Result<GroupOffset, ClientError> {
         committed_at_ms,
         log_start,
         high_watermark,
-        lost_record_count,
+        lost_offset_count,
     } = wire;
     let committed = match offset {
         None => None,
@@ -296,7 +296,7 @@ fn read_offset(wire: v1::GroupOffset) -> Result<GroupOffset, ClientError> {
         committed,
         log_start: super::offset("log start", log_start)?,
         high_watermark: super::offset("high watermark", high_watermark)?,
-        lost_record_count,
+        lost_offset_count,
         error: error.map(|error| Refusal::from(error).into()),
     })
 }

@@ -395,7 +395,7 @@ fn stopped(error: &GroupConsumeError, group: &str, session: &Session) -> CliErro
         GroupConsumeError::Partition(error) => unreadable(error, session),
         GroupConsumeError::Out(error) => session.group_error(group, error),
         GroupConsumeError::PositionLost(lost) => {
-            let PositionLost { partition, position, log_start, lost_count, .. } = lost;
+            let PositionLost { partition, position, log_start, lost_offset_count, .. } = lost;
             let word = shell_word(group);
             CliError::new(ErrorCode::PositionLost, lost.to_string())
                 .in_context(&session.target.describe())
@@ -405,7 +405,7 @@ fn stopped(error: &GroupConsumeError, group: &str, session: &Session) -> CliErro
                 .with_detail("partition", partition.partition.0)
                 .with_detail("position", position.get())
                 .with_detail("log_start", log_start.get())
-                .with_detail("lost_record_count", *lost_count)
+                .with_detail("lost_offset_count", *lost_offset_count)
         }
         other => CliError::new(other.code(), other.to_string()).in_context(&session.target.describe()),
     }

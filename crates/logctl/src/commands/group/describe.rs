@@ -25,7 +25,7 @@ struct Group {
     coordinator: u32,
     empty_since: Option<String>,
     lag_records: u64,
-    lost_record_count: u64,
+    lost_offset_count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     members: Option<Vec<MemberRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ struct OffsetRow {
     log_start: u64,
     high_watermark: u64,
     lag_records: Option<u64>,
-    lost_record_count: u64,
+    lost_offset_count: u64,
     beyond_end_count: u64,
     owner: Option<String>,
     leader_epoch: Option<u32>,
@@ -151,13 +151,13 @@ impl Row for OffsetRow {
 
 impl OffsetRow {
     fn state(&self) -> String {
-        match (&self.error, self.lost_record_count) {
+        match (&self.error, self.lost_offset_count) {
             (Some(error), _) => error.clone(),
             (None, 0) if self.beyond_end_count > 0 => {
                 format!("position beyond the end by {}", self.beyond_end_count)
             }
             (None, 0) => "ok".to_owned(),
-            (None, lost) => format!("position lost: {lost} records gone"),
+            (None, lost) => format!("position lost: {lost} offsets gone"),
         }
     }
 }
@@ -200,7 +200,7 @@ fn group_of(group: &GroupDescription, args: &DescribeGroupArgs) -> Group {
         coordinator: group.coordinator.0,
         empty_since: group.empty_since.map(|time| Cell::Time(time).plain()),
         lag_records: group.partitions.iter().filter_map(|partition| partition.lag_records).sum(),
-        lost_record_count: group.partitions.iter().map(|partition| partition.offset.lost_record_count).sum(),
+        lost_offset_count: group.partitions.iter().map(|partition| partition.offset.lost_offset_count).sum(),
         members: (args.members || !any).then(|| group.members.iter().map(member_row).collect()),
         offsets: (args.offsets || !any).then(|| group.partitions.iter().map(offset_row).collect()),
     }
@@ -238,7 +238,7 @@ fn offset_row(partition: &GroupPartition) -> OffsetRow {
         log_start: offset.log_start.get(),
         high_watermark: offset.high_watermark.get(),
         lag_records: partition.lag_records.filter(|_| beyond_end == 0),
-        lost_record_count: offset.lost_record_count,
+        lost_offset_count: offset.lost_offset_count,
         beyond_end_count: beyond_end,
         owner: partition.owner.clone(),
         leader_epoch: committed.and_then(|committed| committed.leader_epoch).map(|epoch| epoch.get()),
@@ -287,7 +287,7 @@ fn summary(group: &Group, for_people: bool) -> String {
 
 fn next_command(group: &Group) -> String {
     let name = shell_word(&group.name);
-    if group.lost_record_count > 0 {
+    if group.lost_offset_count > 0 {
         return format!(
             "positions are lost; decide where to go on: logctl group reset {name} --topics TOPIC --to start"
         );

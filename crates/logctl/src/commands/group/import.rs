@@ -96,7 +96,7 @@ fn beyond_the_end(
 fn remark(offset: corduroy_types::Offset, bounds: Bounds) -> Option<String> {
     if offset < bounds.log_start {
         let gone = bounds.log_start.distance_from(offset);
-        Some(format!("before the start: {gone} records are gone"))
+        Some(format!("before the start: {gone} offsets are gone"))
     } else {
         None
     }

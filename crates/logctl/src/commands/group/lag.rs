@@ -30,7 +30,7 @@ struct LagRow {
     high_watermark: u64,
     lag_records: Option<u64>,
     lag_ms: Option<u64>,
-    lost_record_count: u64,
+    lost_offset_count: u64,
     beyond_end_count: u64,
     owner: Option<String>,
     error: Option<String>,
@@ -64,7 +64,7 @@ impl Row for LagRow {
                 beyond => Cell::text(format!("{beyond} beyond the end")),
             },
             self.lag_ms.map_or(Cell::Nothing, Cell::DurationMs),
-            if self.lost_record_count == 0 { Cell::Nothing } else { Cell::Count(self.lost_record_count) },
+            if self.lost_offset_count == 0 { Cell::Nothing } else { Cell::Count(self.lost_offset_count) },
             self.owner.as_ref().map_or(Cell::Nothing, Cell::text),
             Cell::text(self.error.as_deref().unwrap_or("ok")),
         ]
@@ -183,13 +183,13 @@ fn behind(group: &GroupDescription, for_people: bool) -> String {
 /// The last line: how far behind, what is lost, and what to do next.
 fn summary(group: &GroupDescription, for_people: bool) -> String {
     let name = shell_word(&group.name);
-    let lost = group.partitions.iter().find(|partition| partition.offset.lost_record_count > 0);
+    let lost = group.partitions.iter().find(|partition| partition.offset.lost_offset_count > 0);
     if let Some(partition) = lost {
-        let all: u64 = group.partitions.iter().map(|partition| partition.offset.lost_record_count).sum();
+        let all: u64 = group.partitions.iter().map(|partition| partition.offset.lost_offset_count).sum();
         let place = format!("{}:{}", partition.offset.topic, partition.offset.partition);
         return format!(
             "{name} has lost {} that it had not read; to go on behind them: logctl group reset {name} --topics {place} --to start",
-            human_counted(all, "record")
+            human_counted(all, "offset")
         );
     }
     if let Some(partition) = group.partitions.iter().find(|partition| beyond_end(&partition.offset) > 0) {
@@ -218,7 +218,7 @@ fn row(partition: &GroupPartition) -> LagRow {
         high_watermark: offset.high_watermark.get(),
         lag_records: partition.lag_records.filter(|_| beyond_end == 0),
         lag_ms: partition.lag_ms.filter(|_| beyond_end == 0),
-        lost_record_count: offset.lost_record_count,
+        lost_offset_count: offset.lost_offset_count,
         beyond_end_count: beyond_end,
         owner: partition.owner.clone(),
         error: offset.error.as_ref().map(|error| format!("{}: {}", error.code(), error.message())),

@@ -21,21 +21,25 @@ use crate::{
 struct DeletedRow {
     partition: u32,
     log_start: u64,
-    record_count: u64,
+    deleted_offset_count: u64,
     /// Said only where nothing happened.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
 impl Row for DeletedRow {
-    const COLUMNS: &'static [Column] = &[column("PARTITION"), column("START"), column("DELETED")];
+    const COLUMNS: &'static [Column] = &[column("PARTITION"), column("START"), column("DELETED-OFFSETS")];
 
     fn name(&self) -> String {
         self.partition.to_string()
     }
 
     fn cells(&self) -> Vec<Cell> {
-        vec![Cell::Count(self.partition.into()), Cell::Count(self.log_start), Cell::Count(self.record_count)]
+        vec![
+            Cell::Count(self.partition.into()),
+            Cell::Count(self.log_start),
+            Cell::Count(self.deleted_offset_count),
+        ]
     }
 }
 
@@ -47,8 +51,9 @@ pub(crate) async fn run(args: &DeleteRecordsArgs, ui: &mut Ui<'_>) -> Result<Exi
     let before = places(&session, args).await?;
     let (mut rows, mut failures) = delete(&session, &args.name, &before, true).await?;
     if !dry_run && !rows.is_empty() {
-        let count: u64 = rows.iter().map(|row| row.record_count).sum();
-        let question = format!("Delete {} of topic {:?}?", human_counted(count, "record"), args.name);
+        let count: u64 = rows.iter().map(|row| row.deleted_offset_count).sum();
+        let question =
+            format!("Delete the records of {} of topic {:?}?", human_counted(count, "offset"), args.name);
         prompt::confirm(ui, &question).map_err(|error| error.in_context(&session.target.describe()))?;
         (rows, failures) = delete(&session, &args.name, &before, false).await?;
     }
@@ -98,11 +103,11 @@ async fn delete(
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for ((partition, _), result) in before.iter().zip(results) {
         match result {
-            Ok(DeletedRecords { partition, log_start, record_count }) => {
+            Ok(DeletedRecords { partition, log_start, deleted_offset_count }) => {
                 rows.push(DeletedRow {
                     partition: partition.0,
                     log_start: log_start.get(),
-                    record_count,
+                    deleted_offset_count,
                     dry_run: validate_only,
                 });
             }

@@ -19,7 +19,7 @@ pub(super) struct GroupRow {
     partition_count: usize,
     lag_records: u64,
     lag_ms: u64,
-    lost_record_count: u64,
+    lost_offset_count: u64,
 }
 
 impl Row for GroupRow {
@@ -45,7 +45,7 @@ impl Row for GroupRow {
             Cell::Count(self.partition_count as u64),
             Cell::Count(self.lag_records),
             Cell::DurationMs(self.lag_ms),
-            Cell::Count(self.lost_record_count),
+            Cell::Count(self.lost_offset_count),
         ]
     }
 }
@@ -90,6 +90,6 @@ fn row(group: &GroupDescription, topic: &str) -> Option<GroupRow> {
         partition_count: partitions.len(),
         lag_records: partitions.iter().filter_map(|partition| partition.lag_records).sum(),
         lag_ms: partitions.iter().filter_map(|partition| partition.lag_ms).max().unwrap_or(0),
-        lost_record_count: partitions.iter().map(|partition| partition.offset.lost_record_count).sum(),
+        lost_offset_count: partitions.iter().map(|partition| partition.offset.lost_offset_count).sum(),
     })
 }

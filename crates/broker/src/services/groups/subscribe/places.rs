@@ -68,7 +68,7 @@ async fn begin(membership: &Membership, replica: &Arc<Replica>, reached: Option<
         OnPositionLost::Unspecified | OnPositionLost::Fail => {
             let text = format!(
                 "group {group} is at offset {position} of topic {topic}, partition {partition}, whose log begins \
-                 at {log_start}: {gone} records are gone that it has not read"
+                 at {log_start}: {gone} offsets are gone that it has not read"
             );
             let refusal = Refusal::new(ErrorCode::PositionLost, text);
             return Beginning::Nowhere(refusal.with_range(log_start, high_watermark));

@@ -344,7 +344,7 @@ impl Session {
                     partition: at.partition.0,
                     position: missing.position.get(),
                     log_start: missing.log_start.get(),
-                    lost_record_count: missing.log_start.distance_from(missing.position),
+                    lost_offset_count: missing.log_start.distance_from(missing.position),
                     resumed_at: missing.resumed_at.get(),
                 })
             }
