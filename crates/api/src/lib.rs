@@ -9,4 +9,4 @@ pub mod v1;
 pub use convert::{
     InvalidField, acks_from_wire, acks_to_wire, offset_from_wire, topic_id_from_wire, topic_name_from_wire,
 };
-pub use refusal::{ERROR_DETAIL_KEY, Refusal};
+pub use refusal::{ERROR_DETAIL_KEY, Leader, Refusal};

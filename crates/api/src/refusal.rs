@@ -1,6 +1,6 @@
 //! One refusal, in its domain form, as an answer's `Error`, and as a gRPC status.
 
-use corduroy_types::{ErrorCode, Offset, Outcome};
+use corduroy_types::{BrokerId, ErrorCode, Offset, Outcome};
 use prost::Message;
 use tonic::{Code, Status, metadata::MetadataValue};
 
@@ -29,6 +29,17 @@ pub struct Refusal {
     pub next_good_offset: Option<Offset>,
     /// The partition's next offset, where another one was expected.
     pub next_offset: Option<Offset>,
+    /// Who leads the partition, where another broker was asked.
+    pub leader: Option<Box<Leader>>,
+}
+
+/// The broker that leads a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its id.
+    pub id: BrokerId,
+    /// Where clients reach it, as host:port; empty where it does not advertise an address.
+    pub address: String,
 }
 
 impl Refusal {
@@ -43,6 +54,7 @@ impl Refusal {
             high_watermark: None,
             next_good_offset: None,
             next_offset: None,
+            leader: None,
         }
     }
 
@@ -139,9 +151,12 @@ fn grpc_code(code: ErrorCode) -> Code {
         E::Internal | E::StorageFailed | E::UnexpectedAnswer | E::FileFailed => Code::Internal,
         E::DiskFull | E::Overloaded | E::BufferFull | E::GroupFull => Code::ResourceExhausted,
         E::Corrupt => Code::DataLoss,
-        E::ShuttingDown | E::Starting | E::PartitionOffline | E::Unavailable | E::CoordinatorLoading => {
-            Code::Unavailable
-        }
+        E::ShuttingDown
+        | E::Starting
+        | E::PartitionOffline
+        | E::NotLeader
+        | E::Unavailable
+        | E::CoordinatorLoading => Code::Unavailable,
         E::TimedOut => Code::DeadlineExceeded,
         E::TopicExists => Code::AlreadyExists,
         E::TopicNotFound | E::PartitionNotFound | E::GroupNotFound => Code::NotFound,
@@ -192,7 +207,9 @@ impl From<Refusal> for v1::Error {
             high_watermark,
             next_good_offset,
             next_offset,
+            leader,
         } = refusal;
+        let leader_id = leader.as_ref().map(|leader| leader.id.0);
         Self {
             code: i32::from(code.number()),
             message,
@@ -208,6 +225,8 @@ impl From<Refusal> for v1::Error {
             high_watermark: high_watermark.map(Offset::get),
             next_good_offset: next_good_offset.map(Offset::get),
             next_offset: next_offset.map(Offset::get),
+            leader_id,
+            leader_address: leader.map(|leader| leader.address).unwrap_or_default(),
         }
     }
 }
@@ -230,6 +249,9 @@ impl From<v1::Error> for Refusal {
             high_watermark: error.high_watermark.and_then(Offset::new),
             next_good_offset: error.next_good_offset.and_then(Offset::new),
             next_offset: error.next_offset.and_then(Offset::new),
+            leader: error
+                .leader_id
+                .map(|id| Box::new(Leader { id: BrokerId(id), address: error.leader_address })),
         }
     }
 }
@@ -257,6 +279,13 @@ mod tests {
         let status = refusal.clone().into_status();
         assert_eq!(status.code(), Code::OutOfRange);
         assert_eq!(Refusal::from_status(&status), refusal);
+    }
+
+    #[test]
+    fn the_leader_that_a_refusal_names_survives_the_status() {
+        let mut refusal = Refusal::new(ErrorCode::NotLeader, "broker 2 leads orders/0");
+        refusal.leader = Some(Box::new(Leader { id: BrokerId(2), address: "b:9400".to_owned() }));
+        assert_eq!(Refusal::from_status(&refusal.clone().into_status()), refusal);
     }
 
     #[test]

@@ -274,3 +274,6 @@ impl std::fmt::Debug for RunningBroker {
         f.debug_struct("RunningBroker").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod placed_elsewhere_tests;

@@ -38,6 +38,7 @@ pub(crate) fn outcome(refusal: &Refusal, kind: Kind) -> Outcome {
         refusal.code,
         ErrorCode::Starting
             | ErrorCode::PartitionOffline
+            | ErrorCode::NotLeader
             | ErrorCode::Overloaded
             | ErrorCode::DiskFull
             | ErrorCode::UnknownLeaderEpoch

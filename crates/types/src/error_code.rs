@@ -236,6 +236,9 @@ codes! {
     OffsetMismatch = 1404, "OFFSET_MISMATCH", false, Conflict, NotWritten,
         "The produce named the offset it expected to get, and the partition's next offset is another one. Nothing was written.",
         "Read what was appended meanwhile, decide again, and name the offset that the message gives.";
+    NotLeader = 1405, "NOT_LEADER", true, Unavailable, NotWritten,
+        "Another broker leads the partition. This request wrote nothing.",
+        "Ask the broker that the error names, or look the partition up again.";
     Unavailable = 1501, "UNAVAILABLE", true, Unavailable, Either,
         "No broker could be reached, or the connection broke before the answer.",
         "Check that the broker runs and that the address is right.";

@@ -12,6 +12,7 @@ mod identity;
 mod journal;
 mod local_topics;
 mod log_slot;
+mod lookup;
 mod metadata;
 mod opening;
 mod partition_dirs;
@@ -56,7 +57,7 @@ pub(crate) use identity::ReplicaCursors;
 pub(crate) use metadata::{ApplierError, Draft, MetadataPlane};
 pub(crate) use opening::OpenError;
 pub(crate) use reads::{Fetched, ReadHint};
-pub(crate) use refusals::out_of_range;
+pub(crate) use refusals::{out_of_range, partition_not_found};
 pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 

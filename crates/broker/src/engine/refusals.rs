@@ -1,11 +1,14 @@
 //! What the engine's errors are at the wire.
 
-use corduroy_api::Refusal;
+use corduroy_api::{Leader, Refusal};
 use corduroy_log::{AppendError, ReadError, disk::is_out_of_handles, producers::SequenceError};
 use corduroy_partition::UnknownReason;
-use corduroy_types::{ErrorCode, Outcome, TopicName};
+use corduroy_types::{ErrorCode, Outcome, PartitionIndex, TopicName};
 
-use super::identity::{ReplicaCursors, ReplicaIdentity};
+use super::{
+    Topic,
+    identity::{ReplicaCursors, ReplicaIdentity},
+};
 
 pub(super) fn stopping() -> Refusal {
     Refusal::new(ErrorCode::ShuttingDown, "the broker stopped before the append was acknowledged")
@@ -19,6 +22,25 @@ pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
 /// The partition cannot be served for now.
 pub(super) fn offline(of: &ReplicaIdentity, reason: &str) -> Refusal {
     Refusal::new(ErrorCode::PartitionOffline, format!("{of} is offline: {reason}"))
+}
+
+/// The topic has no such partition.
+pub(crate) fn partition_not_found(topic: &Topic, index: PartitionIndex) -> Refusal {
+    let (name, count) = (topic.name(), topic.partition_count());
+    let text = format!("topic {name} has {count} partitions, there is no partition {index}");
+    Refusal::new(ErrorCode::PartitionNotFound, text)
+}
+
+/// This broker's replica is about to be opened.
+pub(super) fn not_open_yet(topic: &TopicName, index: PartitionIndex) -> Refusal {
+    Refusal::new(ErrorCode::PartitionOffline, format!("{topic}/{index} is offline: it is being opened"))
+}
+
+/// Another broker leads. Nothing was written here now.
+pub(super) fn not_leader(topic: &TopicName, index: PartitionIndex, leader: Leader) -> Refusal {
+    let at = if leader.address.is_empty() { String::new() } else { format!(" at {}", leader.address) };
+    let text = format!("broker {}{at} leads {topic}/{index}", leader.id);
+    Refusal { leader: Some(Box::new(leader)), ..Refusal::new(ErrorCode::NotLeader, text) }
 }
 
 /// Refused before anything was written. The outcome is for the caller to say: an earlier request may have written it.

@@ -12,7 +12,7 @@ use corduroy_batch::{Batch, BatchBuilder, Compression, PushOutcome};
 use corduroy_group::{
     Coordinator, GroupConfig, GroupError, GroupName, MemberId, Now, RebalanceCause, Record,
 };
-use corduroy_types::{Acks, ErrorCode, LeaderEpoch, MonotonicMs, Offset};
+use corduroy_types::{Acks, ErrorCode, LeaderEpoch, MonotonicMs, Offset, PartitionIndex};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -98,6 +98,11 @@ impl Ready {
 }
 
 impl CoordinatorShard {
+    /// Which partition of `__groups` it coordinates.
+    pub(super) fn index(&self) -> PartitionIndex {
+        self.replica.index()
+    }
+
     pub(super) fn new(
         replica: Arc<Replica>,
         config: GroupConfig,

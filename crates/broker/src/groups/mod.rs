@@ -81,11 +81,14 @@ impl Groups {
     }
 
     /// The coordinator of a group; `None` before the first group is created.
-    pub(crate) fn find(&self, group: &GroupName) -> Option<Arc<CoordinatorShard>> {
-        let shards = self.shards();
-        let count = u32::try_from(shards.len()).unwrap_or(u32::MAX);
-        let index = partition_for_key(group.as_str().as_bytes(), count);
-        shards.get(usize::try_from(index.0).ok()?).cloned()
+    ///
+    /// # Errors
+    /// `NOT_LEADER` where another broker leads the group's partition of `__groups`.
+    pub(crate) fn find(&self, group: &GroupName) -> Result<Option<Arc<CoordinatorShard>>, Refusal> {
+        let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return Ok(None) };
+        let index = partition_for_key(group.as_str().as_bytes(), topic.partition_count());
+        self.engine.leading_replica(&topic, index)?;
+        Ok(self.shards().iter().find(|shard| shard.index() == index).cloned())
     }
 
     /// The coordinator of a group. The first call creates `__groups`.
@@ -93,7 +96,7 @@ impl Groups {
     /// # Errors
     /// `__groups` cannot be created.
     pub(crate) async fn find_or_create(&self, group: &GroupName) -> Result<Arc<CoordinatorShard>, Refusal> {
-        if let Some(shard) = self.find(group) {
+        if let Some(shard) = self.find(group)? {
             return Ok(shard);
         }
         {
@@ -106,7 +109,7 @@ impl Groups {
         }
         let not_open =
             || Refusal::new(ErrorCode::CoordinatorLoading, "the topic of the groups is not open yet");
-        let shard = self.find(group).ok_or_else(not_open)?;
+        let shard = self.find(group)?.ok_or_else(not_open)?;
         // It is empty, so that takes no time.
         let mut stopping = self.engine.stopping();
         tokio::select! {

@@ -103,7 +103,7 @@ async fn check(
         Some(Payload::Batch(batch)) => {
             let partition = partition
                 .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "partition: required with a batch"))?;
-            let replica = lookup::replica(topic, partition)?;
+            let replica = lookup::replica(engine, topic, partition)?;
             Ok((batch.len(), vec![check::raw_batch(shared, engine, topic, replica, batch).await?]))
         }
         Some(Payload::Records(records)) => plain::check_records(engine, topic, partition, records),

@@ -217,7 +217,7 @@ impl v1::admin_server::Admin for AdminService {
         self.answer(Api::RecoverPartition, async {
             let engine = self.shared.engine()?;
             let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
-            let replica = lookup::replica(&topic, partition)?;
+            let replica = lookup::replica(&engine, &topic, partition)?;
             let given_up = engine.give_up_damage(&replica, validate_only).await?;
             if !validate_only {
                 let details = format!("partition {partition}, {} damaged ranges given up", given_up.len());
@@ -341,7 +341,7 @@ async fn delete_records(
     before_offset: u64,
     validate_only: bool,
 ) -> Result<v1::DeletedRecords, Refusal> {
-    let replica = lookup::replica(topic, partition)?;
+    let replica = lookup::replica(engine, topic, partition)?;
     let before: Offset = corduroy_api::offset_from_wire("before_offset", before_offset)?;
     if !topic.config().cleanup_policy.deletes() {
         let text = format!("records of {} are not deleted: its cleanup.policy is compact", topic.name());

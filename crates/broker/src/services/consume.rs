@@ -78,7 +78,7 @@ impl Session {
     async fn add(&mut self, wanted: v1::ConsumePartition) -> Result<(), Refusal> {
         let v1::ConsumePartition { topic, topic_id, partition, start, until } = wanted;
         let found = lookup::topic(&self.engine, &topic, &topic_id)?;
-        let replica = lookup::replica(&found, partition)?;
+        let replica = lookup::replica(&self.engine, &found, partition)?;
         let next = offsets::resolve(&self.engine, &replica, start).await?.offset;
         let until = match until {
             Some(until) => Some(offsets::resolve_end(&self.engine, &replica, until).await?),

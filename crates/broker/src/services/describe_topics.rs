@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use corduroy_api::{Refusal, v1};
-use corduroy_types::ErrorCode;
+use corduroy_types::{ErrorCode, PartitionIndex};
 
 use super::{configs, lookup};
 use crate::{
@@ -54,9 +54,17 @@ pub(super) async fn describe_topics(
     let describe = async |name: &String| -> Result<v1::DescribedTopic, Refusal> {
         let topic = lookup::topic(engine, name, &bytes::Bytes::new())?;
         let described = topic.described();
-        let replicas = topic.replicas();
-        let mut partitions = Vec::with_capacity(replicas.len());
-        for (described, replica) in described.partitions().iter().zip(replicas.iter()) {
+        let mut partitions = Vec::with_capacity(described.partitions().len());
+        for (index, described) in (0..).map(PartitionIndex).zip(described.partitions()) {
+            let replica = match engine.leading_replica(&topic, index) {
+                Ok(replica) => replica,
+                Err(refusal) => {
+                    let error = Some(refusal.into());
+                    partitions.push(v1::DescribedPartition { error, ..assigned(index, described) });
+                    continue;
+                }
+            };
+            let replica = &replica;
             let record_count = groups.record_count(replica).await;
             let retention_block = engine.retention_block(replica).map(|block| v1::RetentionBlock {
                 segment_start: block.segment.get(),
@@ -92,22 +100,29 @@ fn describe_partition(
     (described, replica): (&corduroy_metadata::Partition, &Arc<Replica>),
 ) -> v1::DescribedPartition {
     let (cursors, stats) = (replica.cursors().unwrap_or_default(), replica.stats());
-    let replicas: Vec<_> = described.replicas.iter().map(|broker| broker.0).collect();
     v1::DescribedPartition {
-        partition: replica.index().0,
-        leader: described.leader.0,
         leader_epoch: replica.leader_epoch().get(),
-        // With one replica, the in-sync set is that replica.
-        in_sync_replicas: replicas.clone(),
-        replicas,
         log_start: cursors.log_start.get(),
         high_watermark: cursors.high_watermark.get(),
         log_end: cursors.log_end.get(),
         segment_count: u32::try_from(stats.segments).unwrap_or(u32::MAX),
         stored_bytes: stats.bytes,
         error: trouble(replica).map(Into::into),
-        record_count: 0,
-        retention_block: None,
+        ..assigned(replica.index(), described)
+    }
+}
+
+/// What the image says of a partition.
+fn assigned(index: PartitionIndex, described: &corduroy_metadata::Partition) -> v1::DescribedPartition {
+    let replicas: Vec<_> = described.replicas.iter().map(|broker| broker.0).collect();
+    v1::DescribedPartition {
+        partition: index.0,
+        leader: described.leader.0,
+        leader_epoch: described.leader_epoch.get(),
+        // With one replica, the in-sync set is that replica.
+        in_sync_replicas: replicas.clone(),
+        replicas,
+        ..Default::default()
     }
 }
 

@@ -167,7 +167,7 @@ pub(super) fn record_form(form: i32) -> Result<v1::RecordForm, Refusal> {
 fn find(engine: &Engine, wanted: v1::FetchPartition) -> Wanted {
     let v1::FetchPartition { topic, topic_id, partition, offset, leader_epoch, max_bytes } = wanted;
     let found = lookup::topic(engine, &topic, &topic_id)
-        .and_then(|topic| lookup::replica(&topic, partition))
+        .and_then(|topic| lookup::replica(engine, &topic, partition))
         .and_then(|replica| {
             check_epoch(&replica, leader_epoch)?;
             let from = offset_from_wire("offset", offset)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use corduroy_api::{Refusal, topic_id_from_wire, topic_name_from_wire};
 use corduroy_types::{ErrorCode, PartitionIndex, nearest};
 
-use crate::engine::{Engine, Replica, Topic};
+use crate::engine::{Engine, Replica, Topic, partition_not_found};
 
 /// Finds a topic by name, and checks that it is the one the caller knew.
 pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Topic, Refusal> {
@@ -43,13 +43,13 @@ pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> R
     Ok(topic)
 }
 
-/// Finds a partition of a topic.
-pub(super) fn replica(topic: &Topic, partition: u32) -> Result<Arc<Replica>, Refusal> {
-    topic.replica(PartitionIndex(partition)).ok_or_else(|| {
-        let count = topic.partition_count();
-        Refusal::new(
-            ErrorCode::PartitionNotFound,
-            format!("topic {} has {count} partitions, there is no partition {partition}", topic.name()),
-        )
-    })
+/// Checks that a topic has a partition, whichever broker leads it.
+pub(super) fn partition(topic: &Topic, partition: u32) -> Result<PartitionIndex, Refusal> {
+    let index = PartitionIndex(partition);
+    topic.partition(index).map(|_| index).ok_or_else(|| partition_not_found(topic, index))
+}
+
+/// Finds a partition that this broker leads.
+pub(super) fn replica(engine: &Engine, topic: &Topic, partition: u32) -> Result<Arc<Replica>, Refusal> {
+    engine.leading_replica(topic, PartitionIndex(partition))
 }

@@ -55,7 +55,7 @@ pub(super) fn outcome(
     }
     let Some(engine) = shared.engine_to_ask() else { return Outcome::Unknown };
     let replica = lookup::topic(engine, target.topic, target.topic_id)
-        .and_then(|topic| lookup::replica(&topic, partition));
+        .and_then(|topic| lookup::replica(engine, &topic, partition));
     match replica {
         Ok(replica) => replica.outcome_if_refused(header),
         Err(refusal) => match refusal.code {

@@ -31,7 +31,7 @@ pub(super) async fn list(
     let mut offsets = Vec::with_capacity(request.partitions.len());
     for v1::ListOffsetsPartition { topic, partition, spec } in request.partitions {
         let found = lookup::topic(&engine, &topic, &bytes::Bytes::new())
-            .and_then(|topic| lookup::replica(&topic, partition));
+            .and_then(|topic| lookup::replica(&engine, &topic, partition));
         let listed = match found {
             Ok(replica) => resolve(&engine, &replica, spec).await.map(|at| (at, replica.leader_epoch())),
             Err(refusal) => Err(refusal),

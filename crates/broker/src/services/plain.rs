@@ -33,7 +33,7 @@ pub(super) fn check_records(
     let mut bytes = 0;
     let mut checked = Vec::with_capacity(groups.len());
     for (index, members) in groups {
-        let replica = lookup::replica(topic, index)?;
+        let replica = lookup::replica(engine, topic, index)?;
         let batch = build(topic, &records, &members, now)?;
         bytes += batch.bytes().len();
         let record_indexes = if all_to_one { Vec::new() } else { members };

@@ -139,7 +139,7 @@ async fn describe_one(
     name: &str,
 ) -> Result<v1::DescribedGroup, Refusal> {
     let name = wire::group_name(name)?;
-    let shard = groups.find(&name).ok_or_else(|| group_not_found(&name))?;
+    let shard = groups.find(&name)?.ok_or_else(|| group_not_found(&name))?;
     let described = shard.decide(|coordinator, _, _| Described::of(coordinator, &name)).await?;
     let owners = described.owners();
     let mut partitions = Vec::new();
@@ -212,7 +212,7 @@ pub(super) async fn delete(
 
 async fn delete_one(groups: &Groups, name: &str, validate_only: bool) -> Result<u32, Refusal> {
     let name = wire::group_name(name)?;
-    let shard: Arc<CoordinatorShard> = groups.find(&name).ok_or_else(|| group_not_found(&name))?;
+    let shard: Arc<CoordinatorShard> = groups.find(&name)?.ok_or_else(|| group_not_found(&name))?;
     let delete = |coordinator: &mut Coordinator, _now, out: &mut Vec<_>| {
         let offsets = coordinator.committed(&name).count();
         coordinator.delete_group(&name, out)?;

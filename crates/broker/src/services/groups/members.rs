@@ -36,7 +36,7 @@ pub(super) async fn heartbeat(
             engine.check_groups_writable().await?;
             groups.find_or_create(&heartbeat.group).await?
         }
-        _ => groups.find(&heartbeat.group).ok_or_else(|| unknown_member(&heartbeat))?,
+        _ => groups.find(&heartbeat.group)?.ok_or_else(|| unknown_member(&heartbeat))?,
     };
     let answer = tokio::select! {
         answer = answer(&shard, &heartbeat, wait_ms) => answer?,
@@ -112,7 +112,7 @@ pub(super) async fn remove(
     let (engine, groups) = shared.groups()?;
     let v1::RemoveMemberRequest { group, member, validate_only } = request;
     let (group, named) = (wire::group_name(&group)?, wire::member_id(&member)?);
-    let shard = groups.find(&group).ok_or_else(|| super::group_not_found(&group))?;
+    let shard = groups.find(&group)?.ok_or_else(|| super::group_not_found(&group))?;
     let remove = |coordinator: &mut corduroy_group::Coordinator, now, out: &mut Vec<_>| {
         let members = coordinator.describe(&group)?.members;
         let is_named = |id: &MemberId| *id == named;

@@ -109,7 +109,7 @@ pub(super) async fn fetch(
     let v1::FetchOffsetsRequest { group, topics } = request;
     let group = wire::group_name(&group)?;
     check_count(topics.iter().map(|topic| topic.partitions.len()).sum())?;
-    let committed = match groups.find(&group) {
+    let committed = match groups.find(&group)? {
         None => Default::default(),
         Some(shard) => {
             let all = shard.read(|coordinator| {
@@ -153,7 +153,8 @@ pub(super) fn position(
     committed: Option<&Committed>,
 ) -> Option<v1::GroupOffset> {
     let topic = engine.topics().by_id(at.topic_id)?;
-    let (cursors, error) = match topic.replica(at.partition)?.cursors() {
+    let replica = engine.leading_replica(&topic, at.partition);
+    let (cursors, error) = match replica.and_then(|replica| replica.cursors()) {
         Ok(cursors) => (cursors, None),
         // What was committed is known all the same.
         Err(refusal) => (ReplicaCursors::default(), Some(refusal.into())),
@@ -189,7 +190,7 @@ pub(super) async fn forget(
     let v1::ForgetOffsetsRequest { group, topics, validate_only } = request;
     let group = wire::group_name(&group)?;
     let partitions = wire::owned(&engine, topics)?;
-    let shard = groups.find(&group).ok_or_else(|| super::group_not_found(&group))?;
+    let shard = groups.find(&group)?.ok_or_else(|| super::group_not_found(&group))?;
     let forget = |coordinator: &mut corduroy_group::Coordinator, _now, out: &mut Vec<_>| {
         let known = partitions.iter().filter(|at| coordinator.committed_at(&group, **at).is_some()).count();
         coordinator.forget_offsets(&group, Some(&partitions), out)?;

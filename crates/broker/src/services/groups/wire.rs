@@ -99,8 +99,8 @@ pub(super) fn partition(
     partition: u32,
 ) -> Result<TopicPartition, Refusal> {
     let topic = lookup::topic(engine, topic, topic_id)?;
-    lookup::replica(&topic, partition)?;
-    Ok(TopicPartition { topic_id: topic.id(), partition: PartitionIndex(partition) })
+    let partition = lookup::partition(&topic, partition)?;
+    Ok(TopicPartition { topic_id: topic.id(), partition })
 }
 
 /// What a member says it has. What is of topics that are gone is gone with them.
