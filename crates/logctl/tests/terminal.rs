@@ -214,6 +214,32 @@ async fn a_bar_shows_how_far_it_is() {
 }
 
 #[tokio::test]
+async fn no_bar_is_drawn_over_what_is_typed() {
+    let broker = Broker::start().await.unwrap();
+    let home = Home::at(broker.url());
+    home.ok(&["topic", "create", "t"]);
+    let mut typing = Screen::new();
+    let typed = typing.spawn_in_front(&home, &["produce", "t", "--report", "each"]);
+    typing.wait_for("Ctrl-D ends them");
+    typing.type_line("one");
+    typing.wait_for("0 0");
+    // A bar that begins later is shown: it is late enough for the other one too.
+    let mut other = Screen::new();
+    let child = other.spawn_in_front(&home, &["produce", "t", "--report", "each", "--progress", "bar"]);
+    other.wait_for("Ctrl-D ends them");
+    other.type_line("two");
+    let bar = other.wait_for("1 record");
+    assert!(bar.contains("B/s"), "it is drawn: {bar:?}");
+    other.master.write_all(b"\x04").unwrap();
+    assert_eq!(code(child), 0);
+    typing.type_line("three");
+    let shown = typing.wait_for("0 2");
+    assert!(!shown.contains("B/s") && !shown.contains("1 record"), "{shown:?}");
+    typing.master.write_all(b"\x04").unwrap();
+    assert_eq!(code(typed), 0);
+}
+
+#[tokio::test]
 async fn a_second_interrupt_ends_at_once() {
     let broker = Broker::start().await.unwrap();
     let home = Home::at(broker.url());
