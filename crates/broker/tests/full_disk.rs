@@ -8,8 +8,8 @@ use std::{path::Path, sync::Arc};
 use corduroy_api::{
     Refusal,
     v1::{
-        self, admin_client::AdminClient, groups_client::GroupsClient, heartbeat_request::Kind,
-        produce_client::ProduceClient, produce_request::Payload,
+        self, admin_client::AdminClient, cluster_client::ClusterClient, groups_client::GroupsClient,
+        heartbeat_request::Kind, produce_client::ProduceClient, produce_request::Payload,
     },
 };
 use corduroy_broker::{
@@ -65,9 +65,14 @@ impl Node {
         (node, member_epoch)
     }
 
-    /// The broker looks at the space now and then; before it does, an append fails for want of room.
+    /// The broker looks at the space now and then. An append before it does would fail for want of room, and stop its log.
     async fn until_produce_is_refused(&self) {
-        while self.produce().await != Err(ErrorCode::DiskFull) {}
+        let mut cluster = ClusterClient::new(self.channel.clone());
+        let request = v1::DescribeClusterRequest::default();
+        while cluster.describe_cluster(request).await.unwrap().into_inner().health()
+            != v1::HealthState::Unhealthy
+        {}
+        assert_eq!(self.produce().await, Err(ErrorCode::DiskFull));
     }
 
     /// Starts it again after a power loss, with so many bytes free.
