@@ -236,6 +236,8 @@ fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
         assert!(status.contains(told), "no {told} in {status}");
     }
     assert!(status.contains("\"health\":\"DEGRADED\""), "{status}");
+    let described = succeed(broker.logctl(&home).args(["topic", "describe", "t"]));
+    assert!(String::from_utf8_lossy(&described.stdout).contains("  E1103: "), "{described:?}");
 
     // The operator gives up what cannot be read, and readers pass over it.
     let recover = |more: &[&str]| {
