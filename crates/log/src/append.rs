@@ -107,7 +107,7 @@ impl Log {
         let max_timestamp = stamped.header().max_timestamp;
         let entry = self.tail.push(stamped, self.active.end_point(next_offset));
         self.active.checksum = entry.end.checksum;
-        self.upkeep.appended(&self.producers, bytes.into(), entry.end);
+        self.upkeep.appended(&self.shared.dir, &self.producers, bytes.into(), entry.end);
         self.pending.push_back(Pending::Write { file: Arc::clone(&self.active.file), entry });
         self.tail.shrink(self.config.tail_bytes, self.cursors.written_end());
         Ok(Appended { base_offset: log_end, next_offset, max_timestamp, duplicate: false })
@@ -123,10 +123,10 @@ impl Log {
         // An index that lacks the front of its segment is not worth keeping: it is built again when needed.
         let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
         let index_checksum = indexes.as_ref().map(|(offsets, times)| crate::index::checksum(offsets, times));
-        let (end, first_crc) = (self.active.end_point(log_end), self.active.first_crc());
+        let end = self.active.end_point(log_end);
         let file = Arc::clone(&self.active.file);
-        let producers = self.upkeep.rolled(&self.producers, log_end);
-        let seal = Seal { file, end, first_crc, indexes, index_checksum, producers };
+        let producers = self.upkeep.rolled(&self.shared.dir, &self.producers, log_end);
+        let seal = Seal { file, end, indexes, index_checksum, producers };
         self.pending.push_back(Pending::Seal(Box::new(seal)));
         Arc::make_mut(&mut self.sealed).push(Arc::new(self.active.seal(log_end, index_checksum)));
         self.active = Active::new(&self.shared.dir, log_end, &self.config);

@@ -40,7 +40,10 @@ impl Log {
         let index_checksum = indexes.as_ref().map(|(offsets, times)| checksum(offsets, times));
         let (offsets, times) = indexes.unzip();
         let (base, log_end) = (self.active.base(), self.cursors.log_end());
-        let producers = Snapshot::encode(&self.producers, log_end, base, self.active.bytes, index_checksum);
+        let producers = {
+            let place = (log_end, base, self.active.bytes);
+            Snapshot::encode(&self.shared.dir, &self.producers, place, index_checksum)
+        };
         for (offset, suffix, contents) in [
             (base, INDEX_SUFFIX, offsets),
             (base, TIME_INDEX_SUFFIX, times),

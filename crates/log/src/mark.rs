@@ -14,6 +14,8 @@ pub(crate) struct Point {
     pub(crate) checksum: u32,
     /// The greatest timestamp in the segment up to there, and the last offset of the batch that has it.
     pub(crate) max_timestamp: Option<(TimestampMs, Offset)>,
+    /// The checksum that the segment's first batch carries.
+    pub(crate) first_crc: Option<u32>,
 }
 
 /// A point of the log up to which everything is known to be on stable storage.
@@ -33,12 +35,15 @@ pub struct DurableMark {
     /// The greatest timestamp in the segment before `position`, and the last offset of the batch that has it;
     /// `None` where no record has one.
     pub max_timestamp: Option<(TimestampMs, Offset)>,
+    /// The checksum that the segment's first batch carries: it says whose file the segment is. `None` where that is not
+    /// on record.
+    pub first_crc: Option<u32>,
 }
 
 impl From<Point> for DurableMark {
     fn from(point: Point) -> Self {
-        let Point { offset, segment_base, position, checksum, max_timestamp } = point;
-        Self { segment_base, position, offset, checksum, max_timestamp }
+        let Point { offset, segment_base, position, checksum, max_timestamp, first_crc } = point;
+        Self { segment_base, position, offset, checksum, max_timestamp, first_crc }
     }
 }
 

@@ -309,6 +309,7 @@ impl Active {
             position: self.bytes,
             checksum: self.checksum,
             max_timestamp: self.index.max_timestamp(),
+            first_crc: self.first.map(|first| first.crc),
         }
     }
 
@@ -365,11 +366,6 @@ impl Active {
             timestamp => timestamp,
         };
         Some(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
-    }
-
-    /// The checksum that its first batch carries.
-    pub(crate) fn first_crc(&self) -> Option<u32> {
-        self.first.map(|first| first.crc)
     }
 
     /// The segment as it is now, never to be appended to again. `index_checksum` is that of its index files, if it gets

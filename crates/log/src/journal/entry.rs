@@ -3,7 +3,7 @@
 //! Big-endian: length u32 (of the whole entry) · CRC-32 u32 (ISO-HDLC, over length and all that follows) ·
 //! tag u64 · commit u64 · kind u8 · topic id 16 bytes · partition u32 · body. The tag is the one of the generation, and
 //! `commit` the position at which the commit begins that the entry is part of. In version 1 the tag is the generation's
-//! number, and there is no `commit`.
+//! number, and there is no `commit`; before version 3 a mark has no checksum of the first batch.
 
 use bytes::Bytes;
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
@@ -17,7 +17,10 @@ use crate::mark::DurableMark;
 pub(super) const HEAD_BYTES: usize = 4 + 4 + 8 + 8 + 1 + 16 + 4;
 /// The same in version 1.
 const HEAD_BYTES_1: usize = HEAD_BYTES - 8;
-const MARK_BYTES: usize = 8 + 8 + 8 + 4 + 1 + 8 + 8;
+const MARK_BYTES: usize = 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4;
+/// Flags of a mark: there is a greatest timestamp, and the checksum of the first batch is known.
+const MAX_TIMESTAMP: u8 = 1;
+const FIRST_CRC: u8 = 2;
 
 /// What the journal says, about one partition if not about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,9 +208,11 @@ fn put_mark(out: &mut Vec<u8>, mark: &DurableMark) {
     out.extend_from_slice(&mark.offset.get().to_be_bytes());
     out.extend_from_slice(&mark.checksum.to_be_bytes());
     let (timestamp, offset) = mark.max_timestamp.unwrap_or((TimestampMs(0), Offset::ZERO));
-    out.push(u8::from(mark.max_timestamp.is_some()));
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    out.push(flag(mark.max_timestamp.is_some(), MAX_TIMESTAMP) | flag(mark.first_crc.is_some(), FIRST_CRC));
     out.extend_from_slice(&timestamp.0.to_be_bytes());
     out.extend_from_slice(&offset.get().to_be_bytes());
+    out.extend_from_slice(&mark.first_crc.unwrap_or(0).to_be_bytes());
 }
 
 fn put_epoch(out: &mut Vec<u8>, entry: EpochEntry) {
@@ -266,13 +271,15 @@ impl Fields<'_> {
         self.u64().and_then(Offset::new)
     }
 
-    fn mark(&mut self) -> Option<DurableMark> {
+    fn mark(&mut self, version: u16) -> Option<DurableMark> {
         let (segment_base, position, offset) = (self.offset()?, self.u64()?, self.offset()?);
         let checksum = u32::from_be_bytes(self.array()?);
-        let [known] = self.array()?;
+        let [flags] = self.array()?;
         let max = (TimestampMs(i64::from_be_bytes(self.array()?)), self.offset()?);
-        let max_timestamp = (known == 1).then_some(max);
-        Some(DurableMark { segment_base, position, offset, checksum, max_timestamp })
+        let max_timestamp = (flags & MAX_TIMESTAMP != 0).then_some(max);
+        let crc = if version < 3 { 0 } else { u32::from_be_bytes(self.array()?) };
+        let first_crc = (flags & FIRST_CRC != 0).then_some(crc);
+        Some(DurableMark { segment_base, position, offset, checksum, max_timestamp, first_crc })
     }
 
     fn epoch(&mut self) -> Option<EpochEntry> {
@@ -289,10 +296,10 @@ impl Fields<'_> {
         Some(history)
     }
 
-    fn data(&mut self, whole: &Bytes) -> Option<Entry> {
+    fn data(&mut self, version: u16, whole: &Bytes) -> Option<Entry> {
         let (position, base_offset) = (self.u64()?, self.offset()?);
         let epoch = u32::try_from(i32::from_be_bytes(self.array()?)).ok().and_then(LeaderEpoch::new);
-        let mark = self.mark()?;
+        let mark = self.mark(version)?;
         let bytes = whole.slice_ref(std::mem::take(&mut self.0));
         let fits = mark.position.checked_sub(position) == Some(bytes.len() as u64);
         fits.then_some(Entry::Data { position, base_offset, epoch, mark, bytes })
@@ -311,8 +318,8 @@ impl Fields<'_> {
 
     fn body(&mut self, version: u16, kind: u8, whole: &Bytes) -> Option<Entry> {
         let entry = match kind {
-            1 => self.data(whole)?,
-            2 => Entry::Mark(self.mark()?),
+            1 => self.data(version, whole)?,
+            2 => Entry::Mark(self.mark(version)?),
             3 => Entry::EpochBegun(self.epoch()?),
             4 => Entry::History(self.history()?),
             5 => Entry::CutBegun { to: self.offset()?, history: self.history()? },
@@ -359,6 +366,7 @@ mod tests {
             offset: at(99),
             checksum: 0xdead_beef,
             max_timestamp,
+            first_crc: max_timestamp.map(|_| 0x0102_0304),
         };
         let epoch = |epoch, start| EpochEntry { epoch: LeaderEpoch::new(epoch).unwrap(), start: at(start) };
         let history = EpochHistory::from_entries([epoch(1, 0), epoch(2, 40)]).unwrap();
@@ -400,7 +408,7 @@ mod tests {
         }
         let mut bytes = Bytes::from(out);
         for entry in every_kind() {
-            let found = read(&bytes, 2).unwrap();
+            let found = read(&bytes, 3).unwrap();
             assert_eq!((found.of, found.key, &found.entry), (OF, key(), &entry));
             assert_eq!(entry.encoded_bytes(), found.bytes);
             if let Entry::Data { bytes, .. } = &found.entry {
@@ -419,8 +427,8 @@ mod tests {
             for at in 0..out.len() {
                 let mut changed = out.clone();
                 changed[at] ^= 1;
-                assert_eq!(read(&Bytes::from(changed), 2), None, "{entry:?}, byte {at}");
-                assert_eq!(read(&Bytes::copy_from_slice(&out[..at]), 2), None, "{entry:?}, cut at {at}");
+                assert_eq!(read(&Bytes::from(changed), 3), None, "{entry:?}, byte {at}");
+                assert_eq!(read(&Bytes::copy_from_slice(&out[..at]), 3), None, "{entry:?}, cut at {at}");
             }
         }
     }

@@ -6,6 +6,7 @@ use corduroy_types::Offset;
 
 use super::PartitionKey;
 use super::replay::{Piece, Replay, Task};
+use crate::epochs::EpochHistory;
 use crate::mark::DurableMark;
 
 impl Replay {
@@ -17,6 +18,11 @@ impl Replay {
     /// The durable mark of a partition that is on record.
     pub fn mark(&self, key: PartitionKey) -> Option<DurableMark> {
         self.states.get(&key).and_then(|state| state.mark)
+    }
+
+    /// The history of leader epochs of a partition that is on record.
+    pub(crate) fn history(&self, key: PartitionKey) -> Option<&EpochHistory> {
+        self.states.get(&key).map(|state| &state.history)
     }
 
     /// The parts of a segment that a start writes again from the journal, by position: in order, none touching the

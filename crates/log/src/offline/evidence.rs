@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use corduroy_batch::BatchHeader;
 use corduroy_types::Offset;
 
 use super::Listing;
@@ -29,6 +30,19 @@ impl<'a> Evidence<'a> {
     /// Up to where a segment is known to have been synced, as far as the mark says.
     pub(super) fn proven_bytes(&self, base: Offset) -> u64 {
         self.mark_in(base).map_or(0, |mark| mark.position)
+    }
+
+    /// What is wrong with the leader epoch of a batch: the history on record gives its offset another one.
+    pub(super) fn wrong_epoch(&self, header: &BatchHeader) -> Option<DamageReason> {
+        let (journal, key) = self.journal?;
+        let expected = journal.history(key)?.epoch_at(header.base_offset)?;
+        let got = header.leader_epoch;
+        (got != Some(expected)).then_some(DamageReason::WrongEpoch { got, expected })
+    }
+
+    /// The checksum that a segment's first batch carries, if the mark says it.
+    pub(super) fn first_crc(&self, base: Offset) -> Option<u32> {
+        self.mark_in(base).and_then(|mark| mark.first_crc)
     }
 
     /// The checksum over all of a segment up to `position`, if the mark is there.

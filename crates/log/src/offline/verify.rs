@@ -220,9 +220,16 @@ impl Verification {
 
     fn batch(&mut self, check: &Check<'_>, following: &mut Following, stored: &super::StoredBatch) {
         self.batches += 1;
-        let first_crc = check.segment.entry.and_then(|entry| entry.first_crc);
+        let marked = || check.evidence.first_crc(check.segment.base_offset);
+        let first_crc = check.segment.entry.map_or_else(marked, |entry| entry.first_crc);
         if stored.position == 0 && first_crc.is_some_and(|crc| crc != stored.batch.header().crc) {
             self.findings.push(Finding::OtherSegment { file: check.segment.path.clone() });
+        }
+        if let Some(reason) = check.evidence.wrong_epoch(stored.batch.header()) {
+            let (file, position) = (check.segment.path.clone(), stored.position);
+            let offset = stored.batch.header().base_offset;
+            // A write that was torn has no right checksum: where only the epoch is wrong, it was changed later.
+            self.findings.push(Finding::Damage(Damage { file, position, offset, reason }));
         }
         self.records += u64::from(stored.batch.header().record_count);
         self.bytes += u64::from(stored.batch.total_bytes());

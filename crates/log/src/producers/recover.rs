@@ -69,7 +69,7 @@ pub(crate) fn recover(
         // One within a segment is not synced, and torn by a loss of power.
         if clean || segments.is_base(*offset) {
             let file = file_path(&shared.dir, *offset, SNAPSHOT_SUFFIX);
-            if reason == StateFaultReason::Damaged {
+            if matches!(reason, StateFaultReason::Damaged | StateFaultReason::OtherPartition) {
                 remove_if_present(&*shared.disk, file.clone())?;
             }
             faults.push(StateFault { file, reason });
@@ -119,6 +119,9 @@ fn load(shared: &Shared, offset: Offset, expiration_ms: u64) -> Result<Snapshot,
         _ => Unusable::Fault(StateFaultReason::Unreadable(error.to_string())),
     })?;
     match Snapshot::decode(&bytes, expiration_ms) {
+        Ok(snapshot) if snapshot.is_of_other(&shared.dir) => {
+            Err(Unusable::Fault(StateFaultReason::OtherPartition))
+        }
         Ok(snapshot) if snapshot.offset == offset => Ok(snapshot),
         Ok(_) | Err(SnapshotFault::Damaged) => Err(Unusable::Fault(StateFaultReason::Damaged)),
         Err(SnapshotFault::NewerFormat(_)) => Err(Unusable::Passed),

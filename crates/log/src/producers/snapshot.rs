@@ -1,20 +1,25 @@
 //! The state of all producers, as a file.
 //!
-//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (2) · offset u64: all batches below it are in ·
+//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (3) · whether the partition is known u8 · topic id
+//! 16 bytes · partition u32 (before version 3 none of these) · offset u64: all batches below it are in ·
 //! base offset u64 of the segment it is in, and position u64 of that offset in it · whether index files were written
 //! with it u8 (version 1 had neither this nor the next), and CRC-32 over them u32 · log time i64 · count u32 · for
 //! each producer, the one quiet longest first: id i64 · epoch i16 · log time of its last batch i64 · batches u8 (1 to
 //! 5), and for each, oldest first: first sequence u32 · last delta u32 · base offset u64 · max timestamp i64 · at the
 //! end CRC-32 u32 (ISO-HDLC) over all before it.
 
+use std::path::Path;
+
 use bytes::Bytes;
-use corduroy_types::{Offset, TimestampMs};
+use corduroy_types::{Offset, PartitionIndex, TimestampMs, TopicId};
+
+use crate::journal::PartitionKey;
 
 use super::{PRODUCERS_MAX, Producer, ProducerBatch, Producers, Sequence, WINDOW_BATCHES};
 
 const MAGIC: [u8; 4] = *b"CDPR";
-const VERSION: u16 = 2;
-const HEAD_BYTES: usize = 4 + 2 + 8 + 8 + 8 + 1 + 4 + 8 + 4;
+const VERSION: u16 = 3;
+const HEAD_BYTES: usize = 4 + 2 + 1 + 16 + 4 + 8 + 8 + 8 + 1 + 4 + 8 + 4;
 const PRODUCER_BYTES_MAX: usize = 8 + 2 + 8 + 1 + WINDOW_BATCHES * 24;
 /// No snapshot is larger.
 pub(crate) const SNAPSHOT_BYTES_MAX: u64 = (HEAD_BYTES + PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4) as u64;
@@ -33,6 +38,8 @@ pub enum SnapshotFault {
 /// The producers as of an offset, with the place to go on reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Whose it is; `None` where it does not say so.
+    pub partition: Option<PartitionKey>,
     /// All batches below it are in.
     pub offset: Offset,
     /// The segment that holds, or will hold, the batch at that offset.
@@ -46,17 +53,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The bytes to store.
+    /// The bytes to store, for the log in `dir`.
     pub(crate) fn encode(
+        dir: &Path,
         producers: &Producers,
-        offset: Offset,
-        segment_base: Offset,
-        position: u64,
+        (offset, segment_base, position): (Offset, Offset, u64),
         index_checksum: Option<u32>,
     ) -> Bytes {
+        let partition = PartitionKey::of_dir(dir);
         let mut bytes = Vec::with_capacity(HEAD_BYTES + producers.len() * PRODUCER_BYTES_MAX + 4);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.push(partition.is_some().into());
+        let (topic_id, index) =
+            partition.map_or(([0; 16], 0), |key| (key.topic_id.to_bytes(), key.partition.0));
+        bytes.extend_from_slice(&topic_id);
+        bytes.extend_from_slice(&index.to_be_bytes());
         for place in [offset.get(), segment_base.get(), position] {
             bytes.extend_from_slice(&place.to_be_bytes());
         }
@@ -81,6 +93,12 @@ impl Snapshot {
         bytes.into()
     }
 
+    /// Whether it says that it is of another partition than the one in `dir`.
+    pub(crate) fn is_of_other(&self, dir: &Path) -> bool {
+        let own = PartitionKey::of_dir(dir);
+        self.partition.zip(own).is_some_and(|(found, own)| found != own)
+    }
+
     /// Reads what `Snapshot::encode` wrote, and forgets whoever has expired by `expiration_ms`.
     ///
     /// # Errors
@@ -101,6 +119,7 @@ impl Snapshot {
     }
 
     fn decode_body(rest: &mut &[u8], version: u16, expiration_ms: u64) -> Option<Self> {
+        let partition = if version >= 3 { take_partition(rest)? } else { None };
         let offset = Offset::new(u64::from_be_bytes(take(rest)?))?;
         let segment_base = Offset::new(u64::from_be_bytes(take(rest)?))?;
         let position = u64::from_be_bytes(take(rest)?);
@@ -116,8 +135,15 @@ impl Snapshot {
             producers.push((id, producer));
         }
         let producers = Producers::restore(expiration_ms, log_time, producers)?;
-        Some(Self { offset, segment_base, position, index_checksum, producers })
+        Some(Self { partition, offset, segment_base, position, index_checksum, producers })
     }
+}
+
+fn take_partition(rest: &mut &[u8]) -> Option<Option<PartitionKey>> {
+    let [known] = take(rest)?;
+    let topic_id = TopicId::from_bytes(take(rest)?);
+    let partition = PartitionIndex(u32::from_be_bytes(take(rest)?));
+    (known <= 1).then_some((known == 1).then_some(PartitionKey { topic_id, partition }))
 }
 
 fn take_index_checksum(rest: &mut &[u8]) -> Option<Option<u32>> {

@@ -1,6 +1,6 @@
 //! The state machine against a naive model, and its stored form.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use corduroy_batch::{BatchBuilder, BatchHeader, Compression, ProducerFields};
 use corduroy_types::{Offset, TimestampMs};
@@ -202,8 +202,9 @@ fn run(attempts: &[Attempt], wraps: bool) -> Result<(), TestCaseError> {
         let mut rebuilt = Producers::new(EXPIRATION_MS);
         log.iter().for_each(|one| rebuilt.note(one));
         prop_assert_eq!(&rebuilt, &producers);
-        let (taken_at, bytes) = snapshot
-            .get_or_insert_with(|| (at(end), Snapshot::encode(&producers, at(end), Offset::ZERO, 7, None)));
+        let (taken_at, bytes) = snapshot.get_or_insert_with(|| {
+            (at(end), Snapshot::encode(Path::new("/"), &producers, (at(end), Offset::ZERO, 7), None))
+        });
         let mut restored = Snapshot::decode(bytes, EXPIRATION_MS).unwrap();
         prop_assert_eq!((restored.offset, restored.position), (*taken_at, 7));
         log.iter().filter(|one| one.base_offset >= *taken_at).for_each(|one| restored.producers.note(one));
@@ -239,7 +240,7 @@ proptest! {
     fn a_snapshot_with_a_flipped_bit_is_refused(at_bit in any::<prop::sample::Index>()) {
         let mut producers = Producers::new(EXPIRATION_MS);
         producers.note(&header(0, (3, 0, 0), 2, 5));
-        let mut bytes = Snapshot::encode(&producers, at(2), Offset::ZERO, 100, Some(9)).to_vec();
+        let mut bytes = Snapshot::encode(Path::new("/"), &producers, (at(2), Offset::ZERO, 100), Some(9)).to_vec();
         let bit = at_bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(Snapshot::decode(&bytes, EXPIRATION_MS).is_err());
@@ -250,18 +251,23 @@ proptest! {
 fn the_stored_form_never_drifts() {
     let mut producers = Producers::new(EXPIRATION_MS);
     producers.note(&header(10, (3, 1, 0), 2, 5));
-    let bytes = Snapshot::encode(&producers, at(12), at(10), 70, Some(7));
+    let bytes = Snapshot::encode(Path::new("/"), &producers, (at(12), at(10), 70), Some(7));
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let golden = "434450520002000000000000000c000000000000000a00000000000000460100000007000000000000000500000001\
-                  000000000000000300010000000000000005010000000000000001000000000000000a0000000000000005";
-    assert_eq!(hex.split_at(hex.len() - 8).0, golden.replace(' ', ""));
+    let body = "000000000000000c000000000000000a00000000000000460100000007000000000000000500000001\
+                000000000000000300010000000000000005010000000000000001000000000000000a0000000000000005";
+    let partition = "00".repeat(1 + 16 + 4);
+    assert_eq!(hex.split_at(hex.len() - 8).0, format!("434450520003{partition}{body}"));
+    // Version 2 says no partition.
+    let mut older = [b"CDPR".as_slice(), &[0, 2], &bytes[6 + 21..bytes.len() - 4]].concat();
+    older.extend_from_slice(&crc32fast::hash(&older).to_be_bytes());
+    assert_eq!(Snapshot::decode(&older, EXPIRATION_MS), Snapshot::decode(&bytes, EXPIRATION_MS));
     let newer = {
         let mut bytes = bytes[..bytes.len() - 4].to_vec();
-        bytes[5] = 3;
+        bytes[5] = 4;
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
         bytes
     };
-    assert_eq!(Snapshot::decode(&newer, 0), Err(SnapshotFault::NewerFormat(3)));
+    assert_eq!(Snapshot::decode(&newer, 0), Err(SnapshotFault::NewerFormat(4)));
 }
 
 #[test]
@@ -272,7 +278,7 @@ fn the_producer_that_was_quiet_longest_makes_room() {
     }
     assert_eq!(producers.len(), PRODUCERS_MAX);
     assert!(producers.get(0).is_none() && producers.get(1).is_some());
-    let bytes = Snapshot::encode(&producers, at(1 << 20), Offset::ZERO, 0, None);
+    let bytes = Snapshot::encode(Path::new("/"), &producers, (at(1 << 20), Offset::ZERO, 0), None);
     assert!((bytes.len() as u64) < super::snapshot::SNAPSHOT_BYTES_MAX);
     assert_eq!(Snapshot::decode(&bytes, u64::MAX).unwrap().producers, producers);
 }

@@ -35,20 +35,21 @@ impl Upkeep {
     }
 
     /// A batch of so many bytes was appended and noted; `end` is the log's end now.
-    pub(crate) fn appended(&mut self, producers: &Producers, bytes: u64, end: Point) {
+    pub(crate) fn appended(&mut self, dir: &Path, producers: &Producers, bytes: u64, end: Point) {
         self.bytes_since += bytes;
         if self.bytes_since >= EVERY_BYTES && self.waiting.is_none() {
             self.bytes_since = 0;
             let Point { offset, segment_base, position, .. } = end;
-            self.waiting = Some((offset, Snapshot::encode(producers, offset, segment_base, position, None)));
+            let place = (offset, segment_base, position);
+            self.waiting = Some((offset, Snapshot::encode(dir, producers, place, None)));
         }
     }
 
     /// A segment begins at `base`: returns the contents of the snapshot there.
-    pub(crate) fn rolled(&mut self, producers: &Producers, base: Offset) -> Bytes {
+    pub(crate) fn rolled(&mut self, dir: &Path, producers: &Producers, base: Offset) -> Bytes {
         self.bytes_since = 0;
         self.waiting = None;
-        Snapshot::encode(producers, base, base, 0, None)
+        Snapshot::encode(dir, producers, (base, base, 0), None)
     }
 
     /// The snapshot to write now, if one is due and everything below it is durable.

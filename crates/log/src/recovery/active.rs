@@ -11,7 +11,7 @@ use std::sync::Arc;
 use corduroy_batch::{BatchHeader, HEADER_BYTES, crc32c_append};
 use corduroy_types::Offset;
 
-use super::{Cut, Opening, SegmentEntry};
+use super::{Cut, Opening, SegmentEntry, segments::begins_otherwise};
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
@@ -47,19 +47,27 @@ impl Opening<'_> {
     }
 
     /// The mark, if what lies before it in the last segment is another segment's: of another partition, or an older
-    /// one put back. Looked at where that takes little, or where no batch of this log follows the mark; else by the
-    /// first read that needs an index, and by the scrub.
+    /// one put back. Its first batch says so where the mark has that one's checksum. What lies behind it is looked at where
+    /// that takes little, or where no batch of this log follows the mark; else by the first read that needs an index, and
+    /// by the scrub.
     ///
     /// Bytes that fail their own checks tell of damage, and not of another file.
     pub(super) fn other_active(&self, entry: SegmentEntry) -> Result<Option<DurableMark>, LogError> {
         let SegmentEntry { base, bytes } = entry;
         let within = |mark: &DurableMark| mark.segment_base == base && (1..=bytes).contains(&mark.position);
-        // Without a history, a rotted leader epoch would look like another file.
-        let known = self.known.mark.filter(|_| !self.known.history.is_empty());
-        let Some(mark) = known.filter(within) else { return Ok(None) };
+        let Some(mark) = self.known.mark.filter(within) else { return Ok(None) };
         let path = file_path(&self.shared.dir, base, LOG_SUFFIX);
         let file = self.disk().open(&path, OpenMode::Read).map_err(LogError::io("open", &*path))?;
         let failed = |error| LogError::io("read", &*path)(error);
+        if let Some(first_crc) = mark.first_crc
+            && begins_otherwise(&*file, first_crc, bytes).map_err(failed)?
+        {
+            return Ok(Some(mark));
+        }
+        // Without a history, a rotted leader epoch would look like another file.
+        if self.known.history.is_empty() {
+            return Ok(None);
+        }
         if mark.position > UNINDEXED_BYTES {
             let mut next = Vec::new();
             file.read_at(&mut next, mark.position, HEADER_BYTES).map_err(failed)?;

@@ -86,9 +86,52 @@ fn of_mark(mark: DurableMark) -> CatalogueEntry {
         max_timestamp: mark.max_timestamp.map(|(timestamp, _)| timestamp),
         gaps: false,
         records: None,
-        first_crc: None,
+        first_crc: mark.first_crc,
         index_checksum: None,
         suspect: false,
+    }
+}
+
+/// Whether the first batch of a segment's file is sound, and not the one that carries this checksum. What cannot be
+/// parsed, or fails its own check, is damaged, and does not say whose it was.
+pub(super) fn begins_otherwise(file: &dyn DiskFile, first_crc: u32, present: u64) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.read_at(&mut bytes, 0, HEADER_BYTES)?;
+    let Ok(header) = parse_header(&bytes, present) else { return Ok(false) };
+    if header.crc == first_crc {
+        return Ok(false);
+    }
+    let total = header.total_bytes() as usize;
+    file.read_at(&mut bytes, HEADER_BYTES as u64, total.saturating_sub(HEADER_BYTES))?;
+    Ok(check_crc(&header, &bytes).is_ok())
+}
+
+/// A segment of which nothing is known but how far it goes.
+fn unknown(file: Arc<SegmentFile>, end: Offset, bytes: u64) -> Sealed {
+    Sealed {
+        file,
+        end,
+        bytes,
+        max_timestamp: None,
+        checksum: None,
+        gaps: false,
+        lost: None,
+        records: None,
+        index_checksum: None,
+        indexes: Mutex::new(None),
+    }
+}
+
+/// A segment as the catalogue has it, of which `bytes` are there.
+fn catalogued(file: Arc<SegmentFile>, entry: &CatalogueEntry, bytes: u64, lost: Option<Lost>) -> Sealed {
+    Sealed {
+        max_timestamp: entry.max_timestamp,
+        checksum: Some(entry.checksum),
+        gaps: entry.gaps,
+        lost,
+        records: entry.record_count(),
+        index_checksum: entry.index_checksum,
+        ..unknown(file, entry.end, bytes)
     }
 }
 
@@ -103,26 +146,13 @@ impl Opening<'_> {
         entry: CatalogueEntry,
         bytes: Option<u64>,
     ) -> Result<Arc<Sealed>, LogError> {
-        let CatalogueEntry { base, end, max_timestamp, gaps, index_checksum, .. } = entry;
+        let CatalogueEntry { base, end, .. } = entry;
         let present = bytes.unwrap_or(0).min(entry.bytes);
-        let (file, checksum, indexes) = (self.segment_file(base), Some(entry.checksum), Mutex::new(None));
         let lost = match bytes {
             None => Some(Lost::Missing),
             Some(_) => self.is_other(&entry, present)?.then_some(Lost::Other),
         };
-        let records = entry.record_count();
-        let sealed = Sealed {
-            file,
-            end,
-            bytes: present,
-            max_timestamp,
-            checksum,
-            gaps,
-            lost,
-            records,
-            index_checksum,
-            indexes,
-        };
+        let sealed = catalogued(self.segment_file(base), &entry, present, lost);
         if let Some(lost) = lost {
             self.report_lost(base, end, lost);
         } else if present < entry.bytes {
@@ -156,18 +186,7 @@ impl Opening<'_> {
         let entry = CatalogueEntry { suspect: true, ..of_mark(mark) };
         self.entered.push(entry);
         self.report_lost(entry.base, entry.end, Lost::Other);
-        Arc::new(Sealed {
-            file: self.segment_file(entry.base),
-            end: entry.end,
-            bytes: entry.bytes,
-            max_timestamp: entry.max_timestamp,
-            checksum: Some(entry.checksum),
-            gaps: false,
-            lost: Some(Lost::Other),
-            records: entry.record_count(),
-            index_checksum: None,
-            indexes: Mutex::new(None),
-        })
+        Arc::new(catalogued(self.segment_file(entry.base), &entry, entry.bytes, Some(Lost::Other)))
     }
 
     /// Whether the file of a sealed segment is another one's: its first batch is sound, and not the one that was written
@@ -183,33 +202,14 @@ impl Opening<'_> {
             let found = checksum(&*file, 0, 0, present).map_err(read)?;
             return Ok(present != entry.bytes || found != entry.checksum);
         }
-        let mut bytes = Vec::new();
-        file.read_at(&mut bytes, 0, HEADER_BYTES).map_err(read)?;
-        // What cannot be parsed is damaged, and does not say whose it was.
-        let Ok(header) = parse_header(&bytes, present) else { return Ok(false) };
-        if entry.first_crc.is_none_or(|expected| expected == header.crc) {
-            return Ok(false);
-        }
-        let total = header.total_bytes() as usize;
-        file.read_at(&mut bytes, HEADER_BYTES as u64, total.saturating_sub(HEADER_BYTES)).map_err(read)?;
-        Ok(check_crc(&header, &bytes).is_ok())
+        let Some(first_crc) = entry.first_crc else { return Ok(false) };
+        begins_otherwise(&*file, first_crc, present).map_err(read)
     }
 
     /// A range of offsets for which there is no file.
     pub(super) fn open_hole(&mut self, base: Offset, end: Offset) -> Arc<Sealed> {
         self.report_lost(base, end, Lost::Missing);
-        Arc::new(Sealed {
-            file: self.segment_file(base),
-            end,
-            bytes: 0,
-            max_timestamp: None,
-            checksum: None,
-            gaps: false,
-            lost: Some(Lost::Missing),
-            records: None,
-            index_checksum: None,
-            indexes: Mutex::new(None),
-        })
+        Arc::new(Sealed { lost: Some(Lost::Missing), ..unknown(self.segment_file(base), end, 0) })
     }
 
     fn report_lost(&mut self, base: Offset, end: Offset, lost: Lost) {
@@ -233,22 +233,9 @@ impl Opening<'_> {
                 None
             }
         };
-        let (file, indexes, max_timestamp) = (self.segment_file(base), Mutex::new(None), None);
         // Where the catalogue was lost, it cannot say any more that there are gaps.
         let gaps = self.report.state_lost || base < self.shared.doubtful_end();
-        let (checksum, lost, records, index_checksum) = (None, None, None, None);
-        let sealed = Sealed {
-            file,
-            end,
-            bytes,
-            max_timestamp,
-            checksum,
-            gaps,
-            lost,
-            records,
-            index_checksum,
-            indexes,
-        };
+        let sealed = Sealed { gaps, ..unknown(self.segment_file(base), end, bytes) };
         let trusted = match loaded {
             Some(indexes) if self.report.clean => Some(indexes),
             Some(indexes) if self.ends_as_indexed(&sealed, &indexes)? => Some(indexes),

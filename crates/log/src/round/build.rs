@@ -32,8 +32,6 @@ pub(crate) enum Pending {
 pub(crate) struct Seal {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) end: Point,
-    /// The checksum that its first batch carries.
-    pub(crate) first_crc: Option<u32>,
     /// The contents of both index files; without them, older ones are removed.
     pub(crate) indexes: Option<(Bytes, Bytes)>,
     /// CRC-32 over both.
@@ -52,7 +50,7 @@ impl Seal {
             max_timestamp: self.end.max_timestamp.map(|(timestamp, _)| timestamp),
             gaps: false,
             records: Some(self.end.offset.distance_from(self.end.segment_base)),
-            first_crc: self.first_crc,
+            first_crc: self.end.first_crc,
             index_checksum: self.index_checksum,
             suspect: false,
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use corduroy_log::disk::{Disk, OpenMode, SimDisk, read_file};
 
 use crate::data_dir::{contents, data_dir};
-use crate::lives::Left;
+use crate::lives::{End, Left};
 use crate::promise::mixed;
 
 /// What kind of file or directory is hit.
@@ -141,6 +141,16 @@ pub fn draw(left: &Left, seed: u64, times: u64) -> Vec<Fault> {
     faults
 }
 
+/// Whether a file is a segment to which no durable mark leads yet: nothing says whose it is.
+fn is_unmarked(path: &Path, left: &Left) -> bool {
+    let base = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+    let marked = left.marked.iter().find(|(key, _)| path.starts_with(key.dir(data_dir())));
+    let is_segment = path.extension().is_some_and(|extension| extension == "log");
+    left.end != End::Clean
+        && is_segment
+        && base.zip(marked).is_some_and(|(base, (_, marked))| *marked <= base)
+}
+
 impl Fault {
     /// Does it; `None` where there is nothing to do it with.
     pub fn strike(&self, disk: &SimDisk, left: &Left) -> Option<Struck> {
@@ -173,11 +183,12 @@ impl Fault {
                 disk.remove_file(&self.path).unwrap();
                 return Some(Struck { what: String::new(), position: 0 });
             }
+            How::Swap if is_unmarked(&self.path, left) => return None,
             How::Swap => {
                 let others = contents(disk).into_iter().filter(|(path, other)| {
                     let same = path.file_name() == self.path.file_name()
                         || path.extension() == self.path.extension() && path.ends_with("journal");
-                    path != &self.path && same && *other != bytes
+                    path != &self.path && same && *other != bytes && !is_unmarked(path, left)
                 });
                 let others: Vec<_> = others.collect();
                 let (path, other) =
