@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use corduroy_types::{BrokerId, ConfigKey, LeaderEpoch, PartitionIndex, TopicId};
+use corduroy_types::{BrokerId, ConfigKey, LeaderEpoch, PartitionIndex, TimestampMs, TopicId, TopicName};
 
 use crate::{
-    ApplyError, Assignment, Broker, Cluster, Delta, Image, Incarnation, PRODUCER_ID_MAX, Partition, Record,
-    Topic,
+    ApplyError, Assignment, Broker, Cluster, Conflict, Delta, Image, Incarnation, PRODUCER_ID_MAX, Partition,
+    Record, Topic,
     topic::{Overrides, config_of},
 };
 
-/// Why a record cannot follow what came before.
-type Reason = String;
-
 impl Image {
-    /// Takes one record into the image and tells what it changed.
+    /// Takes one record into the image and returns what it changed.
     ///
     /// # Errors
     /// [`ApplyError`] when the record cannot follow those before it; the image is then unchanged.
@@ -36,7 +33,9 @@ impl Image {
                 version: version.clone(),
                 registered_at: *registered_at,
             }),
-            Record::TopicCreated { .. } => self.create_topic(record),
+            Record::TopicCreated { name, topic_id, created_at, partitions, configs } => {
+                self.create_topic(name, *topic_id, *created_at, partitions, configs)
+            }
             Record::TopicDeleted { topic_id } => self.delete_topic(*topic_id),
             Record::PartitionsAdded { topic_id, first, partitions } => {
                 self.add_partitions(*topic_id, *first, partitions)
@@ -49,7 +48,7 @@ impl Image {
                 self.reserve_producer_ids(*broker, *first, *count)
             }
         };
-        deltas.map_err(|reason| ApplyError { kind: record.kind(), reason })
+        deltas.map_err(|conflict| ApplyError { kind: record.kind(), conflict })
     }
 
     /// Applies records in order and gathers what they changed.
@@ -67,26 +66,26 @@ impl Image {
         Ok(deltas)
     }
 
-    fn name_cluster(&mut self, id: &Arc<str>, name: &Arc<str>) -> Result<Vec<Delta>, Reason> {
+    fn name_cluster(&mut self, id: &Arc<str>, name: &Arc<str>) -> Result<Vec<Delta>, Conflict> {
         if let Some(cluster) = &self.cluster
             && cluster.id != *id
         {
-            return Err(format!("it names cluster {id}, and the log began as cluster {}", cluster.id));
+            return Err(Conflict::OtherCluster { named: id.clone(), known: cluster.id.clone() });
         }
         let cluster = Cluster { id: id.clone(), name: name.clone() };
         self.cluster = Some(cluster.clone());
         Ok(vec![Delta::ClusterNamed(cluster)])
     }
 
-    fn register(&mut self, broker: Broker) -> Result<Vec<Delta>, Reason> {
+    fn register(&mut self, broker: Broker) -> Result<Vec<Delta>, Conflict> {
         if broker.incarnation <= self.last_incarnation {
-            let (got, last) = (broker.incarnation.0, self.last_incarnation.0);
-            return Err(format!("incarnation {got} does not follow incarnation {last}"));
+            let (named, last) = (broker.incarnation, self.last_incarnation);
+            return Err(Conflict::IncarnationNotNewer { named, last });
         }
         let leads = |partition: &&Partition| partition.leader == broker.id;
         for topic in self.topics.values() {
             if topic.partitions.iter().filter(leads).any(|one| one.leader_epoch.next().is_none()) {
-                return Err(format!("a partition of topic {} has used its last leader epoch", topic.id));
+                return Err(Conflict::EpochsUsedUp(topic.id));
             }
         }
         let mut deltas = vec![Delta::BrokerRegistered(broker.clone())];
@@ -101,39 +100,43 @@ impl Image {
         Ok(deltas)
     }
 
-    fn create_topic(&mut self, record: &Record) -> Result<Vec<Delta>, Reason> {
-        let Record::TopicCreated { name, topic_id, created_at, partitions, configs } = record else {
-            return Err("it creates no topic".to_owned());
-        };
+    fn create_topic(
+        &mut self,
+        name: &TopicName,
+        topic_id: TopicId,
+        created_at: TimestampMs,
+        partitions: &[Assignment],
+        configs: &[(Arc<str>, Arc<str>)],
+    ) -> Result<Vec<Delta>, Conflict> {
         if self.names.contains_key(name) {
-            return Err(format!("topic {name} exists already"));
+            return Err(Conflict::NameInUse(name.clone()));
         }
-        if self.topics.contains_key(topic_id) {
-            return Err(format!("topic id {topic_id} is in use already"));
+        if self.topics.contains_key(&topic_id) {
+            return Err(Conflict::IdInUse(topic_id));
         }
         if partitions.is_empty() {
-            return Err(format!("topic {name} would have no partition"));
+            return Err(Conflict::NoPartition(name.clone()));
         }
         let mut overrides = Overrides::new();
         lay_over(&mut overrides, configs)?;
         let topic = Arc::new(Topic {
-            id: *topic_id,
+            id: topic_id,
             name: name.clone(),
-            created_at: *created_at,
+            created_at,
             partitions: self.begin(partitions)?,
-            config: Arc::new(config_of(&overrides).map_err(|error| error.to_string())?),
+            config: Arc::new(config_of(&overrides)?),
             overrides,
         });
         self.partition_count += topic.partitions.len();
-        Arc::make_mut(&mut self.names).insert(name.clone(), *topic_id);
-        Arc::make_mut(&mut self.topics).insert(*topic_id, Arc::clone(&topic));
+        Arc::make_mut(&mut self.names).insert(name.clone(), topic_id);
+        Arc::make_mut(&mut self.topics).insert(topic_id, Arc::clone(&topic));
         Ok(vec![Delta::TopicCreated(topic)])
     }
 
-    fn delete_topic(&mut self, id: TopicId) -> Result<Vec<Delta>, Reason> {
+    fn delete_topic(&mut self, id: TopicId) -> Result<Vec<Delta>, Conflict> {
         self.known(id)?;
         let Some(topic) = Arc::make_mut(&mut self.topics).remove(&id) else {
-            return Err(unknown(id));
+            return Err(Conflict::UnknownTopic(id));
         };
         Arc::make_mut(&mut self.names).remove(&topic.name);
         self.partition_count -= topic.partitions.len();
@@ -145,10 +148,10 @@ impl Image {
         id: TopicId,
         first: PartitionIndex,
         partitions: &[Assignment],
-    ) -> Result<Vec<Delta>, Reason> {
+    ) -> Result<Vec<Delta>, Conflict> {
         let present = self.known(id)?.partition_count();
         if first.0 != present {
-            return Err(format!("partition {first} cannot follow the {present} that topic {id} has"));
+            return Err(Conflict::PartitionsNotNext { topic_id: id, first, present });
         }
         let mut added = self.begin(partitions)?;
         self.partition_count += added.len();
@@ -161,13 +164,13 @@ impl Image {
         id: TopicId,
         set: &[(Arc<str>, Arc<str>)],
         unset: &[Arc<str>],
-    ) -> Result<Vec<Delta>, Reason> {
+    ) -> Result<Vec<Delta>, Conflict> {
         let mut overrides = self.known(id)?.overrides.clone();
         lay_over(&mut overrides, set)?;
         for key in unset {
             overrides.remove(known_key(key)?.key());
         }
-        let config = Arc::new(config_of(&overrides).map_err(|error| error.to_string())?);
+        let config = Arc::new(config_of(&overrides)?);
         let topic = self.change(id, |topic| {
             topic.overrides = overrides;
             topic.config = config;
@@ -181,16 +184,16 @@ impl Image {
         partition: PartitionIndex,
         leader: BrokerId,
         leader_epoch: LeaderEpoch,
-    ) -> Result<Vec<Delta>, Reason> {
+    ) -> Result<Vec<Delta>, Conflict> {
         let topic = self.known(topic_id)?;
         let Some(state) = topic.partition(partition) else {
-            return Err(format!("topic {topic_id} has no partition {partition}"));
+            return Err(Conflict::UnknownPartition { topic_id, partition });
         };
         if leader_epoch <= state.leader_epoch {
-            return Err(format!("leader epoch {leader_epoch} does not follow epoch {}", state.leader_epoch));
+            return Err(Conflict::EpochNotNewer { named: leader_epoch, current: state.leader_epoch });
         }
         if !state.replicas.contains(&leader) {
-            return Err(format!("broker {leader} holds no replica of {topic_id}/{partition}"));
+            return Err(Conflict::NotAReplica { topic_id, partition, leader });
         }
         let leader_incarnation = self.incarnation(leader)?;
         self.change(topic_id, |topic| {
@@ -208,44 +211,44 @@ impl Image {
         broker: BrokerId,
         first: u64,
         count: u32,
-    ) -> Result<Vec<Delta>, Reason> {
+    ) -> Result<Vec<Delta>, Conflict> {
         self.incarnation(broker)?;
         let last = self.last_producer_id;
         if first.checked_sub(1) != Some(last) {
-            return Err(format!("producer id {first} cannot follow producer id {last}"));
+            return Err(Conflict::ProducerIdsNotNext { first, last });
         }
         let end = last.checked_add(count.into()).filter(|end| *end <= PRODUCER_ID_MAX);
-        self.last_producer_id = end.ok_or_else(|| format!("{count} producer ids do not follow {last}"))?;
+        self.last_producer_id = end.ok_or(Conflict::ProducerIdsUsedUp { count, last })?;
         Ok(Vec::new())
     }
 
-    fn known(&self, id: TopicId) -> Result<&Arc<Topic>, Reason> {
-        self.topics.get(&id).ok_or_else(|| unknown(id))
+    fn known(&self, id: TopicId) -> Result<&Arc<Topic>, Conflict> {
+        self.topics.get(&id).ok_or(Conflict::UnknownTopic(id))
     }
 
-    fn incarnation(&self, id: BrokerId) -> Result<Incarnation, Reason> {
+    fn incarnation(&self, id: BrokerId) -> Result<Incarnation, Conflict> {
         let known = self.brokers.get(&id).map(|broker| broker.incarnation);
-        known.ok_or_else(|| format!("broker {id} has not registered"))
+        known.ok_or(Conflict::UnknownBroker(id))
     }
 
     /// Changes a topic in place, or in a copy where an older image still holds it.
-    fn change(&mut self, id: TopicId, change: impl FnOnce(&mut Topic)) -> Result<Arc<Topic>, Reason> {
-        let topic = Arc::make_mut(&mut self.topics).get_mut(&id).ok_or_else(|| unknown(id))?;
+    fn change(&mut self, id: TopicId, change: impl FnOnce(&mut Topic)) -> Result<Arc<Topic>, Conflict> {
+        let topic = Arc::make_mut(&mut self.topics).get_mut(&id).ok_or(Conflict::UnknownTopic(id))?;
         change(Arc::make_mut(topic));
         Ok(Arc::clone(topic))
     }
 
     /// New partitions as assigned: replicas registered and without repetition, the leader one of them.
-    fn begin(&self, assignments: &[Assignment]) -> Result<Vec<Partition>, Reason> {
+    fn begin(&self, assignments: &[Assignment]) -> Result<Vec<Partition>, Conflict> {
         let begin = |assignment: &Assignment| {
             let replicas = &assignment.replicas;
             if !replicas.contains(&assignment.leader) {
-                return Err(format!("the leader, broker {}, holds no replica", assignment.leader));
+                return Err(Conflict::LeaderNotAssigned(assignment.leader));
             }
             for (at, replica) in replicas.iter().enumerate() {
                 self.incarnation(*replica)?;
                 if replicas.iter().skip(at + 1).any(|other| other == replica) {
-                    return Err(format!("broker {replica} holds a replica twice"));
+                    return Err(Conflict::ReplicaTwice(*replica));
                 }
             }
             Ok(Partition::begin(assignment, self.incarnation(assignment.leader)?))
@@ -269,19 +272,13 @@ fn raise_epochs(topic: &mut Topic, leader: &Broker, deltas: &mut Vec<Delta>) {
     }
 }
 
-fn lay_over(overrides: &mut Overrides, entries: &[(Arc<str>, Arc<str>)]) -> Result<(), Reason> {
+fn lay_over(overrides: &mut Overrides, entries: &[(Arc<str>, Arc<str>)]) -> Result<(), Conflict> {
     for (key, value) in entries {
         overrides.insert(known_key(key)?.key(), Arc::clone(value));
     }
     Ok(())
 }
 
-fn known_key(key: &str) -> Result<&'static ConfigKey, Reason> {
-    ConfigKey::find(key).ok_or_else(|| {
-        format!("this version has no topic config {key:?}; start the version that wrote it, or a later one")
-    })
-}
-
-fn unknown(id: TopicId) -> Reason {
-    format!("there is no topic with id {id}")
+fn known_key(key: &Arc<str>) -> Result<&'static ConfigKey, Conflict> {
+    ConfigKey::find(key).ok_or_else(|| Conflict::UnknownConfig(key.clone()))
 }

@@ -4,7 +4,7 @@ use corduroy_types::{
     BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicConfigError, TopicId, TopicName,
 };
 
-use crate::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_RESERVED_MAX};
+use crate::{Conflict, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_RESERVED_MAX};
 
 /// Why a command was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -221,12 +221,12 @@ fn hint(suggestion: Option<&TopicName>) -> String {
 /// The image is unchanged. The broker must not go on: whatever it decided next would be built on a wrong
 /// image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a \"{kind}\" record cannot follow what came before: {reason}")]
+#[error("a \"{kind}\" record cannot follow what came before: {conflict}")]
 pub struct ApplyError {
     /// The kind of record.
     pub kind: &'static str,
     /// What it contradicts.
-    pub reason: String,
+    pub conflict: Conflict,
 }
 
 /// Stored bytes that are no metadata record of this version.

@@ -43,6 +43,7 @@
 mod apply;
 mod assign;
 mod command;
+mod conflict;
 mod decide;
 mod delta;
 mod error;
@@ -57,6 +58,7 @@ pub use command::{
     CreateTopic, CreatedTopic, Decision, DeleteTopic, ElectLeaders, Election, NameCluster, PartitionCounts,
     RegisterBroker, ReserveProducerIds,
 };
+pub use conflict::Conflict;
 pub use delta::Delta;
 pub use error::{ApplyError, DecodeError, MetadataError};
 pub use image::{Broker, Cluster, Image, Incarnation, RegistrationId};
