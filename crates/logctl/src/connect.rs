@@ -17,7 +17,7 @@ use crate::{
     context::{ChosenBy, Target},
     error::CliError,
     output::escaped,
-    retry::{self, Kind, Patience},
+    retry::{self, Kind, RetryPolicy},
     settings::Settings,
     ui::Ui,
 };
@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
-    pub(crate) patience: Patience,
+    pub(crate) retry_policy: RetryPolicy,
 }
 
 impl Session {
@@ -39,7 +39,7 @@ impl Session {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.patience.call(Kind::Read, || ask(self.client.admin())).await
+        self.retry_policy.call(Kind::Read, || ask(self.client.admin())).await
     }
 
     /// The same for several items, of which each has a result of its own.
@@ -54,7 +54,7 @@ impl Session {
     where
         F: Future<Output = Result<Vec<Result<T, ClientError>>, ClientError>>,
     {
-        self.patience.call_each(Kind::Read, items, |items| ask(self.client.admin(), items)).await
+        self.retry_policy.call_each(Kind::Read, items, |items| ask(self.client.admin(), items)).await
     }
 
     /// A call that changes something, retried only while it is certain that it has not.
@@ -65,7 +65,7 @@ impl Session {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.patience.call(Kind::Change, || ask(self.client.admin())).await
+        self.retry_policy.call(Kind::Change, || ask(self.client.admin())).await
     }
 
     /// The same for several items, of which each has a result of its own.
@@ -80,7 +80,7 @@ impl Session {
     where
         F: Future<Output = Result<Vec<Result<T, ClientError>>, ClientError>>,
     {
-        self.patience.call_each(Kind::Change, items, |items| ask(self.client.admin(), items)).await
+        self.retry_policy.call_each(Kind::Change, items, |items| ask(self.client.admin(), items)).await
     }
 
     /// One of our errors for one of the client's, naming the brokers.
@@ -188,7 +188,7 @@ pub(crate) fn check_urls(servers: &[String]) -> Result<(), CliError> {
 /// Why no broker answered.
 pub(crate) fn try_brokers(settings: &Settings, target: &Target) -> Result<(), CliError> {
     let connect = || async { builder(settings, target).connect().await.map(drop) };
-    wait(Patience::new(settings).call(Kind::Read, connect))?.map_err(|error| from_client(&error))
+    wait(RetryPolicy::new(settings).call(Kind::Read, connect))?.map_err(|error| from_client(&error))
 }
 
 /// A builder for the chosen brokers.
@@ -214,7 +214,7 @@ fn open_as(
     }
     let client = change(builder(ui.settings, &target)).connect_lazy();
     let client = client.map_err(|error| from_client(&error).in_context(&target.describe()))?;
-    Ok(Session { client, target, patience: Patience::new(ui.settings) })
+    Ok(Session { client, target, retry_policy: RetryPolicy::new(ui.settings) })
 }
 
 /// Says that nobody chose the broker.
@@ -318,8 +318,8 @@ impl ConnectionNotes {
     /// The builder of a client that tells.
     pub(crate) fn listen(self, builder: ClientBuilder) -> ClientBuilder {
         builder.on_event(move |event| {
-            let told = !self.quiet && !ENDED.load(Ordering::Relaxed);
-            if let Some(line) = connection_line(&event).filter(|_| told) {
+            let is_shown = !self.quiet && !ENDED.load(Ordering::Relaxed);
+            if let Some(line) = connection_line(&event).filter(|_| is_shown) {
                 let _ = writeln!(io::stderr(), "{}", escaped(&line));
             }
         })
@@ -376,12 +376,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_connection_of_records_is_told_of_and_the_other_is_not() {
+    fn only_events_of_the_connection_of_records_are_shown() {
         let url = "http://127.0.0.1:9480".to_owned();
         let lost =
             |role| Event::Disconnected { role, url: url.clone(), reason: "Connection refused".to_owned() };
-        let told = "connection to http://127.0.0.1:9480 lost (Connection refused); reconnecting";
-        assert_eq!(connection_line(&lost(ConnectionRole::Data)).as_deref(), Some(told));
+        let expected = "connection to http://127.0.0.1:9480 lost (Connection refused); reconnecting";
+        assert_eq!(connection_line(&lost(ConnectionRole::Data)).as_deref(), Some(expected));
         assert_eq!(connection_line(&lost(ConnectionRole::Control)), None);
         let after = std::time::Duration::from_millis(3140);
         let back = Event::Reconnected { role: ConnectionRole::Data, url, after };

@@ -106,9 +106,9 @@ fn run(args: &[OsString]) -> Exit {
     let ended = commands::run(cli.command, &mut ui).and_then(|exit| ui.flush().map(|()| exit));
     match ended {
         Ok(exit) => exit,
-        Err(Stop::Signal(exit, told)) => {
+        Err(Stop::Signal(exit, reported)) => {
             let _ = out.flush();
-            if let Some(error) = told.filter(|_| form.json) {
+            if let Some(error) = reported.filter(|_| form.json) {
                 show(&error, &form);
             }
             exit

@@ -5,9 +5,9 @@ use std::{path::PathBuf, str::FromStr};
 
 use corduroy_types::{Offset, TimestampMs};
 
-use crate::range::{InvalidPlace, Place};
+use crate::range::{InvalidOffsetArg, OffsetArg};
 
-/// A place for a group. Unlike in a [`Place`], numbers with a sign count from the committed offset.
+/// A place for a group. Unlike in a [`OffsetArg`], numbers with a sign count from the committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     /// The first record there is.
@@ -57,7 +57,7 @@ pub(crate) enum InvalidPosition {
     Form(String),
     /// A time or a number that is none.
     #[error(transparent)]
-    Place(InvalidPlace),
+    Offset(InvalidOffsetArg),
 }
 
 impl FromStr for Position {
@@ -72,19 +72,19 @@ impl FromStr for Position {
             return if file.is_empty() { Err(form()) } else { Ok(Self::File(PathBuf::from(file))) };
         }
         let (place, forward) = match text.strip_prefix('+') {
-            Some(digits) => (digits.parse::<Place>(), true),
-            None => (text.parse::<Place>(), false),
+            Some(digits) => (digits.parse::<OffsetArg>(), true),
+            None => (text.parse::<OffsetArg>(), false),
         };
         match (place, forward) {
-            (Ok(Place::Offset(count)), true) => Ok(Self::Forward(count.get())),
-            (Ok(Place::Start), false) => Ok(Self::Start),
-            (Ok(Place::End), false) => Ok(Self::End),
-            (Ok(Place::Offset(offset)), false) => Ok(Self::Offset(offset)),
-            (Ok(Place::BeforeEnd(count)), false) => Ok(Self::Back(count)),
-            (Ok(Place::Time(time)), false) => Ok(Self::Time(time)),
-            (Ok(Place::Ago(duration_ms)), false) => Ok(Self::Ago(duration_ms)),
-            (Err(InvalidPlace::Form(_)), _) | (Ok(_), true) => Err(form()),
-            (Err(other), _) => Err(InvalidPosition::Place(other)),
+            (Ok(OffsetArg::Offset(count)), true) => Ok(Self::Forward(count.get())),
+            (Ok(OffsetArg::Start), false) => Ok(Self::Start),
+            (Ok(OffsetArg::End), false) => Ok(Self::End),
+            (Ok(OffsetArg::Offset(offset)), false) => Ok(Self::Offset(offset)),
+            (Ok(OffsetArg::BeforeEnd(count)), false) => Ok(Self::Back(count)),
+            (Ok(OffsetArg::Time(time)), false) => Ok(Self::Time(time)),
+            (Ok(OffsetArg::Ago(duration_ms)), false) => Ok(Self::Ago(duration_ms)),
+            (Err(InvalidOffsetArg::Form(_)), _) | (Ok(_), true) => Err(form()),
+            (Err(other), _) => Err(InvalidPosition::Offset(other)),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::{error::CliError, ui::Ui};
 /// `CONFIRMATION_NEEDED` where nobody can be asked, or the answer was something else.
 pub(crate) fn retype(ui: &mut Ui<'_>, question: &str, name: &str) -> Result<(), CliError> {
     let answer = match ask(ui, &format!("{question}\nType {name:?} to confirm: "))? {
-        Answer::GivenBefore => return Ok(()),
-        Answer::Line(answer) => answer,
+        Confirmation::GivenBefore => return Ok(()),
+        Confirmation::Line(answer) => answer,
     };
     if answer == name { Ok(()) } else { Err(declined()) }
 }
@@ -24,21 +24,21 @@ pub(crate) fn retype(ui: &mut Ui<'_>, question: &str, name: &str) -> Result<(), 
 /// `CONFIRMATION_NEEDED` where nobody can be asked, or the answer was no.
 pub(crate) fn confirm(ui: &mut Ui<'_>, question: &str) -> Result<(), CliError> {
     match ask(ui, &format!("{question} [y/N] "))? {
-        Answer::GivenBefore => Ok(()),
-        Answer::Line(answer) if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") => Ok(()),
-        Answer::Line(_) => Err(declined()),
+        Confirmation::GivenBefore => Ok(()),
+        Confirmation::Line(answer) if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") => Ok(()),
+        Confirmation::Line(_) => Err(declined()),
     }
 }
 
-enum Answer {
+enum Confirmation {
     /// By `--yes`.
     GivenBefore,
     Line(String),
 }
 
-fn ask(ui: &mut Ui<'_>, text: &str) -> Result<Answer, CliError> {
+fn ask(ui: &mut Ui<'_>, text: &str) -> Result<Confirmation, CliError> {
     if ui.settings.yes {
-        return Ok(Answer::GivenBefore);
+        return Ok(Confirmation::GivenBefore);
     }
     if !ui.settings.can_prompt {
         let question = text.lines().next().unwrap_or_default().trim_end_matches(" [y/N] ");
@@ -53,7 +53,7 @@ fn ask(ui: &mut Ui<'_>, text: &str) -> Result<Answer, CliError> {
     prompted.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(|error| {
         CliError::new(ErrorCode::FileFailed, format!("the answer cannot be read: {error}"))
     })?;
-    Ok(Answer::Line(answer.trim().to_owned()))
+    Ok(Confirmation::Line(answer.trim().to_owned()))
 }
 
 fn declined() -> CliError {

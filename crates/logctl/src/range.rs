@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 
 /// A place in a partition. Times are resolved to offsets by the broker, once, when the command begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum OffsetArg {
     /// The first record there is.
     Start,
     /// The high watermark when the command began.
@@ -25,7 +25,7 @@ pub(crate) enum Place {
 
 /// A text that names no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidPlace {
+pub(crate) enum InvalidOffsetArg {
     /// None of the forms.
     #[error(
         "{0:?} is no place; write start, end, an offset, -N (N before the end), @2026-11-20, @RFC3339 or @-15m{hint}",
@@ -54,7 +54,7 @@ pub(crate) fn meant(text: &str) -> String {
     format!("; did you mean {place:?}?")
 }
 
-impl Place {
+impl OffsetArg {
     /// The same place with a relative time made absolute.
     pub(crate) fn at(self, now: TimestampMs) -> Self {
         match self {
@@ -64,41 +64,41 @@ impl Place {
     }
 }
 
-impl From<Place> for OffsetSpec {
-    /// A place made absolute by [`Place::at`]; a relative time that was not is the end.
-    fn from(place: Place) -> Self {
+impl From<OffsetArg> for OffsetSpec {
+    /// A place made absolute by [`OffsetArg::at`]; a relative time that was not is the end.
+    fn from(place: OffsetArg) -> Self {
         match place {
-            Place::Start => Self::Start,
-            Place::End | Place::Ago(_) => Self::End,
-            Place::Offset(offset) => Self::Offset(offset),
-            Place::BeforeEnd(count) => Self::BeforeEnd(count),
-            Place::Time(time) => Self::Time(time),
+            OffsetArg::Start => Self::Start,
+            OffsetArg::End | OffsetArg::Ago(_) => Self::End,
+            OffsetArg::Offset(offset) => Self::Offset(offset),
+            OffsetArg::BeforeEnd(count) => Self::BeforeEnd(count),
+            OffsetArg::Time(time) => Self::Time(time),
         }
     }
 }
 
-impl FromStr for Place {
-    type Err = InvalidPlace;
+impl FromStr for OffsetArg {
+    type Err = InvalidOffsetArg;
 
-    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+    fn from_str(text: &str) -> Result<Self, InvalidOffsetArg> {
         match text {
             "start" => return Ok(Self::Start),
             "end" => return Ok(Self::End),
             _ => {}
         }
         if let Some(time) = text.strip_prefix('@') {
-            return parse_time(time).ok_or_else(|| InvalidPlace::Time(text.to_owned()));
+            return parse_time(time).ok_or_else(|| InvalidOffsetArg::Time(text.to_owned()));
         }
         let (before_end, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
             None => (false, text),
         };
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(InvalidPlace::Form(text.to_owned()));
+            return Err(InvalidOffsetArg::Form(text.to_owned()));
         }
         let number = digits.parse::<u64>().ok().and_then(Offset::new);
         match number {
-            None => Err(InvalidPlace::Range(text.to_owned())),
+            None => Err(InvalidOffsetArg::Range(text.to_owned())),
             Some(count) if before_end => Ok(Self::BeforeEnd(count.get())),
             Some(offset) => Ok(Self::Offset(offset)),
         }
@@ -110,14 +110,14 @@ const MILLIS_DIGITS_MIN: usize = 12;
 
 /// What follows the `@`: `-15m`, a date (midnight, local time), a date and time with or without an offset, or
 /// milliseconds since 1970.
-fn parse_time(text: &str) -> Option<Place> {
+fn parse_time(text: &str) -> Option<OffsetArg> {
     if let Some(ago) = text.strip_prefix('-') {
         let has_unit = ago.ends_with(|c: char| c.is_ascii_alphabetic());
-        return parse_duration_ms(ago).ok().filter(|_| has_unit).map(Place::Ago);
+        return parse_duration_ms(ago).ok().filter(|_| has_unit).map(OffsetArg::Ago);
     }
     let is_number = text.len() >= MILLIS_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {
-        return text.parse().ok().map(|millis| Place::Time(TimestampMs(millis)));
+        return text.parse().ok().map(|millis| OffsetArg::Time(TimestampMs(millis)));
     }
     let local = |time: civil::DateTime| time.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp());
     let is_date = text.len() == "2026-11-20".len();
@@ -127,7 +127,7 @@ fn parse_time(text: &str) -> Option<Place> {
         let absolute = text.parse::<Timestamp>().ok();
         absolute.or_else(|| text.parse::<civil::DateTime>().ok().and_then(local))
     };
-    timestamp.map(|timestamp| Place::Time(TimestampMs(timestamp.as_millisecond())))
+    timestamp.map(|timestamp| OffsetArg::Time(TimestampMs(timestamp.as_millisecond())))
 }
 
 /// The clock of this machine.
@@ -148,21 +148,21 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         let cases = [
-            ("start", Place::Start),
-            ("end", Place::End),
-            ("0", Place::Offset(Offset::ZERO)),
-            ("9223372036854775807", Place::Offset(Offset::MAX)),
-            ("-10", Place::BeforeEnd(10)),
-            ("@-15m", Place::Ago(900_000)),
-            ("@2026-11-20T09:00:00Z", Place::Time(TimestampMs(1_795_165_200_000))),
-            ("@2026-11-20T09:00Z", Place::Time(TimestampMs(1_795_165_200_000))),
-            ("@2026-11-20T09:00:00.5+01:00", Place::Time(TimestampMs(1_795_161_600_500))),
+            ("start", OffsetArg::Start),
+            ("end", OffsetArg::End),
+            ("0", OffsetArg::Offset(Offset::ZERO)),
+            ("9223372036854775807", OffsetArg::Offset(Offset::MAX)),
+            ("-10", OffsetArg::BeforeEnd(10)),
+            ("@-15m", OffsetArg::Ago(900_000)),
+            ("@2026-11-20T09:00:00Z", OffsetArg::Time(TimestampMs(1_795_165_200_000))),
+            ("@2026-11-20T09:00Z", OffsetArg::Time(TimestampMs(1_795_165_200_000))),
+            ("@2026-11-20T09:00:00.5+01:00", OffsetArg::Time(TimestampMs(1_795_161_600_500))),
         ];
         for (text, place) in cases {
             assert_eq!(text.parse(), Ok(place), "{text}");
         }
-        assert!(matches!("@2026-11-20".parse(), Ok(Place::Time(_))));
-        assert_eq!("@1796084116384".parse(), Ok(Place::Time(TimestampMs(1_796_084_116_384))));
+        assert!(matches!("@2026-11-20".parse(), Ok(OffsetArg::Time(_))));
+        assert_eq!("@1796084116384".parse(), Ok(OffsetArg::Time(TimestampMs(1_796_084_116_384))));
     }
 
     #[test]
@@ -184,38 +184,38 @@ mod tests {
             "@yesterday",
             "@2026-13-01",
         ] {
-            let error = text.parse::<Place>().unwrap_err().to_string();
+            let error = text.parse::<OffsetArg>().unwrap_err().to_string();
             assert!(error.contains("@-15m"), "{text}: {error}");
         }
-        assert!(matches!("9223372036854775808".parse::<Place>(), Err(InvalidPlace::Range(_))));
+        assert!(matches!("9223372036854775808".parse::<OffsetArg>(), Err(InvalidOffsetArg::Range(_))));
     }
 
     #[test]
     fn words_of_other_systems_lead_to_ours() {
         let kafka = [("earliest", "start"), ("Latest", "end")];
         for (word, place) in kafka.into_iter().chain([("beginning", "start"), ("newest", "end")]) {
-            let error = word.parse::<Place>().unwrap_err().to_string();
+            let error = word.parse::<OffsetArg>().unwrap_err().to_string();
             assert!(error.ends_with(&format!("; did you mean {place:?}?")), "{error}");
         }
     }
 
     #[test]
     fn relative_times_count_from_now() {
-        assert_eq!(Place::Ago(1_000).at(TimestampMs(5_000)), Place::Time(TimestampMs(4_000)));
-        assert_eq!(Place::Start.at(TimestampMs(5_000)), Place::Start);
+        assert_eq!(OffsetArg::Ago(1_000).at(TimestampMs(5_000)), OffsetArg::Time(TimestampMs(4_000)));
+        assert_eq!(OffsetArg::Start.at(TimestampMs(5_000)), OffsetArg::Start);
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,40}") {
-            let _ = text.parse::<Place>();
-            let _ = format!("@{text}").parse::<Place>();
+            let _ = text.parse::<OffsetArg>();
+            let _ = format!("@{text}").parse::<OffsetArg>();
         }
 
         #[test]
         fn offsets_read_back(value in 0..=i64::MAX as u64) {
-            prop_assert_eq!(value.to_string().parse(), Ok(Place::Offset(offset(value))));
-            prop_assert_eq!(format!("-{value}").parse(), Ok(Place::BeforeEnd(value)));
+            prop_assert_eq!(value.to_string().parse(), Ok(OffsetArg::Offset(offset(value))));
+            prop_assert_eq!(format!("-{value}").parse(), Ok(OffsetArg::BeforeEnd(value)));
         }
     }
 }

@@ -86,13 +86,13 @@ fn finished(error: ClientError, kind: Kind) -> ClientError {
 
 /// How long calls are retried, and whether people have been informed of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     timeout: Duration,
     /// Set once the one line was written, or from the start where it is not wanted.
     said: Arc<AtomicBool>,
 }
 
-impl Patience {
+impl RetryPolicy {
     pub(crate) fn new(settings: &Settings) -> Self {
         let silent = settings.quiet || settings.json_errors();
         Self { timeout: settings.timeout, said: Arc::new(AtomicBool::new(silent)) }
@@ -188,13 +188,13 @@ impl Turns {
     }
 
     /// Waits before the next turn; `false` when the time is over.
-    async fn next(&mut self, patience: &Patience, error: &ClientError) -> bool {
+    async fn next(&mut self, policy: &RetryPolicy, error: &ClientError) -> bool {
         let now = Instant::now();
         if now >= self.deadline {
             return false;
         }
         self.answered |= error.code() != ErrorCode::Unavailable;
-        patience.say(error.refusal());
+        policy.say(error.refusal());
         tokio::time::sleep_until(self.deadline.min(now + self.wait)).await;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
         true
@@ -211,8 +211,8 @@ mod tests {
         Refusal::new(code, "not now")
     }
 
-    fn patience(timeout: Duration) -> Patience {
-        Patience { timeout, said: Arc::new(AtomicBool::new(true)) }
+    fn policy(timeout: Duration) -> RetryPolicy {
+        RetryPolicy { timeout, said: Arc::new(AtomicBool::new(true)) }
     }
 
     #[test]
@@ -260,8 +260,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_is_answered_as_soon_as_the_broker_is_ready() {
         let calls = Cell::new(0);
-        let patience = patience(Duration::from_secs(10));
-        let asked = patience.call(Kind::Change, || {
+        let policy = policy(Duration::from_secs(10));
+        let asked = policy.call(Kind::Change, || {
             calls.set(calls.get() + 1);
             let turn = calls.get();
             async move { if turn < 4 { Err(refusal(ErrorCode::Starting).into()) } else { Ok(turn) } }
@@ -272,8 +272,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_with_its_time() {
         let begun = Instant::now();
-        let patience = patience(Duration::from_secs(3));
-        let asked = patience.call(Kind::Read, || async { Err::<(), _>(refusal(ErrorCode::Starting).into()) });
+        let policy = policy(Duration::from_secs(3));
+        let asked = policy.call(Kind::Read, || async { Err::<(), _>(refusal(ErrorCode::Starting).into()) });
         assert_eq!(asked.await.unwrap_err().code(), ErrorCode::Starting);
         assert_eq!(begun.elapsed(), Duration::from_secs(3));
     }
@@ -281,8 +281,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_items_that_were_refused_are_sent_again() {
         let sent = Cell::new(Vec::new());
-        let patience = patience(Duration::from_secs(10));
-        let asked = patience.call_each(Kind::Change, &["a", "b", "c"], |items| {
+        let policy = policy(Duration::from_secs(10));
+        let asked = policy.call_each(Kind::Change, &["a", "b", "c"], |items| {
             let mut all = sent.take();
             all.push(items.clone());
             let first = all.len() == 1;

@@ -61,7 +61,7 @@ pub(crate) enum ChunkKind {
 
 type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::ConsumeResponse>>, Status>> + Send>>;
 
-enum State {
+enum StreamState {
     Idle,
     Waiting { until: Instant },
     Opening { opening: Opening, channel: usize },
@@ -74,7 +74,7 @@ struct Unpacking {
     bytes: Bytes,
     high_watermark: Offset,
     /// Where the broker says that reading goes on.
-    told_next: Offset,
+    next_offset: Offset,
     has_records: bool,
     /// It is the partition's last.
     done: bool,
@@ -98,7 +98,7 @@ pub(crate) struct Fetcher {
     wanted: HashMap<usize, FetchFrom>,
     /// Topic, then partition, to the place in the reader.
     places: HashMap<String, HashMap<u32, usize>>,
-    state: State,
+    state: StreamState,
     unpacking: Option<Unpacking>,
     backoff: Backoff,
     /// A partition of the open stream ended with a passing error: the stream is opened again then.
@@ -120,7 +120,7 @@ impl Fetcher {
             generation: 0,
             wanted: HashMap::new(),
             places: HashMap::new(),
-            state: State::Idle,
+            state: StreamState::Idle,
             unpacking: None,
             backoff: Backoff::default(),
             reopen_at: None,
@@ -137,7 +137,7 @@ impl Fetcher {
                 Event::Unpack => self.unpack(),
                 Event::Opened(Ok(response), channel) => {
                     self.client.data.works(channel);
-                    self.state = State::Open { answers: Box::new(response.into_inner()), channel };
+                    self.state = StreamState::Open { answers: Box::new(response.into_inner()), channel };
                 }
                 Event::Opened(Err(status), channel) => self.failed(&status, channel),
                 Event::Answer(Ok(Some(answer)), _) => self.answered(answer),
@@ -152,16 +152,16 @@ impl Fetcher {
         let is_unpacking = self.unpacking.is_some();
         let stream = async {
             match &mut self.state {
-                State::Idle => std::future::pending().await,
-                State::Waiting { until } => {
+                StreamState::Idle => std::future::pending().await,
+                StreamState::Waiting { until } => {
                     tokio::time::sleep_until(*until).await;
                     Event::Open
                 }
-                State::Opening { opening, channel } => {
+                StreamState::Opening { opening, channel } => {
                     let opened = opening.await;
                     Event::Opened(opened, *channel)
                 }
-                State::Open { answers, channel } => {
+                StreamState::Open { answers, channel } => {
                     self.budget.until_room().await;
                     if is_unpacking {
                         return Event::Unpack;
@@ -196,7 +196,7 @@ impl Fetcher {
         // What was not taken of the last message comes again.
         self.unpacking = None;
         if self.wanted.is_empty() {
-            self.state = State::Idle;
+            self.state = StreamState::Idle;
             return;
         }
         let Ok((index, channel)) = self.client.data.channel() else { return };
@@ -220,11 +220,11 @@ impl Fetcher {
         let opening = async move {
             FetchClient::new(channel).max_decoding_message_size(DECODE_BYTES_MAX).consume(request).await
         };
-        self.state = State::Opening { opening: Box::pin(opening), channel: index };
+        self.state = StreamState::Opening { opening: Box::pin(opening), channel: index };
     }
 
     fn wait(&mut self) {
-        self.state = State::Waiting { until: Instant::now() + self.backoff.next() };
+        self.state = StreamState::Waiting { until: Instant::now() + self.backoff.next() };
     }
 
     /// The stream could not be opened, or broke.
@@ -236,14 +236,14 @@ impl Fetcher {
             for index in all {
                 self.give_up(index, refusal.clone());
             }
-            self.state = State::Idle;
+            self.state = StreamState::Idle;
         }
     }
 
     /// The broker ended the stream: as it should when nothing is wanted any more.
     fn ended(&mut self, channel: usize) {
         if self.wanted.is_empty() {
-            self.state = State::Idle;
+            self.state = StreamState::Idle;
             return;
         }
         if self.reopen_at.is_none() {
@@ -276,7 +276,7 @@ impl Fetcher {
                     index,
                     bytes: fetched.batches,
                     high_watermark: Offset::new(fetched.high_watermark).unwrap_or(Offset::MAX),
-                    told_next: Offset::new(fetched.next_offset).unwrap_or(from.position),
+                    next_offset: Offset::new(fetched.next_offset).unwrap_or(from.position),
                     has_records: false,
                     done,
                 });
@@ -297,7 +297,7 @@ impl Fetcher {
         let (index, has_records) = (rest.index, !batches.is_empty());
         rest.has_records |= has_records;
         if !rest.has_records && damage.is_none() {
-            from.position = from.position.max(rest.told_next);
+            from.position = from.position.max(rest.next_offset);
         } else {
             from.position = next;
             self.backoff.reset();

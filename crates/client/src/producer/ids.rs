@@ -15,7 +15,7 @@ use crate::{
 
 type Asking = Pin<Box<dyn Future<Output = Result<Numbering, ClientError>> + Send>>;
 
-enum State {
+enum IdState {
     /// Nobody needs one.
     Idle,
     Asking(Asking),
@@ -27,29 +27,29 @@ enum State {
 /// The producer's present id; asked for until there is one.
 pub(crate) struct ProducerIds {
     client: Arc<Shared>,
-    state: State,
+    state: IdState,
     backoff: Backoff,
 }
 
 impl ProducerIds {
     pub(crate) fn new(client: Arc<Shared>) -> Self {
-        Self { client, state: State::Idle, backoff: Backoff::default() }
+        Self { client, state: IdState::Idle, backoff: Backoff::default() }
     }
 
     /// The first numbers under the id, once there is one; until then it is asked for.
     pub(crate) fn want(&mut self) -> Option<Numbering> {
         match &self.state {
-            State::Known(first) => return Some(*first),
-            State::Idle => self.state = State::Asking(self.ask()),
-            State::Asking(_) | State::Waiting(_) => {}
+            IdState::Known(first) => return Some(*first),
+            IdState::Idle => self.state = IdState::Asking(self.ask()),
+            IdState::Asking(_) | IdState::Waiting(_) => {}
         }
         None
     }
 
     /// The id is used up, or somebody else has it: whoever needs one gets another.
     pub(crate) fn discard(&mut self, id: i64) {
-        if matches!(&self.state, State::Known(first) if first.id() == id) {
-            self.state = State::Idle;
+        if matches!(&self.state, IdState::Known(first) if first.id() == id) {
+            self.state = IdState::Idle;
         }
     }
 
@@ -58,19 +58,19 @@ impl ProducerIds {
     pub(crate) async fn event(&mut self) -> Result<(), Refusal> {
         loop {
             match &mut self.state {
-                State::Idle | State::Known(_) => std::future::pending().await,
-                State::Waiting(at) => {
+                IdState::Idle | IdState::Known(_) => std::future::pending().await,
+                IdState::Waiting(at) => {
                     tokio::time::sleep_until(*at).await;
-                    self.state = State::Asking(self.ask());
+                    self.state = IdState::Asking(self.ask());
                 }
-                State::Asking(asking) => match asking.await {
+                IdState::Asking(asking) => match asking.await {
                     Ok(first) => {
                         self.backoff.reset();
-                        self.state = State::Known(first);
+                        self.state = IdState::Known(first);
                         return Ok(());
                     }
                     Err(error) => {
-                        self.state = State::Waiting(Instant::now() + self.backoff.next());
+                        self.state = IdState::Waiting(Instant::now() + self.backoff.next());
                         return Err(error.refusal().clone());
                     }
                 },

@@ -40,7 +40,7 @@ impl Unsent {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Batches {
     open: Option<Unsent>,
     /// Batches that take no more records, oldest first.
     full: VecDeque<Unsent>,
@@ -61,7 +61,7 @@ pub(crate) struct PartitionQueue {
     pub(crate) id: usize,
     pub(crate) topic: Arc<TopicState>,
     pub(crate) partition: PartitionIndex,
-    state: Mutex<State>,
+    batches: Mutex<Batches>,
     /// It is in the list of queues that the background task looks at next.
     listed: AtomicBool,
 }
@@ -85,7 +85,7 @@ pub(crate) enum Taken {
 
 impl PartitionQueue {
     pub(crate) fn new(id: usize, topic: Arc<TopicState>, partition: PartitionIndex) -> Self {
-        Self { id, topic, partition, state: Mutex::default(), listed: AtomicBool::new(false) }
+        Self { id, topic, partition, batches: Mutex::default(), listed: AtomicBool::new(false) }
     }
 
     /// Accepts a record that holds `held_bytes` of the buffer. `None`: the producer is closed.
@@ -97,7 +97,7 @@ impl PartitionQueue {
         options: &Options,
         max_message_bytes: u32,
     ) -> Option<Result<Pushed, BatchError>> {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         if state.closed {
             return None;
         }
@@ -149,7 +149,7 @@ impl PartitionQueue {
 
     /// Takes the next batch that may leave now. `idle`: nothing of this partition is in flight.
     pub(crate) fn take(&self, now: Instant, idle: bool, linger: Duration) -> Taken {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         let next = match (state.full.pop_front(), &state.open) {
             (Some(full), _) => Some(full),
             (None, None) => None,
@@ -174,26 +174,26 @@ impl PartitionQueue {
 
     /// A batch that was taken has its result.
     pub(crate) fn finished(&self, ticket: &Arc<Ticket>) {
-        self.state.lock().taken.retain(|taken| !Arc::ptr_eq(taken, ticket));
+        self.batches.lock().taken.retain(|taken| !Arc::ptr_eq(taken, ticket));
     }
 
     /// Lets the open batch leave without gathering; returns the tickets of all that is not finished.
     pub(crate) fn hurry(&self) -> Vec<Arc<Ticket>> {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         state.urgent = state.open.is_some();
         state.tickets()
     }
 
     /// Lets nothing more in; returns the tickets of all that is not finished.
     pub(crate) fn close(&self) -> Vec<Arc<Ticket>> {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         state.closed = true;
         state.tickets()
     }
 
     /// Takes the batches created at `before` or earlier, oldest first. Until each has its result, `hurry` tells of it.
     pub(crate) fn take_older(&self, before: Instant) -> Vec<Unsent> {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         let old = state.full.iter().take_while(|batch| batch.created <= before).count();
         let mut taken: Vec<_> = state.full.drain(..old).collect();
         if state.full.is_empty() && state.open.as_ref().is_some_and(|open| open.created <= before) {
@@ -205,7 +205,7 @@ impl PartitionQueue {
 
     /// Takes everything, and lets nothing more in. Until each has its result, `hurry` tells of it.
     pub(crate) fn abort(&self) -> Vec<Unsent> {
-        let mut state = self.state.lock();
+        let mut state = self.batches.lock();
         state.closed = true;
         let mut taken: Vec<_> = state.full.drain(..).collect();
         taken.extend(state.take_open());
@@ -215,12 +215,12 @@ impl PartitionQueue {
 
     /// The tickets of batches that were taken and have no result.
     pub(crate) fn unfinished(&self) -> Vec<Arc<Ticket>> {
-        self.state.lock().taken.clone()
+        self.batches.lock().taken.clone()
     }
 
     /// Whether nothing waits here.
     pub(crate) fn is_empty(&self) -> bool {
-        let state = self.state.lock();
+        let state = self.batches.lock();
         state.full.is_empty() && state.open.is_none()
     }
 
@@ -235,7 +235,7 @@ impl PartitionQueue {
     }
 }
 
-impl State {
+impl Batches {
     /// They are not waiting any more, and not finished either: a flush that begins now has to wait for them.
     fn note_taken(&mut self, batches: &[Unsent]) {
         self.taken.extend(batches.iter().map(|batch| Arc::clone(&batch.ticket)));

@@ -64,7 +64,7 @@ impl Stream for Outgoing {
 
 type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::ProduceResponse>>, Status>> + Send>>;
 
-enum State {
+enum StreamState {
     /// Not asked for yet, or waiting to be tried again.
     Closed {
         retry_at: Option<Instant>,
@@ -89,7 +89,7 @@ struct Half {
 /// The producer's stream to the broker.
 pub(crate) struct ProduceStream {
     client: Arc<Shared>,
-    state: State,
+    state: StreamState,
     backoff: Backoff,
 }
 
@@ -111,12 +111,12 @@ pub(crate) enum StreamEvent {
 
 impl ProduceStream {
     pub(crate) fn new(client: Arc<Shared>) -> Self {
-        Self { client, state: State::Closed { retry_at: None }, backoff: Backoff::default() }
+        Self { client, state: StreamState::Closed { retry_at: None }, backoff: Backoff::default() }
     }
 
     /// Begins to open the stream, if that was never asked for.
     pub(crate) fn want(&mut self) {
-        if matches!(self.state, State::Closed { retry_at: None }) {
+        if matches!(self.state, StreamState::Closed { retry_at: None }) {
             self.open();
         }
     }
@@ -124,7 +124,7 @@ impl ProduceStream {
     /// A place for a request, if the stream is open and takes one now.
     pub(crate) fn room(&self) -> Option<mpsc::Permit<'_, v1::ProduceRequest>> {
         match &self.state {
-            State::Open { half, .. } => half.requests.try_reserve().ok(),
+            StreamState::Open { half, .. } => half.requests.try_reserve().ok(),
             _ => None,
         }
     }
@@ -132,7 +132,7 @@ impl ProduceStream {
     /// Resolves when a request can be sent on the open stream.
     pub(crate) fn until_room(&self) -> impl Future<Output = ()> + use<> {
         let requests = match &self.state {
-            State::Open { half, .. } => Some(half.requests.clone()),
+            StreamState::Open { half, .. } => Some(half.requests.clone()),
             _ => None,
         };
         async move {
@@ -148,16 +148,16 @@ impl ProduceStream {
     pub(crate) async fn event(&mut self) -> StreamEvent {
         loop {
             match &mut self.state {
-                State::Closed { retry_at: None } => std::future::pending().await,
-                State::Closed { retry_at: Some(at) } => {
+                StreamState::Closed { retry_at: None } => std::future::pending().await,
+                StreamState::Closed { retry_at: Some(at) } => {
                     tokio::time::sleep_until(*at).await;
                     self.open();
                 }
-                State::Opening { opening, .. } => {
+                StreamState::Opening { opening, .. } => {
                     let opened = opening.await;
                     return self.opened(opened);
                 }
-                State::Open { answers, .. } => match answers.message().await {
+                StreamState::Open { answers, .. } => match answers.message().await {
                     Ok(Some(answer)) => {
                         self.backoff.reset();
                         return StreamEvent::Answer(answer);
@@ -182,18 +182,18 @@ impl ProduceStream {
             ProduceClient::new(channel).max_decoding_message_size(DECODE_BYTES_MAX).produce(outgoing).await
         };
         let half = Half { requests, gate, channel: channel_index };
-        self.state = State::Opening { opening: Box::pin(opening), half };
+        self.state = StreamState::Opening { opening: Box::pin(opening), half };
     }
 
     fn opened(&mut self, result: Result<Response<Streaming<v1::ProduceResponse>>, Status>) -> StreamEvent {
-        let closed = State::Closed { retry_at: Some(Instant::now() + self.backoff.next()) };
-        let State::Opening { half, .. } = std::mem::replace(&mut self.state, closed) else {
+        let closed = StreamState::Closed { retry_at: Some(Instant::now() + self.backoff.next()) };
+        let StreamState::Opening { half, .. } = std::mem::replace(&mut self.state, closed) else {
             return StreamEvent::Opened;
         };
         match result {
             Ok(response) => {
                 self.connection().works(half.channel);
-                self.state = State::Open { answers: Box::new(response.into_inner()), half };
+                self.state = StreamState::Open { answers: Box::new(response.into_inner()), half };
                 StreamEvent::Opened
             }
             Err(status) => {
@@ -203,8 +203,8 @@ impl ProduceStream {
     }
 
     fn broken(&mut self, status: Option<&Status>) -> StreamEvent {
-        let closed = State::Closed { retry_at: Some(Instant::now() + self.backoff.next()) };
-        let State::Open { half, .. } = std::mem::replace(&mut self.state, closed) else {
+        let closed = StreamState::Closed { retry_at: Some(Instant::now() + self.backoff.next()) };
+        let StreamState::Open { half, .. } = std::mem::replace(&mut self.state, closed) else {
             return StreamEvent::Opened;
         };
         let last_sent = half.gate.close();

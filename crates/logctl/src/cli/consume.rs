@@ -6,7 +6,7 @@ use clap::Args;
 use regex::bytes::Regex;
 
 use super::ProgressForm;
-use crate::range::Place;
+use crate::range::OffsetArg;
 
 /// What `logctl consume` takes.
 #[derive(Debug, Args)]
@@ -50,12 +50,12 @@ pub(crate) struct ConsumeArgs {
     /// A date, and a time without an offset like +01:00 or Z, are local time. @1796084116384 is a timestamp in
     /// milliseconds, as %d prints it.
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
-    pub(crate) from: Option<Place>,
+    pub(crate) from: Option<OffsetArg>,
     /// Stop before this place instead of following the topic
     ///
     /// The same forms as --from; end is the end as it is when the command begins.
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
-    pub(crate) to: Option<Place>,
+    pub(crate) to: Option<OffsetArg>,
     /// Stop after this many records
     #[arg(short = 'n', long = "count", value_name = "N")]
     pub(crate) count: Option<u64>,
@@ -77,7 +77,7 @@ pub(crate) struct ConsumeArgs {
 
 impl ConsumeArgs {
     /// Where to begin.
-    pub(crate) fn from(&self) -> Place {
-        self.from.unwrap_or(Place::Start)
+    pub(crate) fn from(&self) -> OffsetArg {
+        self.from.unwrap_or(OffsetArg::Start)
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{MutationArgs, WatchArgs};
-use crate::range::Place;
+use crate::range::OffsetArg;
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -185,7 +185,7 @@ pub(crate) struct DeleteRecordsArgs {
     pub(crate) name: String,
     /// The first record to keep: an offset, end, @2026-11-20, @RFC3339 or @-15m
     #[arg(long, value_name = "OFFSET|@TIME", allow_hyphen_values = true)]
-    pub(crate) before: Place,
+    pub(crate) before: OffsetArg,
     /// Only these partitions
     #[arg(short, long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) partitions: Vec<u32>,

@@ -55,15 +55,15 @@ impl CliError {
     /// A file could not be used.
     pub(crate) fn file(path: &Path, doing: &str, error: &io::Error) -> Self {
         let message = format!("cannot {doing} {}: {error}", path.display());
-        let told = Self::new(ErrorCode::FileFailed, message);
+        let failed = Self::new(ErrorCode::FileFailed, message);
         let place = path.display();
         match error.kind() {
-            io::ErrorKind::PermissionDenied => told.with_hint(format!(
+            io::ErrorKind::PermissionDenied => failed.with_hint(format!(
                 "do it as the user that owns it, who is shown by: ls -ld {place}; a broker's files belong to its user"
             )),
-            io::ErrorKind::ReadOnlyFilesystem => told.with_hint(format!("{place} is mounted read-only: work on a copy")),
-            io::ErrorKind::StorageFull => told.with_hint(format!("make room where {place} is, then do it again")),
-            _ => told,
+            io::ErrorKind::ReadOnlyFilesystem => failed.with_hint(format!("{place} is mounted read-only: work on a copy")),
+            io::ErrorKind::StorageFull => failed.with_hint(format!("make room where {place} is, then do it again")),
+            _ => failed,
         }
     }
 

@@ -73,26 +73,26 @@ impl RecordReader {
         if program.items.is_empty() {
             return Err(ambiguous("it is empty".to_owned()));
         }
-        let place = Place { in_header: false, by_line: program.ends_with_newline() };
-        prepare(&program.items, place).map(|steps| Self { steps }).map_err(ambiguous)
+        let context = ItemContext { in_header: false, by_line: program.ends_with_newline() };
+        prepare(&program.items, context).map(|steps| Self { steps }).map_err(ambiguous)
     }
 }
 
 /// Where items stand.
 #[derive(Clone, Copy)]
-struct Place {
+struct ItemContext {
     in_header: bool,
     /// The format ends each record with a newline, so that no field runs over into the next line unseen.
     by_line: bool,
 }
 
-fn prepare(items: &[Item], place: Place) -> Result<Vec<Step>, String> {
+fn prepare(items: &[Item], context: ItemContext) -> Result<Vec<Step>, String> {
     let mut known = Known::default();
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let following = items.get(index + 1..).unwrap_or_default();
         let step = match item {
-            Item::Text(text) => Step::Text(delimiter(text, following.len() + 1, place)),
+            Item::Text(text) => Step::Text(delimiter(text, following.len() + 1, context)),
             Item::Number(field, form) => number_step(*field, *form, following, &mut known)?,
             Item::Bytes(field, form) => {
                 let is_known = match field {
@@ -102,21 +102,21 @@ fn prepare(items: &[Item], place: Place) -> Result<Vec<Step>, String> {
                     BytesField::Compression => false,
                 };
                 let until =
-                    if is_known { Until::Length } else { until(following, bytes_letter(*field), place)? };
+                    if is_known { Until::Length } else { until(following, bytes_letter(*field), context)? };
                 Step::Bytes { field: *field, form: *form, until }
             }
             Item::Time(form @ TimeForm::Millis(number)) => {
                 check_digits(*number, following, "%d")?;
                 Step::Time { form: form.clone(), until: Until::Length }
             }
-            Item::Time(form) => Step::Time { form: form.clone(), until: until(following, "%d", place)? },
+            Item::Time(form) => Step::Time { form: form.clone(), until: until(following, "%d", context)? },
             Item::Headers(inner) => {
                 if !known.header_count {
                     check_header_start(inner, following)?;
                 }
                 Step::Headers {
                     counted: known.header_count,
-                    inner: prepare(inner, Place { in_header: true, ..place })?,
+                    inner: prepare(inner, ItemContext { in_header: true, ..context })?,
                 }
             }
         };
@@ -125,21 +125,21 @@ fn prepare(items: &[Item], place: Place) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-fn delimiter(text: &[u8], items_from_here: usize, place: Place) -> Delimiter {
-    Delimiter { text: text.to_vec(), last: items_from_here == 1 && !place.in_header }
+fn delimiter(text: &[u8], items_from_here: usize, context: ItemContext) -> Delimiter {
+    Delimiter { text: text.to_vec(), last: items_from_here == 1 && !context.in_header }
 }
 
 /// A field without a length ends before the text that follows it. Text with a newline in its midst is a separator
 /// that somebody chose for fields of several lines.
-fn until(following: &[Item], letter: &str, place: Place) -> Result<Until, String> {
+fn until(following: &[Item], letter: &str, context: ItemContext) -> Result<Until, String> {
     match following {
         [Item::Text(text), ..] => {
-            let delimiter = delimiter(text, following.len(), place);
+            let delimiter = delimiter(text, following.len(), context);
             let inner = text.strip_suffix(b"\n").filter(|_| delimiter.last).unwrap_or(text);
-            let one_line = place.by_line && !inner.contains(&b'\n');
+            let one_line = context.by_line && !inner.contains(&b'\n');
             Ok(Until::Text { delimiter, one_line })
         }
-        [] if !place.in_header => Ok(Until::End),
+        [] if !context.in_header => Ok(Until::End),
         [] => Err(format!("nothing says where {letter} ends in %h{{..}}")),
         _ => Err(format!("nothing says where {letter} ends")),
     }

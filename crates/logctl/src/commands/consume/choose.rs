@@ -8,7 +8,7 @@ use crate::{
     cli::ConsumeArgs,
     connect::{self, Session, about_topic},
     error::CliError,
-    range::{Place, now},
+    range::{OffsetArg, now},
     retry::Kind,
 };
 
@@ -29,15 +29,15 @@ pub(super) struct Range {
 pub(super) fn range(args: &ConsumeArgs) -> Result<Range, CliError> {
     let now = now();
     let to = args.to.map(|to| to.at(now));
-    if matches!(to, Some(Place::Time(time)) if time > now) {
+    if matches!(to, Some(OffsetArg::Time(time)) if time > now) {
         return Err(CliError::usage("--to lies in the future, and where it will be is not known yet")
             .with_hint("leave --to out to follow the topic, or stop at --to end"));
     }
     let reversed = match (args.from().at(now), to) {
-        (Place::Offset(from), Some(Place::Offset(to))) => from > to,
-        (Place::Time(from), Some(Place::Time(to))) => from > to,
-        (Place::BeforeEnd(from), Some(Place::BeforeEnd(to))) => from < to,
-        (Place::End, Some(Place::Start | Place::BeforeEnd(1..))) => true,
+        (OffsetArg::Offset(from), Some(OffsetArg::Offset(to))) => from > to,
+        (OffsetArg::Time(from), Some(OffsetArg::Time(to))) => from > to,
+        (OffsetArg::BeforeEnd(from), Some(OffsetArg::BeforeEnd(to))) => from < to,
+        (OffsetArg::End, Some(OffsetArg::Start | OffsetArg::BeforeEnd(1..))) => true,
         _ => false,
     };
     if reversed {
@@ -77,11 +77,11 @@ pub(super) async fn topics(args: &ConsumeArgs, session: &Session) -> Result<Vec<
 /// # Errors
 /// `OFFSET_OUT_OF_RANGE`, as when no end was given.
 pub(super) fn check_ends(args: &ConsumeArgs, consumer: &Consumer, session: &Session) -> Result<(), CliError> {
-    let Place::Offset(from) = args.from() else { return Ok(()) };
+    let OffsetArg::Offset(from) = args.from() else { return Ok(()) };
     for assigned in consumer.assignment() {
         let Some(until) = assigned.until.filter(|until| from > *until) else { continue };
         let place = format!("{}/{}", assigned.topic, assigned.partition);
-        let what = if args.to == Some(Place::End) { "the end" } else { "--to" };
+        let what = if args.to == Some(OffsetArg::End) { "the end" } else { "--to" };
         return Err(CliError::new(
             ErrorCode::OffsetOutOfRange,
             format!("{place}: offset {from} lies beyond {what}, which is offset {until} there"),
@@ -117,7 +117,7 @@ pub(super) async fn consumer(
     if let Some(to) = range.to {
         builder = builder.until(to);
     }
-    let built = session.patience.call(Kind::Read, || builder.clone().build()).await;
+    let built = session.retry_policy.call(Kind::Read, || builder.clone().build()).await;
     built.map_err(|error| {
         let ours = connect::from_client(&error).in_context(&session.target.describe());
         let named = topics.iter().find(|topic| ours.message.contains(&format!("{topic:?}")));

@@ -12,7 +12,7 @@ use corduroy_types::ErrorCode;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{WAITING_NOTE_AFTER, choose, printer::Printer, progress_form, told, unreadable};
+use super::{WAITING_NOTE_AFTER, choose, finish, printer::Printer, progress_form, unreadable};
 use crate::{
     cli::ConsumeArgs,
     connect::{self, Session, shell_word},
@@ -21,7 +21,7 @@ use crate::{
     format::RecordFormat,
     output::counted,
     progress::{Progress, Sample},
-    range::Place,
+    range::OffsetArg,
     reader::{self, Reader, Unread},
     retry::Kind,
     signals::Interrupt,
@@ -100,14 +100,14 @@ pub(super) async fn run(
         }
     };
     match (ended, uncommitted) {
-        (ended, None) => told(ended, &reading.printer, ui),
+        (ended, None) => finish(ended, &reading.printer, ui),
         (Err(Stop::Error(error)), Some(uncommitted)) => {
             ui.warn(format!("error[{}]: {}", uncommitted.code, uncommitted.message));
             Err(Stop::Error(error))
         }
         // A member that was stopped has failed all the same when what it printed comes again.
         (ended, Some(uncommitted)) => {
-            let _ = told(ended, &reading.printer, ui);
+            let _ = finish(ended, &reading.printer, ui);
             Err(uncommitted.into())
         }
     }
@@ -136,7 +136,7 @@ fn check(args: &ConsumeArgs, group: &str) -> Result<(), CliError> {
             .with_hint(format!("set where it is with logctl group reset {word} --topics TOPIC --to PLACE")));
     }
     match args.to {
-        None | Some(Place::End) => Ok(()),
+        None | Some(OffsetArg::End) => Ok(()),
         Some(_) => {
             Err(CliError::usage("with -g only --to end means something: the group decides who reads what")
                 .with_hint("stop at --to end, or after -n records"))
@@ -173,7 +173,7 @@ async fn join(args: &ConsumeArgs, group: &str, session: &Session) -> Result<Grou
     if let Some(timeout) = args.session_timeout {
         builder = builder.session_timeout(timeout);
     }
-    let built = session.patience.call(Kind::Read, || builder.clone().build()).await;
+    let built = session.retry_policy.call(Kind::Read, || builder.clone().build()).await;
     built.map_err(|error| session.group_error(group, &error))
 }
 

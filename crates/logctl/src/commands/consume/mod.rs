@@ -58,11 +58,11 @@ pub(crate) async fn run(args: &ConsumeArgs, ui: &mut Ui<'_>) -> Result<Exit, Sto
     flow.progress.clear();
     printer.write_out(ui)?;
     ui.flush()?;
-    told(ended, &printer, ui)
+    finish(ended, &printer, ui)
 }
 
 /// The last line, and how the command ends.
-fn told(ended: Result<(), Stop>, printer: &Printer, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
+fn finish(ended: Result<(), Stop>, printer: &Printer, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     match ended {
         Ok(()) => {
             ui.note(format!("{}{}", records(printer), next_offsets(printer)));

@@ -36,7 +36,7 @@ impl Row for DeletedRow {
     }
 }
 
-type Answer = (Vec<DeletedRow>, Vec<(String, CliError)>);
+type DeleteOutcome = (Vec<DeletedRow>, Vec<(String, CliError)>);
 
 pub(crate) async fn run(args: &DeleteGroupArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &DeleteGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
     items::finish(ui, args.names.len(), failures)
 }
 
-async fn delete(session: &Session, names: &[String], validate_only: bool) -> Result<Answer, CliError> {
+async fn delete(session: &Session, names: &[String], validate_only: bool) -> Result<DeleteOutcome, CliError> {
     let deleting = session.change_each(names, |admin, names| async move {
         let request = admin.delete_groups(&names);
         if validate_only { request.validate_only().await } else { request.await }

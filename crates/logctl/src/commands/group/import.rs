@@ -7,7 +7,7 @@ use corduroy_types::ErrorCode;
 use super::{
     note_dry_run,
     plan::{Doing, PlanRow, carry_out},
-    situation::{Bounds, Situation, bounds},
+    snapshot::{Bounds, GroupSnapshot, bounds},
     stored::{self, Stored, StoredOffset},
 };
 use crate::{
@@ -22,15 +22,15 @@ pub(crate) async fn run(args: &ImportGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
     let stored = stored::read_file(&args.file)?;
     let dry_run = args.mutation.dry_run;
     let session = connect::open_to_change(ui, dry_run)?;
-    let situation = Situation::of(&session, &args.name).await?;
+    let snapshot = GroupSnapshot::of(&session, &args.name).await?;
     // What is said of a dry run is what would be said without.
-    if let Some(error) = situation.with_members(&session) {
+    if let Some(error) = snapshot.with_members(&session) {
         return Err(error.into());
     }
-    let rows = rows(&session, &stored, &situation).await?;
-    situation.note_if_new(ui);
+    let rows = rows(&session, &stored, &snapshot).await?;
+    snapshot.note_if_new(ui);
     let doing = if dry_run { Doing::Plan } else { Doing::Commit };
-    let exit = carry_out(ui, &session, &situation, &args.name, rows, doing).await?;
+    let exit = carry_out(ui, &session, &snapshot, &args.name, rows, doing).await?;
     if dry_run {
         note_dry_run(ui);
     } else {
@@ -40,11 +40,15 @@ pub(crate) async fn run(args: &ImportGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
 }
 
 /// The plan; every line must name a partition that exists.
-async fn rows(session: &Session, stored: &Stored, situation: &Situation) -> Result<Vec<PlanRow>, CliError> {
-    let topics: BTreeSet<String> = stored.offsets.iter().map(|(_, offset)| offset.place().0).collect();
+async fn rows(
+    session: &Session,
+    stored: &Stored,
+    snapshot: &GroupSnapshot,
+) -> Result<Vec<PlanRow>, CliError> {
+    let topics: BTreeSet<String> = stored.offsets.iter().map(|(_, offset)| offset.partition().0).collect();
     let bounds = bounds(session, &topics).await.map_err(|error| {
         let topic = error.details.get("topic").and_then(|topic| topic.as_str()).map(str::to_owned);
-        let line = stored.offsets.iter().find(|(_, offset)| Some(offset.place().0) == topic);
+        let line = stored.offsets.iter().find(|(_, offset)| Some(offset.partition().0) == topic);
         match line {
             Some((number, _)) => {
                 let message = format!("{}:{number}: {}", stored.name, error.message);
@@ -55,9 +59,9 @@ async fn rows(session: &Session, stored: &Stored, situation: &Situation) -> Resu
     })?;
     let mut rows = Vec::with_capacity(stored.offsets.len());
     for (number, line) in &stored.offsets {
-        let place = line.place();
-        let Some(bounds) = bounds.get(&place) else {
-            let (topic, partition) = place;
+        let partition = line.partition();
+        let Some(bounds) = bounds.get(&partition) else {
+            let (topic, partition) = partition;
             let message = format!("{}:{number}: topic {topic:?} has no partition {partition}", stored.name);
             return Err(CliError::new(ErrorCode::PartitionNotFound, message)
                 .in_context(&session.target.describe())
@@ -66,7 +70,7 @@ async fn rows(session: &Session, stored: &Stored, situation: &Situation) -> Resu
         if line.offset() > bounds.high_watermark {
             return Err(beyond_the_end(session, stored, *number, line, *bounds));
         }
-        let row = PlanRow::new(&place, situation.committed(&place), line.offset(), *bounds);
+        let row = PlanRow::new(&partition, snapshot.committed(&partition), line.offset(), *bounds);
         rows.push(row.noted(remark(line.offset(), *bounds)).with_rest(line.leader_epoch(), &line.metadata));
     }
     Ok(rows)
@@ -80,7 +84,7 @@ fn beyond_the_end(
     line: &StoredOffset,
     bounds: Bounds,
 ) -> CliError {
-    let ((topic, partition), offset, end) = (line.place(), line.offset(), bounds.high_watermark);
+    let ((topic, partition), offset, end) = (line.partition(), line.offset(), bounds.high_watermark);
     let message = format!(
         "{}:{number}: offset {offset} lies beyond the end of {topic}:{partition}, which is {end}",
         stored.name

@@ -193,9 +193,9 @@ fn summary(group: &GroupDescription, for_people: bool) -> String {
         );
     }
     if let Some(partition) = group.partitions.iter().find(|partition| beyond_end(&partition.offset) > 0) {
-        let place = format!("{}:{}", partition.offset.topic, partition.offset.partition);
+        let partition = format!("{}:{}", partition.offset.topic, partition.offset.partition);
         return format!(
-            "{name} has committed a position beyond the end of {place}, where nothing can be read; to go on at the end: logctl group reset {name} --topics {place} --to end"
+            "{name} has committed a position beyond the end of {partition}, where nothing can be read; to go on at the end: logctl group reset {name} --topics {partition} --to end"
         );
     }
     if group.partitions.is_empty() {

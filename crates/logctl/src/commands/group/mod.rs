@@ -9,7 +9,7 @@ mod lag;
 mod ls;
 mod plan;
 mod reset;
-mod situation;
+mod snapshot;
 mod stored;
 
 use corduroy_client::{GroupOffset, PartitionIndex};

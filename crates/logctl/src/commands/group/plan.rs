@@ -4,7 +4,7 @@ use corduroy_client::OffsetToCommit;
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex};
 use serde::Serialize;
 
-use super::situation::{Bounds, Place, Situation};
+use super::snapshot::{Bounds, GroupSnapshot, TopicPartition};
 use crate::{
     commands::items,
     connect::Session,
@@ -67,11 +67,16 @@ impl Row for PlanRow {
 
 impl PlanRow {
     /// One partition that goes to `offset`.
-    pub(super) fn new(place: &Place, committed: Option<Offset>, offset: Offset, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        partition: &TopicPartition,
+        committed: Option<Offset>,
+        offset: Offset,
+        bounds: Bounds,
+    ) -> Self {
         let change = committed.map(|committed| offset.as_i64() - committed.as_i64());
         Self {
-            topic: place.0.clone(),
-            partition: place.1,
+            topic: partition.0.clone(),
+            partition: partition.1,
             committed: committed.map(Offset::get),
             offset: offset.get(),
             change,
@@ -121,12 +126,12 @@ pub(super) enum Doing {
 pub(super) async fn carry_out(
     ui: &mut Ui<'_>,
     session: &Session,
-    situation: &Situation,
+    snapshot: &GroupSnapshot,
     group: &str,
     mut rows: Vec<PlanRow>,
     doing: Doing,
 ) -> Result<Exit, Stop> {
-    let in_the_way = situation.with_members(session);
+    let in_the_way = snapshot.with_members(session);
     if let (Doing::Commit, Some(error)) = (doing, &in_the_way) {
         return Err(error.clone().into());
     }

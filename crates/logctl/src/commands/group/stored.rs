@@ -6,13 +6,13 @@ use corduroy_client::GroupOffset;
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TopicName};
 use serde::{Deserialize, Serialize};
 
-use super::situation::Place;
+use super::snapshot::TopicPartition;
 use crate::{error::CliError, input::Source};
 
 /// The greatest file that is read; at a hundred bytes a line, ten million offsets.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// How many wrong lines are told.
-const TOLD_MAX: usize = 10;
+const REPORTED_MAX: usize = 10;
 
 /// One committed offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(super) struct Stored {
 
 impl StoredOffset {
     /// Where it was committed; always a valid place, as is its offset.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn partition(&self) -> TopicPartition {
         (self.topic.clone(), self.partition)
     }
 
@@ -105,7 +105,7 @@ pub(super) fn read_file(path: &Path) -> Result<Stored, CliError> {
 
 fn read(name: String, bytes: &[u8]) -> Result<Stored, CliError> {
     let (mut offsets, mut wrong) = (Vec::new(), Vec::new());
-    let mut seen: HashMap<Place, usize> = HashMap::new();
+    let mut seen: HashMap<TopicPartition, usize> = HashMap::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
         if line.trim_ascii().is_empty() {
@@ -113,8 +113,8 @@ fn read(name: String, bytes: &[u8]) -> Result<Stored, CliError> {
         }
         match read_line(line) {
             Ok(offset) => {
-                if let Some(first) = seen.insert(offset.place(), number) {
-                    let (topic, partition) = offset.place();
+                if let Some(first) = seen.insert(offset.partition(), number) {
+                    let (topic, partition) = offset.partition();
                     wrong
                         .push(format!("{name}:{number}: {topic}:{partition} stands in line {first} already"));
                 }
@@ -126,10 +126,10 @@ fn read(name: String, bytes: &[u8]) -> Result<Stored, CliError> {
     if let Some(first) = wrong.first() {
         let more = wrong.len() - 1;
         let message = if more == 0 { first.clone() } else { format!("{first}; and {more} more wrong lines") };
-        wrong.truncate(TOLD_MAX);
-        let told = wrong.iter().skip(1).cloned();
+        wrong.truncate(REPORTED_MAX);
+        let hints = wrong.iter().skip(1).cloned();
         let error = CliError::new(ErrorCode::InvalidInput, message).with_detail("lines", wrong.clone());
-        return Err(told.fold(error, CliError::with_hint));
+        return Err(hints.fold(error, CliError::with_hint));
     }
     if offsets.is_empty() {
         return Err(CliError::new(ErrorCode::InvalidInput, format!("{name} holds no offsets"))

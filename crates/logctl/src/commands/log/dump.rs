@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     from_log, from_read,
     lock::DirLock,
-    places::{PartitionPlace, place_of},
+    partition_dirs::{PartitionDir, partition_dir_of},
     producers,
 };
 use crate::{
@@ -111,7 +111,7 @@ pub(super) fn run(args: &DumpArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         return producers::dump(&args.file, ui);
     }
     let mut reader = SegmentReader::open(&RealDisk, &args.file).map_err(|error| from_log(&error))?;
-    let place = place_of(args.file.parent().unwrap_or(Path::new(".")));
+    let dir = partition_dir_of(args.file.parent().unwrap_or(Path::new(".")));
     let mut rows = Vec::new();
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let mut damaged = None;
@@ -131,7 +131,7 @@ pub(super) fn run(args: &DumpArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
             continue;
         }
         if args.records {
-            print_records(&stored, from, to, &place, ui)?;
+            print_records(&stored, from, to, &dir, ui)?;
             continue;
         }
         rows.push(row(&stored));
@@ -196,7 +196,7 @@ fn print_records(
     stored: &StoredBatch,
     from: u64,
     to: u64,
-    place: &PartitionPlace,
+    dir: &PartitionDir,
     ui: &mut Ui<'_>,
 ) -> Result<(), Stop> {
     let header = stored.batch.header();
@@ -214,8 +214,8 @@ fn print_records(
         }
         write_jsonl(
             &RecordView {
-                topic: place.topic_name(),
-                partition: place.partition.parse().unwrap_or(0),
+                topic: dir.topic_name(),
+                partition: dir.partition.parse().unwrap_or(0),
                 offset: record.offset.get(),
                 timestamp: record.timestamp,
                 leader_epoch: header.leader_epoch.map_or(-1, |epoch| epoch.as_i32()),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     from_log,
     lock::DirLock,
-    places::{PartitionPlace, Places, place_of},
+    partition_dirs::{PartitionDir, PartitionDirs, partition_dir_of},
 };
 use crate::{
     cli::{LogIndexCommand, OutputForm, RebuildIndexArgs},
@@ -70,8 +70,8 @@ pub(super) fn run(command: &LogIndexCommand, ui: &mut Ui<'_>) -> Result<Exit, St
     match command {
         LogIndexCommand::Check(args) => {
             let lock = DirLock::take(&args.path)?;
-            let rows = each(&args.path, lock, "agree", |place, segment, clean| {
-                offline::check_indexes(&RealDisk, &place.path, segment, clean)
+            let rows = each(&args.path, lock, "agree", |dir, segment, clean| {
+                offline::check_indexes(&RealDisk, &dir.path, segment, clean)
             })?;
             finish(&rows, "write them anew: logctl log index rebuild", ui)
         }
@@ -83,8 +83,8 @@ fn rebuild(args: &RebuildIndexArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
     let lock = DirLock::take_to_write(&args.of.path)?;
     let done = if dry_run { "would be written" } else { "written" };
-    let rows = each(&args.of.path, lock, done, |place, segment, clean| {
-        offline::rebuild_indexes(&RealDisk, &place.path, segment, clean, dry_run)
+    let rows = each(&args.of.path, lock, done, |dir, segment, clean| {
+        offline::rebuild_indexes(&RealDisk, &dir.path, segment, clean, dry_run)
     })?;
     let exit = finish(&rows, "damaged segments get no index; see logctl log verify", ui)?;
     if dry_run {
@@ -98,24 +98,24 @@ fn each(
     path: &Path,
     lock: DirLock,
     well: &'static str,
-    act: impl Fn(&PartitionPlace, &SegmentFiles, bool) -> Result<IndexState, LogError>,
+    act: impl Fn(&PartitionDir, &SegmentFiles, bool) -> Result<IndexState, LogError>,
 ) -> Result<Vec<IndexRow>, CliError> {
     let one = path.is_file().then(|| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
-    let places = match &one {
-        None => Places::locked(path, lock)?,
+    let dirs = match &one {
+        None => PartitionDirs::locked(path, lock)?,
         Some(file) => {
             let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-            Places { partitions: vec![place_of(&dir)], lock }
+            PartitionDirs { partitions: vec![partition_dir_of(&dir)], lock }
         }
     };
     let mut rows = Vec::new();
-    for place in &places.partitions {
-        let clean = closed_cleanly(&place.path);
-        let listing = offline::list(&RealDisk, &place.path).map_err(|error| from_log(&error))?;
+    for dir in &dirs.partitions {
+        let clean = closed_cleanly(&dir.path);
+        let listing = offline::list(&RealDisk, &dir.path).map_err(|error| from_log(&error))?;
         let meant = |segment: &&SegmentFiles| one.as_ref().is_none_or(|file| segment.path == *file);
         for segment in listing.segments.iter().filter(meant) {
-            let state = act(place, segment, clean).map_err(|error| from_log(&error))?;
-            rows.push(row(place, segment, state, well));
+            let state = act(dir, segment, clean).map_err(|error| from_log(&error))?;
+            rows.push(row(dir, segment, state, well));
         }
     }
     match one {
@@ -134,7 +134,7 @@ fn closed_cleanly(partition: &Path) -> bool {
     absolute.ancestors().nth(2).is_some_and(|data_dir| data_dir.join(CLEAN_FILE).is_file())
 }
 
-fn row(place: &PartitionPlace, segment: &SegmentFiles, state: IndexState, well: &'static str) -> IndexRow {
+fn row(dir: &PartitionDir, segment: &SegmentFiles, state: IndexState, well: &'static str) -> IndexRow {
     let (state, doubts) = match state {
         IndexState::Agree => (well, Vec::new()),
         IndexState::Missing => ("missing", Vec::new()),
@@ -143,9 +143,9 @@ fn row(place: &PartitionPlace, segment: &SegmentFiles, state: IndexState, well: 
         IndexState::Damaged(damage) => ("segment damaged", vec![damage.to_string()]),
     };
     IndexRow {
-        topic: place.topic.clone(),
-        topic_id: place.topic_id.clone(),
-        partition: place.partition.clone(),
+        topic: dir.topic.clone(),
+        topic_id: dir.topic_id.clone(),
+        partition: dir.partition.clone(),
         base_offset: segment.base_offset.get(),
         state,
         doubts,

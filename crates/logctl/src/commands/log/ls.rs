@@ -3,7 +3,7 @@
 use corduroy_log::{RealDisk, offline};
 use serde::Serialize;
 
-use super::{from_log, journal, places::Places};
+use super::{from_log, journal, partition_dirs::PartitionDirs};
 use crate::{
     cli::LogDirArgs,
     error::Stop,
@@ -68,14 +68,14 @@ impl Row for SegmentRow {
 }
 
 pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let places = Places::of(&args.dir)?;
+    let dirs = PartitionDirs::of(&args.dir)?;
     let mut rows = Vec::new();
-    for place in &places.partitions {
-        let listing = offline::list(&RealDisk, &place.path).map_err(|error| from_log(&error))?;
+    for dir in &dirs.partitions {
+        let listing = offline::list(&RealDisk, &dir.path).map_err(|error| from_log(&error))?;
         rows.extend(listing.segments.into_iter().map(|segment| SegmentRow {
-            topic: place.topic.clone(),
-            topic_id: place.topic_id.clone(),
-            partition: place.partition.clone(),
+            topic: dir.topic.clone(),
+            topic_id: dir.topic_id.clone(),
+            partition: dir.partition.clone(),
             base_offset: segment.base_offset.get(),
             bytes: segment.bytes,
             has_index: segment.has_index,
@@ -91,7 +91,7 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
             ui.note(format!("{}: left by an interrupted replacement", leftover.display()));
         }
         for name in listing.unknown_files {
-            ui.note(format!("{} is not a file of the log", place.path.join(name).display()));
+            ui.note(format!("{} is not a file of the log", dir.path.join(name).display()));
         }
     }
     journal::name_files(&args.dir, ui);

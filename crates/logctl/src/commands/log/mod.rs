@@ -6,7 +6,7 @@ mod journal;
 mod lock;
 mod ls;
 mod metadata;
-mod places;
+mod partition_dirs;
 mod producers;
 mod stats;
 mod verify;

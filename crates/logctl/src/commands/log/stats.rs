@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     from_log,
-    places::{PartitionPlace, Places},
+    partition_dirs::{PartitionDir, PartitionDirs},
 };
 use crate::{
     cli::LogDirArgs,
@@ -105,11 +105,11 @@ impl Row for StatsRow {
 }
 
 pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let places = Places::of(&args.dir)?;
+    let dirs = PartitionDirs::of(&args.dir)?;
     let mut rows = Vec::new();
-    for place in &places.partitions {
-        let stats = offline::stats(&RealDisk, &place.path).map_err(|error| from_log(&error))?;
-        rows.push(row(place, stats));
+    for dir in &dirs.partitions {
+        let stats = offline::stats(&RealDisk, &dir.path).map_err(|error| from_log(&error))?;
+        rows.push(row(dir, stats));
     }
     write_rows(ui, &rows)?;
     for damage in rows.iter().flat_map(|row| &row.damages) {
@@ -118,16 +118,16 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-fn row(place: &PartitionPlace, stats: PartitionStats) -> StatsRow {
+fn row(dir: &PartitionDir, stats: PartitionStats) -> StatsRow {
     let codecs = stats.by_compression.into_iter().map(|(compression, batches, bytes)| CodecRow {
         compression: compression.to_string(),
         batches,
         bytes,
     });
     StatsRow {
-        topic: place.topic.clone(),
-        topic_id: place.topic_id.clone(),
-        partition: place.partition.clone(),
+        topic: dir.topic.clone(),
+        topic_id: dir.topic_id.clone(),
+        partition: dir.partition.clone(),
         segments: stats.segments,
         bytes: stats.bytes,
         batches: stats.batches,

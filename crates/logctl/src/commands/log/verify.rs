@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     dump::BATCH_BYTES_MAX,
     from_log, journal,
-    places::{PartitionPlace, Places},
+    partition_dirs::{PartitionDir, PartitionDirs},
 };
 use crate::{
     cli::{LogDirArgs, OutputForm},
@@ -74,20 +74,20 @@ impl Row for VerifiedRow {
 }
 
 pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
-    let mut places = Places::of(&args.dir)?;
+    let mut dirs = PartitionDirs::of(&args.dir)?;
     let journal = journal::near(&args.dir);
     if let Some(journal) = &journal {
-        places.add_lost(&args.dir, journal);
+        dirs.add_lost(&args.dir, journal);
     }
     let mut rows = Vec::new();
-    for place in &places.partitions {
+    for dir in &dirs.partitions {
         let limits = DecompressLimits::new(BATCH_BYTES_MAX);
-        let verified = match journal.as_ref().zip(place.key()) {
-            Some((journal, key)) => offline::verify_against(&RealDisk, &place.path, limits, journal, key),
-            None => offline::verify(&RealDisk, &place.path, limits),
+        let verified = match journal.as_ref().zip(dir.key()) {
+            Some((journal, key)) => offline::verify_against(&RealDisk, &dir.path, limits, journal, key),
+            None => offline::verify(&RealDisk, &dir.path, limits),
         };
         let verified = verified.map_err(|error| from_log(&error))?;
-        rows.push(row(place, verified));
+        rows.push(row(dir, verified));
     }
     write_rows(ui, &rows)?;
     for note in rows.iter().flat_map(|row| &row.notes) {
@@ -123,13 +123,13 @@ pub(super) fn run(args: &LogDirArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
         .into())
 }
 
-fn row(place: &PartitionPlace, verified: Verification) -> VerifiedRow {
+fn row(dir: &PartitionDir, verified: Verification) -> VerifiedRow {
     let finding =
         |finding: &offline::Finding| FindingRow { damage: finding.is_damage(), message: finding.to_string() };
     VerifiedRow {
-        topic: place.topic.clone(),
-        topic_id: place.topic_id.clone(),
-        partition: place.partition.clone(),
+        topic: dir.topic.clone(),
+        topic_id: dir.topic_id.clone(),
+        partition: dir.partition.clone(),
         segments: verified.segments,
         batches: verified.batches,
         records: verified.records,

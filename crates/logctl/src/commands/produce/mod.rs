@@ -178,7 +178,7 @@ async fn producer(
         .batch_bytes(BATCH_BYTES)
         .max_in_flight(IN_FLIGHT)
         .on_batch(move |report| tally.add(report));
-    let built = session.patience.call(Kind::Read, || building.clone().build()).await;
+    let built = session.retry_policy.call(Kind::Read, || building.clone().build()).await;
     built.map_err(|error| session.error(&error))
 }
 

@@ -43,7 +43,7 @@ impl Row for DeletedRow {
     }
 }
 
-type Answer = (Vec<DeletedRow>, Vec<(String, CliError)>);
+type DeleteOutcome = (Vec<DeletedRow>, Vec<(String, CliError)>);
 
 pub(crate) async fn run(args: &DeleteRecordsArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let dry_run = args.mutation.dry_run;
@@ -94,7 +94,7 @@ async fn delete(
     topic: &str,
     before: &[(PartitionIndex, Offset)],
     validate_only: bool,
-) -> Result<Answer, CliError> {
+) -> Result<DeleteOutcome, CliError> {
     let deleting = session.change_each(before, |admin, before| async move {
         let request = admin.delete_records(topic, before);
         if validate_only { request.validate_only().await } else { request.await }

@@ -1,6 +1,6 @@
 //! `logctl group reset`: a plan, and with `--execute` the same plan carried out.
 
-mod aim;
+mod target;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +10,10 @@ use std::{
 use corduroy_client::{GroupOffset, OffsetSpec, PartitionIndex, TimestampMs};
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset};
 
-use self::aim::Aim;
+use self::target::TargetOffset;
 use super::{
     plan::{Doing, PlanRow, carry_out},
-    situation::{Bounds, Place, Situation, bounds},
+    snapshot::{Bounds, GroupSnapshot, TopicPartition, bounds},
     stored,
 };
 use crate::{
@@ -28,15 +28,15 @@ use crate::{
 };
 
 /// What is wanted in one partition, and what to commit beside the offset.
-struct Wish {
-    aim: Aim,
+struct Target {
+    target: TargetOffset,
     leader_epoch: Option<LeaderEpoch>,
     metadata: String,
 }
 
-impl From<Aim> for Wish {
-    fn from(aim: Aim) -> Self {
-        Self { aim, leader_epoch: None, metadata: String::new() }
+impl From<TargetOffset> for Target {
+    fn from(target: TargetOffset) -> Self {
+        Self { target, leader_epoch: None, metadata: String::new() }
     }
 }
 
@@ -49,12 +49,12 @@ pub(crate) async fn run(args: &ResetGroupArgs, ui: &mut Ui<'_>) -> Result<Exit, 
     }
     let session = connect::open_to_change(ui, !args.execute)?;
     let to = args.to.clone().at(now());
-    let (wishes, bounds) = wishes(&session, args, &to).await?;
-    let situation = Situation::of(&session, &args.name).await?;
-    let rows = rows(args, &to, &situation, &wishes, &bounds, ui)?;
-    situation.note_if_new(ui);
+    let (targets, bounds) = targets(&session, args, &to).await?;
+    let snapshot = GroupSnapshot::of(&session, &args.name).await?;
+    let rows = rows(args, &to, &snapshot, &targets, &bounds, ui)?;
+    snapshot.note_if_new(ui);
     let doing = if args.execute { Doing::Commit } else { Doing::Plan };
-    let exit = carry_out(ui, &session, &situation, &args.name, rows, doing).await?;
+    let exit = carry_out(ui, &session, &snapshot, &args.name, rows, doing).await?;
     let name = shell_word(&args.name);
     if args.execute {
         ui.note(format!("how far behind it is now: logctl group lag {name}"));
@@ -68,11 +68,11 @@ pub(crate) async fn run(args: &ResetGroupArgs, ui: &mut Ui<'_>) -> Result<Exit, 
 }
 
 /// What is wanted where, and the bounds of all topics that it is about.
-async fn wishes(
+async fn targets(
     session: &Session,
     args: &ResetGroupArgs,
     to: &Position,
-) -> Result<(BTreeMap<Place, Wish>, BTreeMap<Place, Bounds>), CliError> {
+) -> Result<(BTreeMap<TopicPartition, Target>, BTreeMap<TopicPartition, Bounds>), CliError> {
     let mut topics: BTreeSet<String> = args.topics.iter().map(|part| part.topic.clone()).collect();
     let copied = match to {
         Position::Group(other) => Some(of_group(session, other).await?),
@@ -85,52 +85,62 @@ async fn wishes(
         }
         let bounds = bounds(session, &topics).await?;
         check_parts(session, args, &bounds)?;
-        let chosen = |place: &Place| args.topics.is_empty() || args.topics.iter().any(|part| part.has(place));
-        let wishes: BTreeMap<Place, Wish> = copied.into_iter().filter(|(place, _)| chosen(place)).collect();
-        if let Some((topic, partition)) = wishes.keys().find(|place| !bounds.contains_key(*place)) {
+        let chosen = |partition: &TopicPartition| {
+            args.topics.is_empty() || args.topics.iter().any(|part| part.has(partition))
+        };
+        let targets: BTreeMap<TopicPartition, Target> =
+            copied.into_iter().filter(|(partition, _)| chosen(partition)).collect();
+        if let Some((topic, partition)) = targets.keys().find(|partition| !bounds.contains_key(*partition)) {
             return Err(no_partition(session, topic, *partition));
         }
-        if wishes.is_empty() {
+        if targets.is_empty() {
             let message = format!("{} holds no offset for what --topics names", position(to));
             return Err(CliError::usage(message).in_context(&session.target.describe()));
         }
-        return Ok((wishes, bounds));
+        return Ok((targets, bounds));
     }
     let bounds = bounds(session, &topics).await?;
     check_parts(session, args, &bounds)?;
-    let places = bounds.keys().filter(|place| args.topics.iter().any(|part| part.has(place))).cloned();
-    let wishes = match to {
-        Position::Time(time) => at_time(session, places.collect(), *time).await?,
-        Position::Start => places.map(|place| (place, Aim::Start.into())).collect(),
-        Position::Offset(offset) => places.map(|place| (place, Aim::Offset(*offset).into())).collect(),
-        Position::Forward(count) => places.map(|place| (place, Aim::Forward(*count).into())).collect(),
-        Position::Back(count) => places.map(|place| (place, Aim::Back(*count).into())).collect(),
+    let partitions =
+        bounds.keys().filter(|partition| args.topics.iter().any(|part| part.has(partition))).cloned();
+    let targets = match to {
+        Position::Time(time) => at_time(session, partitions.collect(), *time).await?,
+        Position::Start => partitions.map(|partition| (partition, TargetOffset::Start.into())).collect(),
+        Position::Offset(offset) => {
+            partitions.map(|partition| (partition, TargetOffset::Offset(*offset).into())).collect()
+        }
+        Position::Forward(count) => {
+            partitions.map(|partition| (partition, TargetOffset::Forward(*count).into())).collect()
+        }
+        Position::Back(count) => {
+            partitions.map(|partition| (partition, TargetOffset::Back(*count).into())).collect()
+        }
         Position::End | Position::Ago(_) | Position::Group(_) | Position::File(_) => {
-            places.map(|place| (place, Aim::End.into())).collect()
+            partitions.map(|partition| (partition, TargetOffset::End.into())).collect()
         }
     };
-    Ok((wishes, bounds))
+    Ok((targets, bounds))
 }
 
 /// What another group has committed.
-async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<Place, Wish>, CliError> {
+async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<TopicPartition, Target>, CliError> {
     let failed = |error| session.group_error(other, &error);
     let offsets =
         session.read(|admin| async move { admin.fetch_offsets(other).await }).await.map_err(failed)?;
-    let mut wishes = BTreeMap::new();
+    let mut targets = BTreeMap::new();
     for GroupOffset { topic, partition, committed, error, .. } in offsets {
         if let Some(error) = error {
             return Err(session.group_error(other, &error));
         }
         let Some(committed) = committed else { continue };
-        let wish = Wish {
-            aim: Aim::Offset(committed.offset),
+        let target = Target {
+            target: TargetOffset::Offset(committed.offset),
             leader_epoch: committed.leader_epoch,
             metadata: committed.metadata,
         };
-        wishes.insert((topic.to_string(), partition.0), wish);
+        targets.insert((topic.to_string(), partition.0), target);
     }
-    if wishes.is_empty() {
+    if targets.is_empty() {
         // A group that nobody has committed for answers like one that does not exist.
         let described = session.read(|admin| async move { admin.describe_group(other).await }).await;
         let described = described.map_err(failed)?;
@@ -138,66 +148,66 @@ async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<Place, Wish
             .in_context(&session.target.describe())
             .with_hint(format!("logctl group describe {}", shell_word(other))));
     }
-    Ok(wishes)
+    Ok(targets)
 }
 
 /// What was exported.
-fn of_file(path: &Path) -> Result<BTreeMap<Place, Wish>, CliError> {
+fn of_file(path: &Path) -> Result<BTreeMap<TopicPartition, Target>, CliError> {
     let read = stored::read_file(path)?;
-    let wish = |line: stored::StoredOffset| {
-        let (place, offset, leader_epoch) = (line.place(), line.offset(), line.leader_epoch());
-        (place, Wish { aim: Aim::Offset(offset), leader_epoch, metadata: line.metadata })
+    let target = |line: stored::StoredOffset| {
+        let (partition, offset, leader_epoch) = (line.partition(), line.offset(), line.leader_epoch());
+        (partition, Target { target: TargetOffset::Offset(offset), leader_epoch, metadata: line.metadata })
     };
-    Ok(read.offsets.into_iter().map(|(_, line)| wish(line)).collect())
+    Ok(read.offsets.into_iter().map(|(_, line)| target(line)).collect())
 }
 
 async fn at_time(
     session: &Session,
-    places: Vec<Place>,
+    partitions: Vec<TopicPartition>,
     time: TimestampMs,
-) -> Result<BTreeMap<Place, Wish>, CliError> {
+) -> Result<BTreeMap<TopicPartition, Target>, CliError> {
     let failed = |error| session.error(&error);
-    let listing = session.read_each(&places, |admin, places| async move {
-        let asked = places.iter();
+    let listing = session.read_each(&partitions, |admin, partitions| async move {
+        let asked = partitions.iter();
         let asked =
             asked.map(|(topic, partition)| (topic, PartitionIndex(*partition), OffsetSpec::Time(time)));
         admin.list_offsets(asked).await
     });
     let listed = listing.await.map_err(failed)?;
-    let mut wishes = BTreeMap::new();
-    for (place, found) in places.into_iter().zip(listed) {
-        wishes.insert(place, Aim::Offset(found.map_err(failed)?.offset).into());
+    let mut targets = BTreeMap::new();
+    for (partition, found) in partitions.into_iter().zip(listed) {
+        targets.insert(partition, TargetOffset::Offset(found.map_err(failed)?.offset).into());
     }
-    Ok(wishes)
+    Ok(targets)
 }
 
 /// The plan, ordered by topic and partition.
 fn rows(
     args: &ResetGroupArgs,
     to: &Position,
-    situation: &Situation,
-    wishes: &BTreeMap<Place, Wish>,
-    bounds: &BTreeMap<Place, Bounds>,
+    snapshot: &GroupSnapshot,
+    targets: &BTreeMap<TopicPartition, Target>,
+    bounds: &BTreeMap<TopicPartition, Bounds>,
     ui: &mut Ui<'_>,
 ) -> Result<Vec<PlanRow>, CliError> {
     let (mut rows, mut without) = (Vec::new(), Vec::new());
-    for (place, wish) in wishes {
-        let Some(bounds) = bounds.get(place) else { continue };
-        let committed = situation.committed(place);
-        let Some(aimed) = wish.aim.at(committed, *bounds) else {
-            without.push(format!("{}:{}", place.0, place.1));
+    for (partition, target) in targets {
+        let Some(bounds) = bounds.get(partition) else { continue };
+        let committed = snapshot.committed(partition);
+        let Some(resolved) = target.target.at(committed, *bounds) else {
+            without.push(format!("{}:{}", partition.0, partition.1));
             continue;
         };
-        let row = PlanRow::new(place, committed, aimed.offset, *bounds);
-        rows.push(match aimed.wanted {
+        let row = PlanRow::new(partition, committed, resolved.offset, *bounds);
+        rows.push(match resolved.wanted {
             // What stood beside an offset does not belong to another one.
             Some(outside) => row.noted(Some(outside.note())),
-            None => row.with_rest(wish.leader_epoch, &wish.metadata),
+            None => row.with_rest(target.leader_epoch, &target.metadata),
         });
     }
     if rows.is_empty() && !without.is_empty() {
         let name = &args.name;
-        let message = if situation.exists() {
+        let message = if snapshot.exists() {
             format!(
                 "--to {} counts from the committed offset, and group {name:?} has none there",
                 position(to)
@@ -208,7 +218,7 @@ fn rows(
                 position(to)
             )
         };
-        let code = if situation.exists() { ErrorCode::Usage } else { ErrorCode::GroupNotFound };
+        let code = if snapshot.exists() { ErrorCode::Usage } else { ErrorCode::GroupNotFound };
         return Err(CliError::new(code, message).with_hint("give start, end, an offset or @TIME"));
     }
     if !without.is_empty() {
@@ -221,7 +231,7 @@ fn rows(
 fn check_parts(
     session: &Session,
     args: &ResetGroupArgs,
-    bounds: &BTreeMap<Place, Bounds>,
+    bounds: &BTreeMap<TopicPartition, Bounds>,
 ) -> Result<(), CliError> {
     for part in &args.topics {
         for partition in part.partitions.iter().flatten() {
@@ -242,9 +252,9 @@ fn no_partition(session: &Session, topic: &str, partition: u32) -> CliError {
 }
 
 impl TopicPart {
-    fn has(&self, place: &Place) -> bool {
-        self.topic == place.0
-            && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&place.1))
+    fn has(&self, partition: &TopicPartition) -> bool {
+        self.topic == partition.0
+            && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&partition.1))
     }
 }
 

@@ -94,14 +94,14 @@ fn batch(records: &[Record], now: TimestampMs) -> Result<(Batch, usize), BatchEr
 
 /// Exchanges the two directories, so that at every moment one of them is the metadata log; then names the old one.
 fn exchange(data_dir: &Path, new: &Path, now: TimestampMs) -> io::Result<PathBuf> {
-    let place = KEY.dir(data_dir);
-    let topic = place.parent().unwrap_or(data_dir);
+    let dir = KEY.dir(data_dir);
+    let topic = dir.parent().unwrap_or(data_dir);
     let kept = data_dir.join(format!("metadata.backup-{}", now.0));
-    if place.exists() {
-        renameat_with(CWD, new, CWD, &place, RenameFlags::EXCHANGE)?;
+    if dir.exists() {
+        renameat_with(CWD, new, CWD, &dir, RenameFlags::EXCHANGE)?;
     } else {
-        std::fs::create_dir_all(&place)?;
-        renameat_with(CWD, new, CWD, &place, RenameFlags::EXCHANGE)?;
+        std::fs::create_dir_all(&dir)?;
+        renameat_with(CWD, new, CWD, &dir, RenameFlags::EXCHANGE)?;
     }
     RealDisk.sync_dir(topic)?;
     std::fs::rename(new, &kept)?;

@@ -2,11 +2,11 @@
 
 use corduroy_types::Offset;
 
-use crate::commands::group::situation::Bounds;
+use crate::commands::group::snapshot::Bounds;
 
 /// What is wanted in one partition, once times and other groups have been looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aim {
+pub(super) enum TargetOffset {
     /// The first record there is.
     Start,
     /// Behind the last one.
@@ -21,7 +21,7 @@ pub(super) enum Aim {
 
 /// Where it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Aimed {
+pub(super) struct Resolved {
     /// Within the log.
     pub(super) offset: Offset,
     /// What was wanted, where the log does not reach that far.
@@ -37,9 +37,9 @@ pub(super) enum Outside {
     Above(Offset),
 }
 
-impl Aim {
+impl TargetOffset {
     /// The offset in a partition; `None` where it counts from a committed offset and there is none.
-    pub(super) fn at(self, committed: Option<Offset>, bounds: Bounds) -> Option<Aimed> {
+    pub(super) fn at(self, committed: Option<Offset>, bounds: Bounds) -> Option<Resolved> {
         let Bounds { log_start, high_watermark } = bounds;
         let wanted = match self {
             Self::Start => log_start,
@@ -50,17 +50,17 @@ impl Aim {
                 let committed = committed?;
                 if count > committed.get() {
                     let (offset, wanted) = (log_start, Some(Outside::Below(None)));
-                    return Some(Aimed { offset, wanted });
+                    return Some(Resolved { offset, wanted });
                 }
                 committed.saturating_sub(count)
             }
         };
         Some(if wanted < log_start {
-            Aimed { offset: log_start, wanted: Some(Outside::Below(Some(wanted))) }
+            Resolved { offset: log_start, wanted: Some(Outside::Below(Some(wanted))) }
         } else if wanted > high_watermark {
-            Aimed { offset: high_watermark, wanted: Some(Outside::Above(wanted)) }
+            Resolved { offset: high_watermark, wanted: Some(Outside::Above(wanted)) }
         } else {
-            Aimed { offset: wanted, wanted: None }
+            Resolved { offset: wanted, wanted: None }
         })
     }
 }
@@ -90,46 +90,60 @@ mod tests {
         Bounds { log_start: offset(log_start), high_watermark: offset(high_watermark) }
     }
 
-    fn aimed(aim: Aim, committed: Option<u64>) -> Option<(u64, Option<Outside>)> {
-        aim.at(committed.map(offset), bounds(50, 100)).map(|aimed| (aimed.offset.get(), aimed.wanted))
+    fn resolved(target: TargetOffset, committed: Option<u64>) -> Option<(u64, Option<Outside>)> {
+        target
+            .at(committed.map(offset), bounds(50, 100))
+            .map(|resolved| (resolved.offset.get(), resolved.wanted))
     }
 
     #[test]
     fn every_aim_finds_its_place() {
-        assert_eq!(aimed(Aim::Start, None), Some((50, None)));
-        assert_eq!(aimed(Aim::End, Some(70)), Some((100, None)));
-        assert_eq!(aimed(Aim::Offset(offset(60)), None), Some((60, None)));
-        assert_eq!(aimed(Aim::Forward(5), Some(70)), Some((75, None)));
-        assert_eq!(aimed(Aim::Back(5), Some(70)), Some((65, None)));
-        assert_eq!(aimed(Aim::Back(0), Some(70)), Some((70, None)));
+        assert_eq!(resolved(TargetOffset::Start, None), Some((50, None)));
+        assert_eq!(resolved(TargetOffset::End, Some(70)), Some((100, None)));
+        assert_eq!(resolved(TargetOffset::Offset(offset(60)), None), Some((60, None)));
+        assert_eq!(resolved(TargetOffset::Forward(5), Some(70)), Some((75, None)));
+        assert_eq!(resolved(TargetOffset::Back(5), Some(70)), Some((65, None)));
+        assert_eq!(resolved(TargetOffset::Back(0), Some(70)), Some((70, None)));
     }
 
     #[test]
     fn the_ends_of_the_log_are_places() {
-        assert_eq!(aimed(Aim::Offset(offset(50)), None), Some((50, None)));
-        assert_eq!(aimed(Aim::Offset(offset(100)), None), Some((100, None)));
-        assert_eq!(aimed(Aim::Back(20), Some(70)), Some((50, None)));
-        assert_eq!(aimed(Aim::Forward(30), Some(70)), Some((100, None)));
+        assert_eq!(resolved(TargetOffset::Offset(offset(50)), None), Some((50, None)));
+        assert_eq!(resolved(TargetOffset::Offset(offset(100)), None), Some((100, None)));
+        assert_eq!(resolved(TargetOffset::Back(20), Some(70)), Some((50, None)));
+        assert_eq!(resolved(TargetOffset::Forward(30), Some(70)), Some((100, None)));
     }
 
     #[test]
     fn what_lies_outside_is_moved_to_the_nearest_end_and_told() {
-        assert_eq!(aimed(Aim::Back(21), Some(70)), Some((50, Some(Outside::Below(Some(offset(49)))))));
-        assert_eq!(aimed(Aim::Back(71), Some(70)), Some((50, Some(Outside::Below(None)))));
-        assert_eq!(aimed(Aim::Forward(31), Some(70)), Some((100, Some(Outside::Above(offset(101))))));
-        assert_eq!(aimed(Aim::Forward(u64::MAX), Some(70)), Some((100, Some(Outside::Above(Offset::MAX)))));
-        // A lost position: counted from where it was, and moved into the log.
-        assert_eq!(aimed(Aim::Forward(5), Some(10)), Some((50, Some(Outside::Below(Some(offset(15)))))));
         assert_eq!(
-            aimed(Aim::Offset(Offset::ZERO), None),
+            resolved(TargetOffset::Back(21), Some(70)),
+            Some((50, Some(Outside::Below(Some(offset(49))))))
+        );
+        assert_eq!(resolved(TargetOffset::Back(71), Some(70)), Some((50, Some(Outside::Below(None)))));
+        assert_eq!(
+            resolved(TargetOffset::Forward(31), Some(70)),
+            Some((100, Some(Outside::Above(offset(101)))))
+        );
+        assert_eq!(
+            resolved(TargetOffset::Forward(u64::MAX), Some(70)),
+            Some((100, Some(Outside::Above(Offset::MAX))))
+        );
+        // A lost position: counted from where it was, and moved into the log.
+        assert_eq!(
+            resolved(TargetOffset::Forward(5), Some(10)),
+            Some((50, Some(Outside::Below(Some(offset(15))))))
+        );
+        assert_eq!(
+            resolved(TargetOffset::Offset(Offset::ZERO), None),
             Some((50, Some(Outside::Below(Some(Offset::ZERO)))))
         );
     }
 
     #[test]
     fn nothing_can_be_counted_from_nothing() {
-        assert_eq!(aimed(Aim::Forward(1), None), None);
-        assert_eq!(aimed(Aim::Back(1), None), None);
+        assert_eq!(resolved(TargetOffset::Forward(1), None), None);
+        assert_eq!(resolved(TargetOffset::Back(1), None), None);
     }
 
     proptest! {
@@ -142,14 +156,14 @@ mod tests {
             count in prop_oneof![0..3_000_u64, Just(u64::MAX)],
             forward: bool,
         ) {
-            let aim = if forward { Aim::Forward(count) } else { Aim::Back(count) };
+            let target = if forward { TargetOffset::Forward(count) } else { TargetOffset::Back(count) };
             let bounds = bounds(start, start + length);
-            let aimed = aim.at(Some(offset(committed)), bounds).unwrap();
+            let resolved = target.at(Some(offset(committed)), bounds).unwrap();
             let sign = if forward { 1 } else { -1 };
             let wanted = i128::from(committed) + sign * i128::from(count);
             let expected = wanted.clamp(start.into(), (start + length).into());
-            prop_assert_eq!(i128::from(aimed.offset.get()), expected);
-            prop_assert_eq!(aimed.wanted.is_some(), wanted != expected);
+            prop_assert_eq!(i128::from(resolved.offset.get()), expected);
+            prop_assert_eq!(resolved.wanted.is_some(), wanted != expected);
         }
     }
 }

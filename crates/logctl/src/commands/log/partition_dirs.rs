@@ -17,7 +17,7 @@ use crate::error::CliError;
 
 /// A partition's directory and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PartitionPlace {
+pub(super) struct PartitionDir {
     /// The topic's name, where the metadata log of the directory says it.
     pub(super) topic: Option<String>,
     /// The topic's id; empty for a directory that lies in none.
@@ -26,7 +26,7 @@ pub(super) struct PartitionPlace {
     pub(super) path: PathBuf,
 }
 
-impl PartitionPlace {
+impl PartitionDir {
     /// Which log of the data directory it is.
     pub(super) fn key(&self) -> Option<PartitionKey> {
         let partition = PartitionIndex(self.partition.parse().ok()?);
@@ -41,14 +41,14 @@ impl PartitionPlace {
 
 /// The partitions of a directory, and the lock that keeps a broker out.
 #[derive(Debug)]
-pub(super) struct Places {
-    pub(super) partitions: Vec<PartitionPlace>,
+pub(super) struct PartitionDirs {
+    pub(super) partitions: Vec<PartitionDir>,
     /// Held as long as this is.
     #[expect(dead_code, reason = "it locks by being there")]
     pub(super) lock: DirLock,
 }
 
-impl Places {
+impl PartitionDirs {
     /// Looks at a directory.
     ///
     /// # Errors
@@ -64,11 +64,11 @@ impl Places {
     pub(super) fn locked(dir: &Path, lock: DirLock) -> Result<Self, CliError> {
         let found = offline::partitions(&RealDisk, dir).map_err(|error| from_log(&error))?;
         let names = TopicNames::near(dir);
-        let mut partitions: Vec<PartitionPlace> = found
+        let mut partitions: Vec<PartitionDir> = found
             .into_iter()
             .map(|found| {
                 let topic_id = found.topic_id.to_string();
-                PartitionPlace {
+                PartitionDir {
                     topic: names.get(&topic_id).map(ToOwned::to_owned),
                     topic_id,
                     partition: found.partition.to_string(),
@@ -89,7 +89,7 @@ impl Places {
                 ));
             }
             if !is_data_dir {
-                partitions.push(place_of(dir));
+                partitions.push(partition_dir_of(dir));
             }
         }
         Ok(Self { partitions, lock })
@@ -102,7 +102,7 @@ impl Places {
             return;
         }
         let names = TopicNames::near(dir);
-        let known: HashSet<_> = self.partitions.iter().filter_map(PartitionPlace::key).collect();
+        let known: HashSet<_> = self.partitions.iter().filter_map(PartitionDir::key).collect();
         let synced = |key: &PartitionKey| journal.mark(*key).is_some_and(|mark| mark.position > 0);
         for key in journal.partitions().filter(|key| !known.contains(key) && synced(key)) {
             let topic_id = key.topic_id.to_string();
@@ -110,19 +110,19 @@ impl Places {
                 continue;
             }
             let (topic, partition) = (names.get(&topic_id).map(ToOwned::to_owned), key.partition.to_string());
-            self.partitions.push(PartitionPlace { topic, topic_id, partition, path: key.dir(dir) });
+            self.partitions.push(PartitionDir { topic, topic_id, partition, path: key.dir(dir) });
         }
     }
 }
 
 /// The names of a partition's directory, from its path.
-pub(super) fn place_of(dir: &Path) -> PartitionPlace {
+pub(super) fn partition_dir_of(dir: &Path) -> PartitionDir {
     let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let name = |path: Option<&Path>| {
         path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     };
     let topic_id = name(absolute.parent());
-    PartitionPlace {
+    PartitionDir {
         topic: TopicNames::near(dir).get(&topic_id).map(ToOwned::to_owned),
         topic_id,
         partition: name(Some(&absolute)),

@@ -14,15 +14,15 @@ use crate::{
 };
 
 /// A partition by topic and index.
-pub(super) type Place = (String, u32);
+pub(super) type TopicPartition = (String, u32);
 
 /// A group as it is.
 #[derive(Debug)]
-pub(super) struct Situation {
+pub(super) struct GroupSnapshot {
     name: String,
     exists: bool,
     members: u64,
-    committed: BTreeMap<Place, Offset>,
+    committed: BTreeMap<TopicPartition, Offset>,
 }
 
 /// Where a partition's log begins and ends for a consumer.
@@ -32,7 +32,7 @@ pub(super) struct Bounds {
     pub(super) high_watermark: Offset,
 }
 
-impl Situation {
+impl GroupSnapshot {
     /// Asks for a group; one that does not exist has nothing.
     ///
     /// # Errors
@@ -47,8 +47,8 @@ impl Situation {
             Err(error) => return Err(session.group_error(name, &error)),
         };
         let committed = group.partitions.into_iter().filter_map(|partition| {
-            let place = (partition.offset.topic.to_string(), partition.offset.partition.0);
-            Some((place, partition.offset.committed?.offset))
+            let name = (partition.offset.topic.to_string(), partition.offset.partition.0);
+            Some((name, partition.offset.committed?.offset))
         });
         Ok(Self {
             name: name.to_owned(),
@@ -59,8 +59,8 @@ impl Situation {
     }
 
     /// What was committed there.
-    pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
-        self.committed.get(place).copied()
+    pub(super) fn committed(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.committed.get(partition).copied()
     }
 
     /// Whether the group exists.
@@ -100,7 +100,7 @@ impl Situation {
 pub(super) async fn bounds(
     session: &Session,
     topics: &BTreeSet<String>,
-) -> Result<BTreeMap<Place, Bounds>, CliError> {
+) -> Result<BTreeMap<TopicPartition, Bounds>, CliError> {
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
