@@ -64,10 +64,29 @@ impl Partition {
 
     /// What may be read now; `named` is the leader epoch that the request names, if any (KIP-320).
     ///
+    /// Where the leadership has ended and no other broker leads, as after a failed write, what was below the high
+    /// watermark stays readable.
+    ///
     /// # Errors
-    /// [`Refusal`]: this broker does not lead the partition in that epoch.
+    /// [`Refusal`]: the partition was never led here, is led elsewhere or gone, or is not at that epoch.
     pub fn check_read(&self, named: Option<LeaderEpoch>) -> Result<PartitionCursors, Refusal> {
-        self.check_epoch(named).map(|_| self.cursors)
+        let ended_elsewhere = match &self.role {
+            Role::Leading(_) => None,
+            Role::Idle(reason) => match reason {
+                NotLeading::NotYet | NotLeading::TopicDeleted | NotLeading::Superseded => Some(*reason),
+                NotLeading::StorageFailed | NotLeading::ShuttingDown | NotLeading::Contradiction => None,
+            },
+        };
+        match (ended_elsewhere, self.last_epoch) {
+            (Some(reason), _) => Err(Refusal::NotLeading(reason)),
+            (None, None) => Err(Refusal::NotLeading(NotLeading::NotYet)),
+            (None, Some(last)) => at_epoch(named, last).map(|_| self.cursors),
+        }
+    }
+
+    /// The greatest epoch that was ever led here.
+    pub const fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.last_epoch
     }
 
     /// The epoch in which the partition is led here now.
@@ -105,11 +124,7 @@ impl Partition {
             Role::Leading(leader) => leader.epoch,
             Role::Idle(reason) => return Err(Refusal::NotLeading(*reason)),
         };
-        match named {
-            Some(named) if named < current => Err(Refusal::Fenced { named, current }),
-            Some(named) if named > current => Err(Refusal::UnknownEpoch { named, current }),
-            _ => Ok(current),
-        }
+        at_epoch(named, current)
     }
 
     fn handle(&mut self, event: Event, out: &mut Vec<Action>) -> Result<(), Contradiction> {
@@ -245,6 +260,15 @@ impl Partition {
         {
             leader.end(reason, out);
         }
+    }
+}
+
+/// An older epoch has not seen a change of leader, a newer one knows of one that this broker has not heard of (KIP-320).
+fn at_epoch(named: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<LeaderEpoch, Refusal> {
+    match named {
+        Some(named) if named < current => Err(Refusal::Fenced { named, current }),
+        Some(named) if named > current => Err(Refusal::UnknownEpoch { named, current }),
+        _ => Ok(current),
     }
 }
 

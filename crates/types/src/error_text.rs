@@ -178,6 +178,11 @@ pub const EVENT_CODES: &[CodeText] = &[
         action: "Remove the cause. Opening it is tried again by itself, after 1 s at first and every 30 s at last.",
     },
     CodeText {
+        code: "B0222",
+        summary: "The broker met a state of a partition that cannot be; its leadership has ended, and it is led again in a new epoch.",
+        action: "Report it with the broker's log around that time. What was not acknowledged then is unknown.",
+    },
+    CodeText {
         code: "B0221",
         summary: "A committed record of the metadata cannot be read or applied; what is served stays as it is, and nothing of the metadata changes.",
         action: "Check the disk. It is tried again every second; a record of a newer version needs a newer brokerd.",

@@ -19,6 +19,7 @@ use corduroy_log::{
     Disk, Journal, PartitionKey, Round,
     journal::{CommitKind, JournalRequest},
 };
+use corduroy_types::LeaderEpoch;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -56,7 +57,7 @@ struct State {
     /// Rounds that are being prepared: when each was taken, by replica.
     preparing: HashMap<PartitionKey, u64>,
     /// Those that were, and can be committed.
-    prepared: Vec<Taken>,
+    prepared: Vec<TakenRound>,
     asked: Vec<Asked>,
     closed: bool,
     abandoned: bool,
@@ -71,7 +72,7 @@ struct Asked {
 /// What one commit is made of.
 struct Gathered {
     ready: VecDeque<Arc<Replica>>,
-    prepared: Vec<Taken>,
+    prepared: Vec<TakenRound>,
     asked: Vec<Asked>,
 }
 
@@ -103,9 +104,9 @@ impl CommitQueue {
     }
 
     /// The round can be committed, or has failed.
-    pub(super) fn prepared(&self, taken: Taken) {
+    pub(super) fn prepared(&self, taken: TakenRound) {
         let mut state = self.shared.state.lock();
-        state.preparing.remove(&taken.0.key());
+        state.preparing.remove(&taken.replica.key());
         state.prepared.push(taken);
         self.shared.wake.notify_one();
     }
@@ -172,7 +173,12 @@ impl CommitQueue {
 }
 
 /// A round of one replica, taken and not yet reported.
-pub(super) type Taken = (Arc<Replica>, Round);
+pub(super) struct TakenRound {
+    pub(super) replica: Arc<Replica>,
+    /// The epoch that was led in when it was taken: what it reports counts in that one only.
+    pub(super) epoch: LeaderEpoch,
+    pub(super) round: Round,
+}
 
 /// What the commit thread works with.
 pub(super) struct CommitThread {
@@ -214,8 +220,8 @@ impl CommitThread {
         preparer.close();
         if !self.queue.is_abandoned() {
             // The last try: what finds no file handle now is unknown to whoever waits for it.
-            for (replica, round) in postponed {
-                replica.round_done(round.perform(self.disk.as_ref()), self.clock);
+            for TakenRound { replica, epoch, round } in postponed {
+                replica.round_done(epoch, round.perform(self.disk.as_ref()), self.clock);
             }
         }
     }
@@ -225,10 +231,10 @@ impl CommitThread {
     fn perform(
         &self,
         gathered: Gathered,
-        postponed: Vec<Taken>,
+        postponed: Vec<TakenRound>,
         marks_due: bool,
         preparer: &Preparer,
-    ) -> Vec<Taken> {
+    ) -> Vec<TakenRound> {
         let was_postponed = !postponed.is_empty();
         let Gathered { ready, prepared, asked } = gathered;
         let mut taken = postponed;
@@ -237,19 +243,22 @@ impl CommitThread {
             // Cleared before the round is taken: whatever is appended after that asks again.
             replica.queued.store(false, Ordering::Release);
             match replica.take_round() {
-                Some(round) if round.needs_preparation() => {
+                Some(next) if next.round.needs_preparation() => {
                     self.queue.preparing(&replica, self.clock.monotonic_ms());
-                    preparer.begin((replica, round));
+                    preparer.begin(next);
                 }
-                Some(round) => taken.push((replica, round)),
+                Some(next) => taken.push(next),
                 None => {}
             }
         }
         let (requests, waiting): (Vec<_>, Vec<_>) =
             asked.into_iter().map(|asked| (asked.requests, asked.answer)).unzip();
         let requests = requests.concat();
-        let (replicas, rounds): (Vec<_>, Vec<_>) =
-            taken.into_iter().map(|(replica, round)| (Arc::clone(&replica), (replica.key(), round))).unzip();
+        let split = |TakenRound { replica, epoch, round }: TakenRound| {
+            let key = replica.key();
+            ((replica, epoch), (key, round))
+        };
+        let (replicas, rounds): (Vec<_>, Vec<_>) = taken.into_iter().map(split).unzip();
         let mut journal = self.journal.lock();
         if rounds.is_empty() && requests.is_empty() && !(marks_due && journal.has_unwritten_state()) {
             answer(waiting, &Ok(()));
@@ -292,18 +301,18 @@ impl CommitThread {
 
     fn report(
         &self,
-        replicas: Vec<Arc<Replica>>,
+        replicas: Vec<(Arc<Replica>, LeaderEpoch)>,
         results: Vec<(Round, corduroy_log::RoundResult)>,
         was_postponed: bool,
-    ) -> Vec<Taken> {
+    ) -> Vec<TakenRound> {
         let mut postponed = Vec::new();
-        for (replica, (round, result)) in replicas.into_iter().zip(results) {
+        for ((replica, epoch), (round, result)) in replicas.into_iter().zip(results) {
             if result.is_postponed() {
                 if !was_postponed && postponed.is_empty() {
                     tracing::warn!(event = "B0211", round = ?result, "no file handle is left");
                 }
-                postponed.push((replica, round));
-            } else if replica.round_done(result, self.clock) {
+                postponed.push(TakenRound { replica, epoch, round });
+            } else if replica.round_done(epoch, result, self.clock) {
                 self.queue.push(&replica);
             }
         }

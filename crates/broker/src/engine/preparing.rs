@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, thread::JoinHandle};
 use corduroy_log::Disk;
 use parking_lot::{Condvar, Mutex};
 
-use super::commit::{CommitQueue, Taken};
+use super::commit::{CommitQueue, TakenRound};
 
 /// Rounds that are prepared at a time.
 const THREADS_MAX: usize = 8;
@@ -26,7 +26,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Taken>,
+    waiting: VecDeque<TakenRound>,
     threads: Vec<JoinHandle<()>>,
     idle: usize,
     closed: bool,
@@ -39,7 +39,7 @@ impl Preparer {
     }
 
     /// Prepares a round; the queue knows of it ([`CommitQueue::preparing`]).
-    pub(super) fn begin(&self, taken: Taken) {
+    pub(super) fn begin(&self, taken: TakenRound) {
         let mut state = self.shared.state.lock();
         state.waiting.push_back(taken);
         if state.idle >= state.waiting.len() || state.threads.len() >= THREADS_MAX {
@@ -97,10 +97,9 @@ impl Shared {
         }
     }
 
-    fn prepare(&self, taken: Taken) {
-        let (_, round) = &taken;
+    fn prepare(&self, taken: TakenRound) {
         // A failure stays in the round, and is reported with its commit.
-        round.prepare(&*self.disk);
+        taken.round.prepare(&*self.disk);
         self.queue.prepared(taken);
     }
 }

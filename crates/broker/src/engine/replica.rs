@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -15,7 +15,7 @@ use corduroy_api::Refusal;
 use corduroy_batch::{Batch, BatchHeader};
 use corduroy_log::producers::Producer;
 use corduroy_log::{
-    Appended, Log, LogConfig, LogError, ObsoleteFiles, PartitionKey, Removal, Round, RoundResult, Swap,
+    Appended, Log, LogConfig, LogError, ObsoleteFiles, PartitionKey, Removal, RoundResult, Swap,
 };
 use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TopicId, TopicName};
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use super::{
     append::{Ack, AppendRequest, PendingAck},
     clock::Clock,
-    commit::CommitQueue,
+    commit::{CommitQueue, TakenRound},
     compaction::CompactionFailure,
     identity::ReplicaIdentity,
     log_slot::LogSlot,
@@ -45,8 +45,8 @@ pub(crate) struct Replica {
     /// Serialises what moves the log start: retention and delete-records.
     pub(super) removals: Arc<tokio::sync::Mutex<()>>,
     pub(super) state: Mutex<State>,
-    pub(super) high_watermark: watch::Sender<Offset>,
-    leader_epoch: AtomicU32,
+    /// Tells those who wait for records how far they can be read. What may be read is asked of the partition.
+    readable: watch::Sender<Offset>,
     /// The log end when idleness was last looked at.
     seen_end: AtomicU64,
     compaction_failure: Mutex<Option<CompactionFailure>>,
@@ -94,7 +94,7 @@ impl State {
 impl Replica {
     /// A replica that is not led yet. Its log may be offline: see [`Replica::opened`].
     pub(super) fn new(identity: ReplicaIdentity, log: LogSlot, commits: CommitQueue) -> Arc<Self> {
-        let (high_watermark, _) = watch::channel(Offset::ZERO);
+        let (readable, _) = watch::channel(Offset::ZERO);
         let own = identity.own;
         Arc::new(Self {
             identity,
@@ -108,8 +108,7 @@ impl Replica {
                 charged: VecDeque::new(),
                 actions: Vec::new(),
             }),
-            high_watermark,
-            leader_epoch: AtomicU32::new(0),
+            readable,
             seen_end: AtomicU64::new(u64::MAX),
             compaction_failure: Mutex::default(),
             unfinished_swap: Mutex::default(),
@@ -164,15 +163,15 @@ impl Replica {
         self.identity.index
     }
 
+    /// The greatest epoch that this broker has led in; 0 before the first.
     pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
-        LeaderEpoch::new(self.leader_epoch.load(Ordering::Acquire)).unwrap_or_default()
+        self.state.lock().partition.last_epoch().unwrap_or_default()
     }
 
     /// Begins to lead in `epoch`, which has begun in the log.
     pub(crate) fn lead(&self, epoch: LeaderEpoch, clock: Clock) {
         let mut state = self.state.lock();
         let Some(cursors) = state.log.get().map(Log::cursors) else { return };
-        self.leader_epoch.store(epoch.get(), Ordering::Release);
         let log = LogEnds {
             log_start: cursors.log_start(),
             log_end: cursors.log_end(),
@@ -210,7 +209,8 @@ impl Replica {
         request: AppendRequest,
     ) -> Result<PendingAck, Refusal> {
         let AppendRequest { acks, timeout, expected_offset, memory } = request;
-        if matches!(state.log, LogSlot::Offline(_)) || state.log.get().is_some() && !self.was_led() {
+        let was_led = state.partition.last_epoch().is_some();
+        if matches!(state.log, LogSlot::Offline(_)) || state.log.get().is_some() && !was_led {
             return Err(state.log.absent(&self.identity));
         }
         let epoch =
@@ -249,13 +249,16 @@ impl Replica {
         self.state.lock().outcome_if_refused(header)
     }
 
-    /// What is to be written next, if anything.
-    pub(super) fn take_round(&self) -> Option<Round> {
-        self.state.lock().log.get_mut().and_then(Log::take_round)
+    /// What is to be written next, if anything, with the epoch that is led in meanwhile.
+    pub(super) fn take_round(self: &Arc<Self>) -> Option<TakenRound> {
+        let mut state = self.state.lock();
+        let round = state.log.get_mut().and_then(Log::take_round)?;
+        let epoch = state.partition.last_epoch().unwrap_or_default();
+        Some(TakenRound { replica: Arc::clone(self), epoch, round })
     }
 
-    /// Reports a round. Returns whether another one is wanted.
-    pub(super) fn round_done(&self, result: RoundResult, clock: Clock) -> bool {
+    /// Reports a round that was taken in `epoch`. Returns whether another one is wanted.
+    pub(super) fn round_done(&self, epoch: LeaderEpoch, result: RoundResult, clock: Clock) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(log) = state.log.get_mut() else { return false };
@@ -265,16 +268,13 @@ impl Replica {
                 let written = state.charged.partition_point(|(end, _)| *end <= cursors.written_end());
                 state.charged.drain(..written);
                 let (counted_end, durable_end) = (cursors.counted_end(), cursors.durable_end());
-                let epoch = self.leader_epoch();
                 self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
                 wants_round
             }
             Err(error) => {
                 tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, %error, "log stopped");
                 let durable_end = log.cursors().durable_end();
-                state.charged.clear();
-                let epoch = self.leader_epoch();
-                self.step(state, Event::LogFailed { epoch, durable_end }, clock);
+                self.log_failed(state, durable_end, clock);
                 false
             }
         }
@@ -289,9 +289,15 @@ impl Replica {
         let Some(failure) = log.failure().cloned() else { return };
         tracing::error!(event = "B0201", topic = %self.identity.topic, partition = %self.identity.index, error = %failure, "log stopped");
         let durable_end = log.cursors().durable_end();
+        self.log_failed(state, durable_end, clock);
+    }
+
+    /// The log takes no more appends, whichever epoch's round has met the failure.
+    fn log_failed(&self, state: &mut State, durable_end: Offset, clock: Clock) {
         state.charged.clear();
-        let epoch = self.leader_epoch();
-        self.step(state, Event::LogFailed { epoch, durable_end }, clock);
+        if let Some(epoch) = state.partition.epoch() {
+            self.step(state, Event::LogFailed { epoch, durable_end }, clock);
+        }
     }
 
     /// Ends what has waited too long.
@@ -310,7 +316,7 @@ impl Replica {
         for action in actions.drain(..) {
             match action {
                 Action::HighWatermark(offset) => {
-                    self.high_watermark.send_replace(offset);
+                    self.readable.send_replace(offset);
                 }
                 Action::Answer { request, result } => {
                     if let Some(waiting) = state.waiting.remove(&request) {
@@ -324,24 +330,42 @@ impl Replica {
                         let _asker_gone = waiting.send(answer);
                     }
                 }
-                Action::LeadershipEnded { epoch, reason } => {
-                    tracing::debug!(topic = %self.identity.topic, partition = %self.identity.index, %epoch, %reason, "leadership ended");
-                }
+                Action::LeadershipEnded { epoch, reason } => self.leadership_ended(epoch, reason),
                 Action::VisibleRecordsLost { from, to } => {
                     tracing::error!(
                         event = "B0207", topic = %self.identity.topic, partition = %self.identity.index, %from, %to,
                         "records that could be read are gone: the disk lost what it had confirmed"
                     );
-                    self.high_watermark.send_replace(from);
+                    self.readable.send_replace(from);
                 }
             }
         }
         state.actions = actions;
     }
 
+    /// Says why the leadership has ended. The partition is led again in a new epoch as soon as it can be, which `status`
+    /// waits for.
+    fn leadership_ended(&self, epoch: LeaderEpoch, reason: NotLeading) {
+        let (topic, partition) = (&self.identity.topic, self.identity.index);
+        match reason {
+            NotLeading::Contradiction => {
+                tracing::error!(event = "B0222", %topic, %partition, %epoch, %reason, "leadership ended");
+                *self.not_led.lock() = Some(reason.to_string());
+            }
+            // Reported where it was found.
+            NotLeading::StorageFailed
+            | NotLeading::NotYet
+            | NotLeading::ShuttingDown
+            | NotLeading::TopicDeleted
+            | NotLeading::Superseded => {
+                tracing::debug!(%topic, %partition, %epoch, %reason, "leadership ended");
+            }
+        }
+    }
+
     /// Follows the high watermark. The sender goes with the replica.
     pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
-        self.high_watermark.subscribe()
+        self.readable.subscribe()
     }
 
     /// Raises the log start to one that is durable; returns the files that the log gave up.
@@ -408,7 +432,7 @@ impl Replica {
         let log = state.log.close();
         state.charged.clear();
         // Wakes who waits for records: reading again will say that the topic is gone.
-        self.high_watermark.send_modify(|_| ());
+        self.readable.send_modify(|_| ());
         log
     }
 }

@@ -21,7 +21,7 @@ impl Replica {
 
     /// Whether it has led since the broker started: before that its high watermark is not known.
     pub(super) fn was_led(&self) -> bool {
-        self.leader_epoch() > LeaderEpoch::ZERO
+        self.state.lock().partition.last_epoch().is_some()
     }
 
     /// One look at the cursors.
@@ -30,22 +30,31 @@ impl Replica {
     /// The partition is offline, or the topic is gone: where it begins and ends is not known then.
     pub(crate) fn cursors(&self) -> Result<ReplicaCursors, Refusal> {
         let state = self.state.lock();
-        let log = self.readable(&state)?;
-        Ok(self.cursors_of(log))
+        self.readable(&state).map(|(_, cursors)| cursors)
     }
 
-    /// The log that can be read, up to the high watermark.
-    fn readable<'a>(&self, state: &'a State) -> Result<&'a Log, Refusal> {
-        let log = state.log.get().filter(|_| self.was_led());
-        log.ok_or_else(|| state.log.absent(&self.identity))
+    /// Checks that a reader that knows the partition at this leader epoch, if it names one, may read it (KIP-320).
+    ///
+    /// # Errors
+    /// `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`, as [`corduroy_partition::Partition::check_read`] says; whatever else
+    /// keeps the partition from being read.
+    pub(crate) fn check_read(&self, named: Option<LeaderEpoch>) -> Result<(), Refusal> {
+        let state = self.state.lock();
+        let (_, _) = self.readable(&state)?;
+        let checked = state.partition.check_read(named);
+        checked.map(drop).map_err(|refusal| refusals::not_leading(&self.identity, &refusal))
     }
 
-    fn cursors_of(&self, log: &Log) -> ReplicaCursors {
-        ReplicaCursors {
+    /// The log that can be read, and up to where: the partition decides both.
+    fn readable<'a>(&self, state: &'a State) -> Result<(&'a Log, ReplicaCursors), Refusal> {
+        let readable = state.log.get().zip(state.partition.check_read(None).ok());
+        let (log, cursors) = readable.ok_or_else(|| state.log.absent(&self.identity))?;
+        let cursors = ReplicaCursors {
             log_start: log.cursors().log_start(),
-            high_watermark: *self.high_watermark.borrow(),
+            high_watermark: cursors.high_watermark(),
             log_end: log.cursors().log_end(),
-        }
+        };
+        Ok((log, cursors))
     }
 
     /// Plans a read below the high watermark, with the cursors of the same moment.
@@ -58,8 +67,7 @@ impl Replica {
         max_bytes: u32,
     ) -> Result<(ReadPlan, ReplicaCursors), Refusal> {
         let state = self.state.lock();
-        let log = self.readable(&state)?;
-        let cursors = self.cursors_of(log);
+        let (log, cursors) = self.readable(&state)?;
         let plan = log
             .plan_read_at(at, max_bytes, cursors.high_watermark)
             .map_err(|error| refusals::read(&self.identity, &error, cursors))?;
@@ -72,8 +80,8 @@ impl Replica {
     /// The partition is offline, or the topic is gone.
     pub(super) fn plan<T>(&self, plan: impl FnOnce(&mut Log, Offset) -> T) -> Result<T, Refusal> {
         let mut state = self.state.lock();
-        let high_watermark = *self.high_watermark.borrow();
-        match state.log.get_mut().filter(|_| self.was_led()) {
+        let (_, ReplicaCursors { high_watermark, .. }) = self.readable(&state)?;
+        match state.log.get_mut() {
             Some(log) => Ok(plan(log, high_watermark)),
             None => Err(state.log.absent(&self.identity)),
         }
@@ -96,7 +104,7 @@ impl Replica {
     /// Uses the log without I/O, if it is still there.
     pub(super) fn with_log<T>(&self, use_log: impl FnOnce(&mut Log, Offset) -> T) -> Option<T> {
         let mut state = self.state.lock();
-        let high_watermark = *self.high_watermark.borrow();
+        let high_watermark = state.partition.cursors().high_watermark();
         state.log.get_mut().map(|log| use_log(log, high_watermark))
     }
 

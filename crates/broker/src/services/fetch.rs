@@ -169,25 +169,14 @@ fn find(engine: &Engine, wanted: v1::FetchPartition) -> Wanted {
     let found = lookup::topic(engine, &topic, &topic_id)
         .and_then(|topic| lookup::replica(engine, &topic, partition))
         .and_then(|replica| {
-            check_epoch(&replica, leader_epoch)?;
+            // A number that is no epoch is greater than any.
+            let named = leader_epoch.map(|epoch| LeaderEpoch::new(epoch).unwrap_or(LeaderEpoch::MAX));
+            replica.check_read(named)?;
             let from = offset_from_wire("offset", offset)?;
             let max_bytes = if max_bytes == 0 { PARTITION_BYTES_DEFAULT } else { max_bytes };
             Ok(Place { replica, from, max_bytes })
         });
     Wanted { topic, partition, found }
-}
-
-/// A consumer's epoch must be the partition's (KIP-320): an older one has not seen a change of leader, a newer one
-/// knows of one that this broker has not heard of.
-fn check_epoch(replica: &Replica, epoch: Option<u32>) -> Result<(), Refusal> {
-    let Some(epoch) = epoch else { return Ok(()) };
-    let current = replica.leader_epoch();
-    let text = || format!("leader epoch {epoch}, the partition is at {current}");
-    match LeaderEpoch::new(epoch).map(|epoch| epoch.cmp(&current)) {
-        Some(std::cmp::Ordering::Equal) => Ok(()),
-        Some(std::cmp::Ordering::Less) => Err(Refusal::new(ErrorCode::FencedLeaderEpoch, text())),
-        Some(std::cmp::Ordering::Greater) | None => Err(Refusal::new(ErrorCode::UnknownLeaderEpoch, text())),
-    }
 }
 
 /// Reads every partition once, within `max_bytes` together; the first that has records gets at least one batch.

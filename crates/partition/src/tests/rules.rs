@@ -137,6 +137,22 @@ fn requests_that_name_another_epoch_are_refused() {
 }
 
 #[test]
+fn what_could_be_read_stays_readable_until_another_broker_leads() {
+    let mut partition = Partition::new(BrokerId(1));
+    assert_eq!(partition.check_read(None), Err(Refusal::NotLeading(NotLeading::NotYet)));
+    step(&mut partition, 0, lead(4, log_of(7)));
+    for reason in [NotLeading::StorageFailed, NotLeading::ShuttingDown, NotLeading::Contradiction] {
+        step(&mut partition, 0, Event::Stop { reason });
+        assert_eq!(partition.check_read(Some(epoch(4))).unwrap().high_watermark(), at(7));
+        assert_eq!(partition.check_read(Some(epoch(3))).unwrap_err().code(), ErrorCode::FencedLeaderEpoch);
+    }
+    for reason in [NotLeading::Superseded, NotLeading::TopicDeleted] {
+        step(&mut partition, 0, Event::Stop { reason });
+        assert_eq!(partition.check_read(None), Err(Refusal::NotLeading(reason)));
+    }
+}
+
+#[test]
 fn visible_records_that_are_gone_are_reported() {
     let mut partition = Partition::new(BrokerId(1));
     step(&mut partition, 0, lead(1, log_of(9)));
