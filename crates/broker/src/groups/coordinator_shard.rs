@@ -44,9 +44,9 @@ pub(crate) struct CoordinatorShard {
 /// What is known of the partition's groups.
 enum LoadState {
     /// Nothing. It has to be loaded; after a failure, not before the given time.
-    Unloaded { not_before_ms: u64, failure: Option<String> },
+    Unloaded { not_before_ms: u64, failure: Option<Box<Refusal>> },
     /// Its records are being read.
-    Loading { failure: Option<String> },
+    Loading { failure: Option<Box<Refusal>> },
     /// Everything.
     Ready(Box<Ready>),
 }
@@ -196,7 +196,7 @@ impl CoordinatorShard {
         match state {
             LoadState::Ready(ready) => Ok(ready),
             LoadState::Unloaded { failure, .. } | LoadState::Loading { failure } => {
-                Err(loading(failure.as_deref()))
+                Err(self.not_loaded(failure.as_deref()))
             }
         }
     }
@@ -320,16 +320,16 @@ impl CoordinatorShard {
 
     /// Loading has failed, and is tried again after `again_after`. Returns whether the failure is another one
     /// than before.
-    pub(super) fn loading_failed(&self, failure: String, again_after: Duration) -> bool {
+    pub(super) fn loading_failed(&self, failure: Refusal, again_after: Duration) -> bool {
         let mut state = self.state.lock();
         let known = match &*state {
             LoadState::Loading { failure } => failure.clone(),
             LoadState::Unloaded { .. } | LoadState::Ready(_) => None,
         };
-        let is_news = known.as_ref() != Some(&failure);
+        let is_news = known.is_none_or(|known| known.message != failure.message);
         let wait_ms = u64::try_from(again_after.as_millis()).unwrap_or(u64::MAX);
         let not_before_ms = self.clock.monotonic_ms().saturating_add(wait_ms);
-        *state = LoadState::Unloaded { not_before_ms, failure: Some(failure) };
+        *state = LoadState::Unloaded { not_before_ms, failure: Some(Box::new(failure)) };
         self.dropped.send_modify(|count| *count += 1);
         self.tried.send_replace(true);
         is_news
@@ -343,6 +343,22 @@ impl CoordinatorShard {
                 !of_group.is_empty()
             });
         });
+    }
+
+    /// Why nothing is decided, and whether that passes soon.
+    fn not_loaded(&self, failure: Option<&Refusal>) -> Refusal {
+        let Some(failure) = failure else { return loading(None) };
+        let (topic, partition) = (self.replica.topic(), self.replica.index());
+        let text = format!("the groups in {topic}/{partition} cannot be loaded: {}", failure.message);
+        match failure.code {
+            // It does not pass until an operator decides.
+            ErrorCode::Corrupt => Refusal::new(ErrorCode::PartitionOffline, text).with_hint(format!(
+                "suspect the disk; to go on without what is damaged: \
+                 logctl partition recover {topic}:{partition} --accept-data-loss"
+            )),
+            ErrorCode::PartitionOffline => Refusal::new(ErrorCode::PartitionOffline, text),
+            _ => loading(Some(&failure.message)),
+        }
     }
 
     fn drop_state(&self, state: &mut LoadState) {

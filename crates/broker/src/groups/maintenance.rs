@@ -59,7 +59,7 @@ impl Groups {
             let (groups, shard) = (Arc::clone(self), Arc::clone(shard));
             tokio::spawn(async move {
                 let Err(refusal) = groups.load(&shard).await else { return };
-                if shard.loading_failed(refusal.message.clone(), LOAD_AGAIN_AFTER) {
+                if shard.loading_failed(refusal.clone(), LOAD_AGAIN_AFTER) {
                     let partition = shard.replica.index();
                     tracing::warn!(event = "B0402", %partition, error = %refusal, "groups are not loaded");
                 }
