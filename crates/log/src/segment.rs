@@ -283,7 +283,7 @@ struct First {
     /// When it was appended: the age of records without a timestamp.
     appended_at: TimestampMs,
     /// The checksum that it carries.
-    crc: u32,
+    crc: Option<u32>,
 }
 
 /// Positions and relative offsets are stored in 31 bits.
@@ -309,19 +309,21 @@ impl Active {
             position: self.bytes,
             checksum: self.checksum,
             max_timestamp: self.index.max_timestamp(),
-            first_crc: self.first.map(|first| first.crc),
+            first_crc: self.first.and_then(|first| first.crc),
         }
     }
 
     /// Counts a batch at the end of the segment; its checksum is the caller's to add.
     pub(crate) fn note(&mut self, header: &BatchHeader, now: TimestampMs) {
-        self.note_first(header, now);
+        // What was stepped over before it was the first.
+        self.note_first(header, Some(header.crc).filter(|_| self.bytes == 0), now);
         self.index.note(header, self.bytes);
         self.bytes += u64::from(header.total_bytes());
     }
 
-    pub(crate) fn note_first(&mut self, header: &BatchHeader, now: TimestampMs) {
-        let (timestamp, crc) = (header.max_timestamp, header.crc);
+    /// Notes the first batch that is sound, and the checksum of the segment's first one, if that is known.
+    pub(crate) fn note_first(&mut self, header: &BatchHeader, crc: Option<u32>, now: TimestampMs) {
+        let timestamp = header.max_timestamp;
         self.first.get_or_insert(First { timestamp, appended_at: now, crc });
     }
 

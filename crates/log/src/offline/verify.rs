@@ -144,7 +144,8 @@ impl Verification {
                     following.whole = false;
                     let failed = LogError::io("read", &check.segment.path);
                     let next = reader.go_on_behind(&damage).map_err(failed)?;
-                    let to = if next.is_some() { reader.position() } else { check.segment.bytes };
+                    let whole = check.segment.entry.map_or(0, |entry| entry.bytes).max(check.segment.bytes);
+                    let to = if next.is_some() { reader.position() } else { whole };
                     match next {
                         _ if self.is_restored(check, damage.position, to) => {}
                         Some(next_good) => {

@@ -106,7 +106,7 @@ impl Opening<'_> {
         let mut first = Vec::new();
         file.read_at(&mut first, 0, HEADER_BYTES)?;
         if let Ok(first) = parse_header(&first, bytes) {
-            active.note_first(&first, self.now);
+            active.note_first(&first, mark.first_crc.or(Some(first.crc)), self.now);
         }
         (active.bytes, active.checksum) = (mark.position, mark.checksum);
         let (interval, max) = (self.config.index_interval_bytes, mark.max_timestamp);

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use corduroy_batch::{
     Batch, BatchBuilder, BatchHeader, Compression, DecompressLimits, ProducerFields, PushOutcome,
 };
-use corduroy_log::disk::{Kept, SimDisk};
+use corduroy_log::disk::{Disk, Kept, OpenMode, SimDisk};
 use corduroy_log::{Log, PartitionKey};
 use corduroy_types::LeaderEpoch;
 
 use crate::common::{Model, batch, new_disk};
-use crate::data_dir::{Node, contents, keys};
+use crate::data_dir::{Node, contents, data_dir, keys};
 use crate::promise::mixed;
 
 /// What was promised of one log.
@@ -67,6 +67,17 @@ pub struct Left {
     pub journal_tail: u64,
     /// What was acknowledged before it.
     pub before_last: BTreeMap<PartitionKey, u64>,
+}
+
+/// The number of the newest generation of the journal.
+fn newest_generation(disk: &SimDisk) -> u64 {
+    let number = |name: &str| {
+        let file = disk.open(&data_dir().join("journal").join(name), OpenMode::Read).ok()?;
+        let mut header = Vec::new();
+        file.read_at(&mut header, 0, 14).ok()?;
+        header.get(6..14)?.try_into().ok().map(u64::from_be_bytes)
+    };
+    ["a.journal", "b.journal"].into_iter().filter_map(number).max().unwrap_or(0)
 }
 
 impl World {
@@ -211,6 +222,10 @@ impl World {
         }
     }
 
+    fn acknowledged(&self) -> BTreeMap<PartitionKey, u64> {
+        self.promised.iter().map(|(key, promised)| (*key, promised.durable_end)).collect()
+    }
+
     /// A life of a broker, up to its end.
     pub fn live(seed: u64) -> Left {
         let mut world = Self::new(seed);
@@ -220,13 +235,18 @@ impl World {
         let (mut tail, mut before_last) = (0, BTreeMap::new());
         for round in 0..rounds {
             world.append_some();
-            let used_bytes = world.node.journal.used_bytes();
-            before_last = world.promised.iter().map(|(key, promised)| (*key, promised.durable_end)).collect();
+            let (used_bytes, generation) = (world.node.journal.used_bytes(), newest_generation(&world.disk));
+            let acknowledged = world.acknowledged();
             // Marks follow within 100 ms; only the newest rounds are without one.
             let flush_marks = world.below(4) > 0;
             world.commit(flush_marks);
-            // A generation begins with the commit that it is begun for.
-            tail = if world.node.journal.used_bytes() < used_bytes { 0 } else { used_bytes };
+            let committed = newest_generation(&world.disk);
+            // A generation begins with the commit that it is begun for. One that wrote nothing there is not the last in it.
+            if committed != generation {
+                (tail, before_last) = (0, acknowledged);
+            } else if world.node.journal.used_bytes() > used_bytes {
+                (tail, before_last) = (used_bytes, acknowledged);
+            }
             match world.below(12) {
                 0 | 1 => world.node.checkpoint(),
                 2 => world.delete_some(),
@@ -234,6 +254,12 @@ impl World {
                 4 => world.restart(End::Kill),
                 5 => world.restart(End::Power),
                 _ => {}
+            }
+            if newest_generation(&world.disk) != committed {
+                // What was acknowledged is in the segments: a start has begun another generation.
+                before_last =
+                    world.promised.iter().map(|(key, promised)| (*key, promised.durable_end)).collect();
+                tail = 0;
             }
             if round == backup {
                 older = contents(&world.disk);
