@@ -37,13 +37,13 @@ mod topics;
 mod urls;
 
 pub use admin::{
-    AddPartitions, AddedPartitions, Admin, AlterTopicConfigs, BrokerDescription, ClusterDescription,
-    CommitGroupOffsets, CommittedOffset, ConfigChange, ConfigSource, CreateTopics, CreatedTopic,
-    DamagedRange, DeleteGroups, DeleteRecords, DeleteTopics, DeletedGroup, DeletedRecords, DeletedTopic,
-    Finding, ForgetOffsets, GroupDescription, GroupMember, GroupOffset, GroupPartition, GroupState,
-    GroupSummary, Health, ListedOffset, NewTopic, OffsetSpec, OffsetToCommit, PartitionDescription,
-    PartitionProducers, RecoverPartition, RememberedProducer, RemoveMember, RemovedMember, RetentionBlock,
-    SetLogLevel, TopicConfig, TopicDescription, TopicSummary,
+    AcceptJournalDamage, AddPartitions, AddedPartitions, Admin, AlterTopicConfigs, BrokerDescription,
+    ClusterDescription, CommitGroupOffsets, CommittedOffset, ConfigChange, ConfigSource, CreateTopics,
+    CreatedTopic, DamagedRange, DeleteGroups, DeleteRecords, DeleteTopics, DeletedGroup, DeletedRecords,
+    DeletedTopic, Finding, ForgetOffsets, GroupDescription, GroupMember, GroupOffset, GroupPartition,
+    GroupState, GroupSummary, Health, ListedOffset, NewTopic, OffsetSpec, OffsetToCommit,
+    PartitionDescription, PartitionProducers, RecoverPartition, RememberedProducer, RemoveMember,
+    RemovedMember, RetentionBlock, SetLogLevel, TopicConfig, TopicDescription, TopicSummary,
 };
 pub use builder::ClientBuilder;
 pub use client::Client;

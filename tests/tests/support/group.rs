@@ -49,12 +49,18 @@ pub fn shares(group: &v1::DescribedGroup) -> (u32, BTreeMap<String, (u32, Vec<v1
     (group.group_epoch, group.members.iter().map(share).collect())
 }
 
-/// The committed offsets of a group that reads one topic, by partition.
+/// The committed offsets of a group that reads one topic, by partition; empty while the partition that stores them
+/// is damaged.
 pub async fn committed(url: &str, group: &str) -> BTreeMap<u32, u64> {
     let mut client = connect(url).await;
     loop {
         let request = v1::FetchOffsetsRequest { group: group.to_owned(), topics: Vec::new() };
-        if let Some(answer) = loaded(client.fetch_offsets(request).await) {
+        let answer = client.fetch_offsets(request).await;
+        let code = answer.as_ref().err().map(|status| Refusal::from_status(status).code);
+        if code == Some(ErrorCode::PartitionOffline) {
+            return BTreeMap::new();
+        }
+        if let Some(answer) = loaded(answer) {
             let offsets = answer.offsets.into_iter();
             return offsets.filter_map(|at| Some((at.partition, at.offset?))).collect();
         }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::{
     CommitQueue, Engine,
     checkpoint::{self, CheckpointThread},
+    journal_findings::JournalFindings,
     reserve::Reserve,
 };
 use crate::{
@@ -34,7 +35,7 @@ pub(super) fn open(
     data_dir: &Path,
     reserve: &Reserve,
     metrics: &Metrics,
-) -> Result<(Arc<Mutex<Journal>>, Unreplayed, Findings), LogError> {
+) -> Result<(Arc<Mutex<Journal>>, Unreplayed, JournalFindings), LogError> {
     // On a full disk the start itself has to write a little.
     reserve.make_room();
     let replay = Replay::read(&**disk, data_dir)?;
@@ -55,27 +56,18 @@ pub(super) fn open(
             "the commit journal was replayed"
         );
     }
-    let findings = Findings(findings(&report));
-    for damage in &findings.0 {
+    let found = findings(&report);
+    for damage in &found {
         metrics.storage.corruption(CorruptionAction::Journal).inc();
         tracing::error!(event = "B0212", %damage, "the commit journal is damaged");
     }
+    let findings = JournalFindings::record(disk, data_dir, found);
     let keys = unreplayed.keys().copied().collect();
     let mut journal = Journal::begin_without(disk, &replay, &keys, JournalConfig::default())?;
     if !reserve.has_room() {
         journal.give_up_room();
     }
     Ok((Arc::new(Mutex::new(journal)), unreplayed, findings))
-}
-
-/// What was wrong with the commit journal when the broker started, in words. It is written again since.
-#[derive(Debug, Default)]
-pub(crate) struct Findings(Vec<String>);
-
-impl Findings {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
 }
 
 fn findings(report: &ReplayReport) -> Vec<String> {

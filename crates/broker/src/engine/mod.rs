@@ -10,6 +10,7 @@ mod expiry;
 mod housekeeping;
 mod identity;
 mod journal;
+mod journal_findings;
 mod local_topics;
 mod log_slot;
 mod lookup;
@@ -62,8 +63,9 @@ pub(crate) use replica::Replica;
 pub(crate) use topics::{Topic, Topics};
 
 use self::{
-    checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, local_topics::LocalTopics,
-    metadata::Proposed, producer_ids::ProducerIds, reserve::Reserve, retry::Retry, workers::Workers,
+    checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, journal_findings::JournalFindings,
+    local_topics::LocalTopics, metadata::Proposed, producer_ids::ProducerIds, reserve::Reserve, retry::Retry,
+    workers::Workers,
 };
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
@@ -99,7 +101,7 @@ pub(crate) struct Engine {
     commits: CommitQueue,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     journal: Arc<Mutex<Journal>>,
-    journal_findings: journal::Findings,
+    journal_findings: Arc<JournalFindings>,
     checkpointer: Checkpointer,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
     /// Deleted topics whose files are not removed yet, and when that is tried again.
@@ -234,9 +236,19 @@ impl Engine {
         self.reserve.seen()
     }
 
-    /// What was wrong with the commit journal when the broker started.
-    pub(crate) fn journal_findings(&self) -> impl Iterator<Item = &str> {
-        self.journal_findings.iter()
+    /// What was found wrong with the commit journal and is not accepted.
+    pub(crate) fn journal_findings(&self) -> Vec<String> {
+        self.journal_findings.list()
+    }
+
+    /// Accepts what was found wrong with the commit journal; returns it.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`: it stays.
+    pub(crate) async fn accept_journal_damage(&self) -> Result<Vec<String>, Refusal> {
+        let findings = Arc::clone(&self.journal_findings);
+        let accepted = self.workers.control.run(move || findings.accept()).await?;
+        accepted.map_err(|error| Refusal::new(ErrorCode::StorageFailed, error.to_string()))
     }
 
     /// The log of the metadata.

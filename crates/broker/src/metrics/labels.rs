@@ -62,6 +62,8 @@ label_words! {
         ListProducers = "list_producers",
         /// `Cluster.DescribeCluster`.
         DescribeCluster = "describe_cluster",
+        /// `Cluster.AcceptJournalDamage`.
+        AcceptJournalDamage = "accept_journal_damage",
         /// `Cluster.SetLogLevel`.
         SetLogLevel = "set_log_level",
         /// `Groups.Heartbeat`; its time includes the wait for news.

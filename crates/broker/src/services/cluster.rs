@@ -48,6 +48,17 @@ impl v1::cluster_server::Cluster for ClusterService {
         answer.map(Response::new).map_err(Refusal::into_status)
     }
 
+    async fn accept_journal_damage(
+        &self,
+        request: Request<v1::AcceptJournalDamageRequest>,
+    ) -> Result<Response<v1::AcceptJournalDamageResponse>, Status> {
+        let begun = self.shared.metrics.requests.api(Api::AcceptJournalDamage).begin();
+        let who = Who::of(&request);
+        let answer = accept_journal_damage(&self.shared, request.into_inner(), &who).await;
+        begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
+        answer.map(Response::new).map_err(Refusal::into_status)
+    }
+
     async fn set_log_level(
         &self,
         request: Request<v1::SetLogLevelRequest>,
@@ -58,6 +69,24 @@ impl v1::cluster_server::Cluster for ClusterService {
         begun.finish(answer.as_ref().err().map(|refusal| refusal.code));
         answer.map(Response::new).map_err(Refusal::into_status)
     }
+}
+
+async fn accept_journal_damage(
+    shared: &Shared,
+    request: v1::AcceptJournalDamageRequest,
+    who: &Who,
+) -> Result<v1::AcceptJournalDamageResponse, Refusal> {
+    let v1::AcceptJournalDamageRequest { broker, validate_only } = request;
+    log_level::check_broker(shared, broker)?;
+    let engine = shared.engine()?;
+    if validate_only {
+        return Ok(v1::AcceptJournalDamageResponse { accepted: engine.journal_findings() });
+    }
+    let accepted = engine.accept_journal_damage().await?;
+    if !accepted.is_empty() {
+        who.changed("accept journal damage", "journal", accepted.join("; "));
+    }
+    Ok(v1::AcceptJournalDamageResponse { accepted })
 }
 
 async fn describe(
@@ -147,10 +176,14 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             damage: None,
         });
     }
-    findings.extend(engine.journal_findings().map(|damage| v1::Finding {
+    findings.extend(engine.journal_findings().into_iter().map(|damage| v1::Finding {
         severity: v1::HealthState::Degraded.into(),
         message: format!("the commit journal was damaged when the broker started: {damage}"),
-        hint: "suspect the disk; what it keeps twice is not lost, and it was written again; the scrub looks for records that it alone held".to_owned(),
+        hint: format!(
+            "suspect the disk; what it keeps twice is not lost, and it was written again; records that it alone held are \
+             missing where log verify or the scrub says so; to accept it: logctl broker accept-journal-damage {}",
+            engine.config().node.id
+        ),
         damage: None,
     }));
     findings.extend(engine.metadata_replica().damages().iter().map(|range| v1::Finding {

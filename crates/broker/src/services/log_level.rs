@@ -11,6 +11,16 @@ use crate::config::LogFilter;
 /// A level that is to revert does so while the reason for it is still remembered.
 const FOR_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
 
+/// Checks that this broker is meant; 0 means the one that is asked.
+pub(super) fn check_broker(shared: &Shared, broker: u32) -> Result<(), Refusal> {
+    let own = shared.config.node.id;
+    if broker != 0 && broker != own.0 {
+        let text = format!("broker: there is no broker {broker}; this is broker {own}");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    Ok(())
+}
+
 /// Answers `SetLogLevel`. While the broker starts or stops too: then its log is of use.
 pub(super) fn set(
     shared: &Shared,
@@ -19,10 +29,7 @@ pub(super) fn set(
 ) -> Result<v1::SetLogLevelResponse, Refusal> {
     let v1::SetLogLevelRequest { broker, filter, for_ms, validate_only } = request;
     let invalid = |text: String| Refusal::new(ErrorCode::InvalidRequest, text);
-    let own = shared.config.node.id;
-    if broker != 0 && broker != own.0 {
-        return Err(invalid(format!("broker: there is no broker {broker}; this is broker {own}")));
-    }
+    check_broker(shared, broker)?;
     if for_ms > FOR_MS_MAX {
         return Err(invalid(format!("for_ms: {for_ms} is above {FOR_MS_MAX}")));
     }

@@ -149,6 +149,28 @@ impl Admin {
         };
         SetLogLevel { client: self.client.clone(), request }
     }
+
+    /// Accepts damage of a broker's commit journal that was found when it started, so that it is named no more. Returns
+    /// it in words; with [`AcceptJournalDamage::validate_only`] what would be accepted.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`: there is no such broker. `STORAGE_FAILED`: check the disk, then try again.
+    pub fn accept_journal_damage(&self, broker: BrokerId) -> AcceptJournalDamage {
+        let request = v1::AcceptJournalDamageRequest { broker: broker.0, validate_only: false };
+        AcceptJournalDamage { client: self.client.clone(), request }
+    }
+}
+
+change! {
+    /// The acceptance of damage of a commit journal; awaiting it sends it. Made by [`Admin::accept_journal_damage`].
+    AcceptJournalDamage, v1::AcceptJournalDamageRequest, control: ClusterClient::accept_journal_damage -> v1::AcceptJournalDamageResponse,
+    Result<Vec<String>, ClientError>
+}
+
+impl AcceptJournalDamage {
+    async fn send(self) -> Result<Vec<String>, ClientError> {
+        Ok(self.call().await?.accepted)
+    }
 }
 
 change! {

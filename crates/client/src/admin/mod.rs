@@ -12,7 +12,9 @@ pub use alter::{
     AddPartitions, AddedPartitions, AlterTopicConfigs, ConfigChange, DeleteRecords, DeleteTopics,
     DeletedRecords, DeletedTopic, RecoverPartition,
 };
-pub use cluster::{BrokerDescription, ClusterDescription, DamagedRange, Finding, Health, SetLogLevel};
+pub use cluster::{
+    AcceptJournalDamage, BrokerDescription, ClusterDescription, DamagedRange, Finding, Health, SetLogLevel,
+};
 pub use create::{CreateTopics, CreatedTopic, NewTopic};
 pub use describe::{
     ConfigSource, PartitionDescription, RetentionBlock, TopicConfig, TopicDescription, TopicSummary,

@@ -159,6 +159,13 @@ impl v1::cluster_server::Cluster for Fake {
         Ok(Response::new(v1::DescribeClusterResponse::default()))
     }
 
+    async fn accept_journal_damage(
+        &self,
+        _: Request<v1::AcceptJournalDamageRequest>,
+    ) -> Result<Response<v1::AcceptJournalDamageResponse>, Status> {
+        Ok(Response::new(v1::AcceptJournalDamageResponse::default()))
+    }
+
     async fn set_log_level(
         &self,
         _: Request<v1::SetLogLevelRequest>,

@@ -158,7 +158,7 @@ impl Violations<'_> {
     fn partition(&mut self, key: PartitionKey, promised: &Promised, seen: &Seen, when: &str) {
         let name = format!("{when}: partition {}/{}", &key.topic_id.to_string()[..2], key.partition);
         let findings = seen.findings.get(&key).map(Vec::as_slice).unwrap_or_default();
-        // Damage of the journal itself is a finding until the next start.
+        // The broker keeps damage of the journal itself on record until it is accepted.
         let is_found = !findings.is_empty() || !seen.journal.is_empty() || self.journal_reported;
         let nothing = BTreeMap::new();
         let served = seen.served.get(&key).unwrap_or(&nothing);

@@ -18,6 +18,24 @@ Examples:
   logctl broker log-level 1 debug --for 30s
   logctl broker log-level 1 --reset")]
     LogLevel(LogLevelArgs),
+    /// Accept damage of the commit journal that was found at a start
+    ///
+    /// `status` names it until then. Nothing else changes.
+    #[command(before_long_help = "\
+Examples:
+  logctl broker accept-journal-damage 1 --dry-run
+  logctl broker accept-journal-damage 1")]
+    AcceptJournalDamage(AcceptJournalDamageArgs),
+}
+
+/// What `broker accept-journal-damage` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AcceptJournalDamageArgs {
+    /// The broker's number
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) id: u32,
+    #[command(flatten)]
+    pub(crate) mutation: MutationArgs,
 }
 
 /// What `broker log-level` takes.

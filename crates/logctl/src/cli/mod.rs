@@ -11,7 +11,7 @@ mod produce;
 mod topic;
 mod usage;
 
-pub(crate) use broker::{BrokerCommand, LogLevelArgs};
+pub(crate) use broker::{AcceptJournalDamageArgs, BrokerCommand, LogLevelArgs};
 pub(crate) use consume::ConsumeArgs;
 pub(crate) use context::{
     AddContextArgs, ContextCommand, RemoveContextArgs, ShowContextArgs, UseContextArgs, ValidateContextArgs,

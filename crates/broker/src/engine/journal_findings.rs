@@ -1,0 +1,169 @@
+//! Damage of the commit journal that was found, until an operator accepts it.
+//!
+//! The start goes on with what the journal keeps twice, and writes the journal again: so what was found is kept in a file of
+//! its own, written before the damaged journal is changed.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use corduroy_log::disk::{Disk, read_file, replace_file};
+use parking_lot::Mutex;
+
+const FILE: &str = "journal-findings";
+const MAGIC: [u8; 4] = *b"CDJF";
+/// Findings that are kept. More say nothing more: what there is to do is the same.
+const FINDINGS_MAX: usize = 64;
+/// Bytes of one.
+const TEXT_BYTES_MAX: usize = 1_000;
+const FILE_BYTES_MAX: u64 = 4 + (FINDINGS_MAX * (4 + TEXT_BYTES_MAX)) as u64 + 4;
+
+/// What is said of a file that cannot be read.
+const DAMAGED: &str = "journal-findings was damaged: what had been found before is not known";
+
+/// What was found and is not accepted, in words, oldest first.
+#[derive(Debug)]
+pub(crate) struct JournalFindings {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    open: Mutex<Vec<String>>,
+}
+
+impl JournalFindings {
+    /// Adds what was found now to what is on record. Where it cannot be stored, as on a full disk, it lasts until the
+    /// broker stops.
+    pub(super) fn record(
+        disk: &Arc<dyn Disk>,
+        data_dir: &Path,
+        found: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let path = data_dir.join(FILE);
+        let (mut open, stored) = match load(&**disk, &path) {
+            Ok(stored) => (stored.clone(), Some(stored)),
+            Err(Damaged) => (vec![DAMAGED.to_owned()], None),
+        };
+        for mut text in found {
+            let end = text.floor_char_boundary(TEXT_BYTES_MAX);
+            text.truncate(end);
+            if open.len() < FINDINGS_MAX && !open.contains(&text) {
+                open.push(text);
+            }
+        }
+        if stored.as_ref() != Some(&open)
+            && let Err(error) = store(&**disk, &path, &open)
+        {
+            tracing::warn!(%error, "findings in the commit journal cannot be stored: the next start does not know them");
+        }
+        Self { disk: Arc::clone(disk), path, open: Mutex::new(open) }
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.open.lock().clone()
+    }
+
+    /// Forgets them, durably. Returns what they were. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's: they stay.
+    pub(super) fn accept(&self) -> io::Result<Vec<String>> {
+        let open = self.list();
+        if open.is_empty() {
+            return Ok(open);
+        }
+        store(&*self.disk, &self.path, &[])?;
+        self.open.lock().retain(|text| !open.contains(text));
+        Ok(open)
+    }
+}
+
+/// The file is not what was stored.
+#[derive(Debug, PartialEq, Eq)]
+struct Damaged;
+
+/// Stored, big-endian: magic `CDJF` · for each finding its length u32 and its text in UTF-8 · CRC-32 u32 over all before it.
+fn store(disk: &dyn Disk, path: &Path, open: &[String]) -> io::Result<()> {
+    let mut bytes = MAGIC.to_vec();
+    for text in open {
+        bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+    replace_file(disk, path, Bytes::from(bytes))
+}
+
+/// Without a file there are none.
+fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, Damaged> {
+    match read_file(disk, path, FILE_BYTES_MAX) {
+        Ok(bytes) => decode(&bytes).ok_or(Damaged),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(_) => Err(Damaged),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<String>> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    let mut rest = body.strip_prefix(&MAGIC).filter(|_| crc32fast::hash(body) == u32::from_be_bytes(*crc))?;
+    let mut open = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        open.push(std::str::from_utf8(text).ok()?.to_owned());
+        rest = behind;
+    }
+    rest.is_empty().then_some(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_log::SimDisk;
+
+    use super::*;
+
+    fn record(disk: &SimDisk, found: &[&str]) -> JournalFindings {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        JournalFindings::record(&shared, Path::new("/"), found.iter().map(|text| (*text).to_owned()))
+    }
+
+    #[test]
+    fn they_stay_over_restarts_until_they_are_accepted() {
+        let disk = SimDisk::new();
+        assert_eq!(record(&disk, &[]).list(), <[String; 0]>::default());
+        assert!(disk.files().is_empty(), "nothing is written where nothing was found");
+        record(&disk, &["a.journal is gone"]);
+        record(&disk, &[]);
+        let both = record(&disk, &["b.journal", "a.journal is gone"]);
+        assert_eq!(both.list(), ["a.journal is gone", "b.journal"]);
+        assert_eq!(both.accept().unwrap(), ["a.journal is gone", "b.journal"]);
+        assert!(both.list().is_empty() && record(&disk, &[]).list().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_a_finding_of_its_own() {
+        let disk = SimDisk::new();
+        record(&disk, &["a.journal is gone"]);
+        disk.damage(Path::new("/journal-findings"), 9, |bytes| bytes[0] ^= 1);
+        assert_eq!(record(&disk, &["later"]).list(), [DAMAGED, "later"]);
+        assert_eq!(record(&disk, &[]).list(), [DAMAGED, "later"]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_and_how_long_they_are() {
+        let disk = SimDisk::new();
+        let long: Vec<_> = (0..100).map(|n| format!("{n}{}", "ü".repeat(2_000))).collect();
+        let texts: Vec<_> = long.iter().map(String::as_str).collect();
+        let open = record(&disk, &texts).list();
+        assert_eq!(open.len(), FINDINGS_MAX);
+        assert!(open.iter().all(|text| text.len() <= TEXT_BYTES_MAX));
+        assert_eq!(record(&disk, &[]).list(), open);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_known_until_the_broker_stops() {
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(0));
+        let findings = record(&disk, &["a.journal is gone"]);
+        assert_eq!(findings.list(), ["a.journal is gone"]);
+    }
+}
