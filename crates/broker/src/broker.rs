@@ -114,10 +114,6 @@ impl Broker {
         let watch = process.map(|process| Watch::start(process.lock, Arc::clone(&health)));
         let watch = watch.transpose().map_err(StartError::Thread)?;
         let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
-        for fault in data_dir.faults() {
-            metrics.storage.corruption(CorruptionAction::Repaired).inc();
-            tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
-        }
         let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
         shared.set_log_levels(levels);
         let (stop, stopped) = watch::channel(false);
@@ -138,12 +134,17 @@ impl Broker {
             clean: data_dir.was_clean(),
         };
         let (engine, recovered) = Engine::open(context).await?;
+        let faults: Vec<_> = data_dir.faults().iter().chain(&recovered.faults).cloned().collect();
+        for fault in &faults {
+            metrics.storage.corruption(CorruptionAction::Repaired).inc();
+            tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
+        }
         sampling::install(&metrics, &engine, &shared);
         shared.set_start_facts(StartFacts {
             started_at_ms: engine.clock().now().0,
             recovery: recovered.took,
             listening: addresses.0.to_string(),
-            faults: data_dir.faults().to_vec(),
+            faults,
         });
         shared.set_engine(Arc::clone(&engine));
         health.set_recovered();

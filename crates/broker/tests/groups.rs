@@ -300,3 +300,23 @@ async fn groups_are_described_with_members_and_lag_and_deleted_when_empty() {
     assert!(listed.groups.is_empty());
     assert!(tokio::time::timeout(Duration::from_secs(30), node.broker.shutdown()).await.unwrap());
 }
+
+#[tokio::test]
+async fn the_first_groups_may_come_all_at_once() {
+    let node = Node::start(&SimDisk::new()).await;
+    node.create_topic("orders", 1).await;
+    let commit = |index: u32| {
+        let mut groups = node.groups();
+        async move {
+            let offset = v1::OffsetToCommit { topic: "orders".to_owned(), ..Default::default() };
+            let (group, offsets) = (format!("g{index}"), vec![offset]);
+            groups.commit_offsets(v1::CommitOffsetsRequest { group, offsets, ..Default::default() }).await
+        }
+    };
+    let committed = futures_util::future::join_all((0..200).map(commit)).await;
+    for answer in committed {
+        // Each waits until the topic of the groups is there.
+        assert_eq!(answer.unwrap().into_inner().offsets[0].error, None);
+    }
+    assert!(node.broker.shutdown().await);
+}

@@ -43,23 +43,20 @@ pub(super) enum Stored {
 }
 
 impl Expiry {
-    /// Goes on from what is stored, or else from when the broker was alive for certain.
+    /// Goes on from what is stored, or else from when the broker was alive for certain. Also returns what was wrong with
+    /// what is stored.
     pub(super) fn begin(
         disk: &dyn Disk,
         data_dir: &Path,
         alive_at: Option<TimestampMs>,
         clock: Clock,
-    ) -> Self {
-        let stored = match load(disk, data_dir) {
-            Stored::At(time) => Some(time),
-            Stored::Missing => None,
-            Stored::Damaged => {
-                let file = data_dir.join(FILE);
-                tracing::warn!(event = "B0230", file = %file.display(), "a small file was damaged");
-                None
-            }
+    ) -> (Self, Option<String>) {
+        let (stored, fault) = match load(disk, data_dir) {
+            Stored::At(time) => (Some(time), None),
+            Stored::Missing => (None, None),
+            Stored::Damaged => (None, Some(format!("{} was damaged", data_dir.join(FILE).display()))),
         };
-        Self::new(stored.or(alive_at), clock.now(), clock.monotonic_ms())
+        (Self::new(stored.or(alive_at), clock.now(), clock.monotonic_ms()), fault)
     }
 
     /// Goes on from the last time known; without one, from the wall clock.

@@ -68,6 +68,8 @@ pub(crate) struct Recovered {
     pub(crate) scanned_bytes: u64,
     pub(crate) cut_bytes: u64,
     pub(crate) took: Duration,
+    /// Small files that were not as they should be; what they held was taken from elsewhere.
+    pub(crate) faults: Vec<String>,
 }
 
 /// Where logs are opened.
@@ -176,7 +178,8 @@ impl Engine {
         // Before it is registered again: when it was certainly alive.
         let alive_at = metadata.image().broker(config.node.id).map(|broker| broker.registered_at);
         let (on, dir) = (Arc::clone(&disk), data_dir.clone());
-        let expiry = blocking(move || Expiry::begin(&*on, &dir, alive_at, clock)).await;
+        let (expiry, fault) = blocking(move || Expiry::begin(&*on, &dir, alive_at, clock)).await;
+        recovered.faults.extend(fault);
         register(&metadata, &config, cluster_id.to_string().into(), clock).await?;
         let engine = Arc::new(Self {
             config,

@@ -87,7 +87,12 @@ impl Groups {
     pub(crate) fn find(&self, group: &GroupName) -> Result<Option<Arc<CoordinatorShard>>, Refusal> {
         let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return Ok(None) };
         let index = partition_for_key(group.as_str().as_bytes(), topic.partition_count());
-        self.engine.leading_replica(&topic, index)?;
+        // One that is not open yet is waited for by the request that creates it.
+        if let Err(refusal) = self.engine.leading_replica(&topic, index)
+            && refusal.code == ErrorCode::NotLeader
+        {
+            return Err(refusal);
+        }
         Ok(self.shards().iter().find(|shard| shard.index() == index).cloned())
     }
 

@@ -1,4 +1,4 @@
-//! The data directory's lock: the same file that a broker holds while it runs.
+//! The data directory's lock: the same file, and directory, that a broker locks while it runs.
 
 use std::{
     fs::File,
@@ -12,13 +12,15 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::CliError;
 
 const LOCK_FILE: &str = "LOCK";
+/// What makes a directory a data directory, where its lock file was removed.
+const IDENTITY_FILE: &str = "directory.toml";
 /// From a segment file: partition, topic, data directory.
 const LEVELS_UP: usize = 4;
 
 /// Keeps brokers out of a data directory until it is dropped. Several that only read go together.
 #[derive(Debug)]
 pub(super) struct DirLock {
-    _file: Option<File>,
+    _held: Vec<File>,
 }
 
 impl DirLock {
@@ -40,22 +42,34 @@ impl DirLock {
 
     fn take_as(path: &Path, operation: FlockOperation) -> Result<Self, CliError> {
         let absolute = path.canonicalize().map_err(|error| CliError::file(path, "open", &error))?;
-        let found = absolute.ancestors().take(LEVELS_UP).find(|dir| dir.join(LOCK_FILE).is_file());
-        let Some(dir) = found else { return Ok(Self { _file: None }) };
+        let is_data_dir =
+            |dir: &&Path| [LOCK_FILE, IDENTITY_FILE].iter().any(|name| dir.join(name).is_file());
+        let found = absolute.ancestors().take(LEVELS_UP).find(is_data_dir);
+        let Some(dir) = found else { return Ok(Self { _held: Vec::new() }) };
         let lock = dir.join(LOCK_FILE);
-        let mut file = File::open(&lock).map_err(|error| CliError::file(&lock, "open", &error))?;
-        match flock(&file, operation) {
-            Ok(()) => Ok(Self { _file: Some(file) }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(dir, &mut file)),
-            Err(error) => Err(CliError::file(&lock, "lock", &io::Error::from(error))),
+        let mut held = Vec::new();
+        // A broker has locked the directory too: its lock file may have been removed under it.
+        for (path, is_needed) in [(dir, false), (&*lock, true)] {
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|error| CliError::file(path, "open", &error))?,
+            };
+            match flock(&file, operation) {
+                Ok(()) => held.push(file),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(dir)),
+                // Some file systems lock no directories.
+                Err(_) if !is_needed => {}
+                Err(error) => return Err(CliError::file(path, "lock", &io::Error::from(error))),
+            }
         }
+        Ok(Self { _held: held })
     }
 }
 
-fn in_use(dir: &Path, file: &mut File) -> CliError {
+fn in_use(dir: &Path) -> CliError {
     let mut pid = String::new();
     // For the message only.
-    let _ = file.take(32).read_to_string(&mut pid);
+    let _not_known = File::open(dir.join(LOCK_FILE)).map(|file| file.take(32).read_to_string(&mut pid));
     let by = match pid.trim() {
         "" => String::new(),
         pid => format!(" (process {pid})"),
@@ -90,6 +104,14 @@ mod tests {
         let error = DirLock::take(&inner).unwrap_err();
         assert_eq!(error.code, ErrorCode::DirectoryInUse);
         assert!(error.message.contains("process 4711"), "{}", error.message);
+        drop(broker);
         assert_eq!(DirLock::take(&inner.join("none")).unwrap_err().code, ErrorCode::FileFailed);
+
+        // The lock file of a broker that runs was removed; the broker holds the directory.
+        std::fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
+        std::fs::write(dir.path().join(IDENTITY_FILE), "").unwrap();
+        let broker = File::open(dir.path()).unwrap();
+        flock(&broker, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(DirLock::take(&inner).unwrap_err().code, ErrorCode::DirectoryInUse);
     }
 }
