@@ -172,6 +172,11 @@ impl LocalTopics {
         self.changes.lock().deleted.remove(&id)
     }
 
+    /// The deleted topics whose replicas are not closed yet.
+    pub(super) fn not_closed(&self) -> Vec<TopicId> {
+        self.changes.lock().deleted.keys().copied().collect()
+    }
+
     /// Waits until what the metadata log says of a topic up to `end` was acted on.
     pub(super) async fn settled(&self, id: TopicId, end: Offset) {
         let mut changed = self.subscribe();
@@ -223,29 +228,35 @@ impl ImageListener for LocalTopics {
     }
 
     fn published(&self, image: &Image, deltas: Vec<Delta>, end: Offset) {
-        let mut deleted = Vec::new();
-        let mut changes = self.changes.lock();
-        for delta in deltas {
-            let id = match &delta {
-                Delta::TopicDeleted(topic) => {
-                    deleted.push(topic.id());
-                    topic.id()
-                }
-                Delta::TopicCreated(topic)
-                | Delta::PartitionsAdded { topic, .. }
-                | Delta::ConfigsChanged(topic) => topic.id(),
-                Delta::LeaderEpochRaised { topic_id, .. } => *topic_id,
-                Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => continue,
-            };
-            changes.waiting.entry(id).and_modify(|first| *first = end.min(*first)).or_insert(end);
-        }
-        drop(changes);
+        let deleted = deltas.iter().filter_map(|delta| match delta {
+            Delta::TopicDeleted(topic) => Some(topic.id()),
+            _ => None,
+        });
+        let deleted: Vec<_> = deleted.collect();
+        // Before anything acts on the deletion: it closes the replicas first, and takes them from there.
         if !deleted.is_empty() {
             self.remove(&deleted);
         }
+        let mut changes = self.changes.lock();
+        for id in deltas.iter().filter_map(changed_topic) {
+            changes.waiting.entry(id).and_modify(|first| *first = end.min(*first)).or_insert(end);
+        }
+        drop(changes);
         let greatest = image.topics().map(|topic| topic.config().max_message_bytes).max().unwrap_or(0);
         self.max_message_bytes.store(greatest.max(self.default_max_message_bytes), Ordering::Relaxed);
         self.wanted.notify_one();
         self.note_changed();
+    }
+}
+
+/// The topic that this broker has something to do for.
+fn changed_topic(delta: &Delta) -> Option<TopicId> {
+    match delta {
+        Delta::TopicCreated(topic)
+        | Delta::TopicDeleted(topic)
+        | Delta::PartitionsAdded { topic, .. }
+        | Delta::ConfigsChanged(topic) => Some(topic.id()),
+        Delta::LeaderEpochRaised { topic_id, .. } => Some(*topic_id),
+        Delta::ClusterNamed(_) | Delta::BrokerRegistered(_) => None,
     }
 }

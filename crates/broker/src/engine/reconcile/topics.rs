@@ -43,7 +43,8 @@ impl Engine {
         }
     }
 
-    /// Finds topics that are not as the image has them, because the disk or a worker failed.
+    /// Finds topics that are not as the image has them, because the disk or a worker failed, or the data directory was lost
+    /// for a while.
     pub(super) fn find_missing(&self) {
         let (topics, own) = (self.topics(), self.config.node.id);
         let is_missing = |topic: &super::super::Topic| {
@@ -56,7 +57,7 @@ impl Engine {
         let now_ms = self.clock.monotonic_ms();
         let not_erased = self.not_erased.lock();
         let due = not_erased.iter().filter(|(_, retry)| retry.is_due(now_ms)).map(|(id, _)| *id);
-        let again: Vec<_> = missing.into_iter().chain(due).collect();
+        let again: Vec<_> = missing.into_iter().chain(due).chain(self.local.not_closed()).collect();
         drop(not_erased);
         if !again.is_empty() {
             self.local.again(again);
