@@ -9,7 +9,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 use support::{Brokerd, succeed};
 
@@ -84,4 +87,31 @@ fn a_log_level_is_set_while_the_broker_runs_and_reverts_by_itself() {
         let output = set(wrong);
         assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn damage_of_the_commit_journal_is_named_until_it_is_accepted() {
+    let (_dir, home) = support::scratch();
+    let data_dir = home.join("data");
+    Brokerd::start(&data_dir, &[]).kill();
+    std::fs::remove_file(data_dir.join("journal/a.journal")).unwrap();
+    let broker = Brokerd::start(&data_dir, &[]);
+    let run = |args: &[&str]| broker.logctl(&home).args(args).output().unwrap();
+    let stdout = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let status = run(&["status"]);
+    assert_eq!(status.status.code(), Some(9), "{status:?}");
+    assert!(stdout(&status).contains("logctl broker accept-journal-damage 1"), "{status:?}");
+
+    let accept = ["broker", "accept-journal-damage", "1"];
+    let refused = run(&accept);
+    assert_eq!(refused.status.code(), Some(8), "nobody can be asked: {refused:?}");
+    let tried = run(&[&accept[..], &["--dry-run"]].concat());
+    assert!(stdout(&tried).contains("no commit journal"), "{tried:?}");
+    assert_eq!(run(&["status"]).status.code(), Some(9), "nothing was accepted yet");
+
+    let accepted = succeed(broker.logctl(&home).args(accept).arg("--yes"));
+    assert!(stdout(&accepted).contains("no commit journal"), "{accepted:?}");
+    succeed(broker.logctl(&home).arg("status"));
+    let again = succeed(broker.logctl(&home).args(accept));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("nothing to accept"), "{again:?}");
 }

@@ -114,6 +114,8 @@ impl Broker {
         let watch = process.map(|process| Watch::start(process.lock, Arc::clone(&health)));
         let watch = watch.transpose().map_err(StartError::Thread)?;
         let data_dir = DataDir::open(Arc::clone(&disk), &config)?;
+        // Before recovery, which may refuse the start.
+        report_faults(&metrics, data_dir.faults());
         let shared = Shared::new(Arc::clone(&config), Arc::clone(&metrics), Arc::clone(&health));
         shared.set_log_levels(levels);
         let (stop, stopped) = watch::channel(false);
@@ -134,17 +136,13 @@ impl Broker {
             clean: data_dir.was_clean(),
         };
         let (engine, recovered) = Engine::open(context).await?;
-        let faults: Vec<_> = data_dir.faults().iter().chain(&recovered.faults).cloned().collect();
-        for fault in &faults {
-            metrics.storage.corruption(CorruptionAction::Repaired).inc();
-            tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
-        }
+        report_faults(&metrics, &recovered.faults);
         sampling::install(&metrics, &engine, &shared);
         shared.set_start_facts(StartFacts {
             started_at_ms: engine.clock().now().0,
             recovery: recovered.took,
             listening: addresses.0.to_string(),
-            faults,
+            faults: data_dir.faults().iter().chain(&recovered.faults).cloned().collect(),
         });
         shared.set_engine(Arc::clone(&engine));
         health.set_recovered();
@@ -166,6 +164,14 @@ impl Broker {
             grpc_task,
             http_task,
         })
+    }
+}
+
+/// Says which small files were not as they should be.
+fn report_faults(metrics: &Metrics, faults: &[String]) {
+    for fault in faults {
+        metrics.storage.corruption(CorruptionAction::Repaired).inc();
+        tracing::warn!(event = "B0230", fault, "a small file was not as it should be");
     }
 }
 
@@ -225,9 +231,9 @@ impl RunningBroker {
         self.engine.compact_due().await
     }
 
-    /// Looks at all consumer groups now, as happens in the background every 5 seconds, for what `status` and metrics
-    /// tell of them. For tests, which do not wait.
-    pub async fn survey_groups(&self) {
+    /// Measures the lag of all consumer groups now, as happens in the background every 5 seconds, for `status` and the
+    /// metrics. For tests, which do not wait.
+    pub async fn refresh_group_lag(&self) {
         if let Ok((_, groups)) = self.shared.groups() {
             groups.refresh_lag_snapshot().await;
         }

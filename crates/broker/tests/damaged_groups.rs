@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use corduroy_api::{
     Refusal,
@@ -44,7 +44,7 @@ async fn fetch(channel: &Channel) -> Result<v1::FetchOffsetsResponse, Refusal> {
                 }
             }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -88,7 +88,7 @@ async fn a_damaged_partition_of_groups_names_the_damage_and_serves_again_after_i
             Ok(fetched) => break fetched.offsets,
             Err(refusal) => assert_eq!(refusal.code, ErrorCode::PartitionOffline, "{refusal}"),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::task::yield_now().await;
     };
     assert_eq!(offsets.len(), 1, "later commits were sound");
     assert_eq!(commit(&channel, 0).await.unwrap().offsets[0].error, None);

@@ -96,7 +96,7 @@ impl Node {
     }
 
     async fn findings(&self) -> Vec<String> {
-        self.broker.survey_groups().await;
+        self.broker.refresh_group_lag().await;
         let request = v1::DescribeClusterRequest {};
         let answer = ClusterClient::new(self.channel.clone()).describe_cluster(request).await.unwrap();
         answer.into_inner().findings.into_iter().map(|finding| finding.message).collect()
@@ -136,7 +136,7 @@ async fn lag_is_what_can_still_be_received_and_how_old_the_first_of_it_is() {
     assert_eq!((partition.lag_records, partition.lag_ms), (Some(0), Some(0)));
 
     node.commit(3).await;
-    node.broker.survey_groups().await;
+    node.broker.refresh_group_lag().await;
     let labels = "{group=\"billing\",topic=\"orders\"}";
     assert_eq!(node.metric(&format!("brokerd_group_lag_records{labels}")).await, Some(7.0));
     assert!(node.metric(&format!("brokerd_group_lag_seconds{labels}")).await.unwrap() >= 3_600.0);

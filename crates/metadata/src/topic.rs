@@ -99,6 +99,12 @@ impl Topic {
         self.partitions.get(usize::try_from(index.0).ok()?)
     }
 
+    /// The partitions of which a broker holds a replica, in the order of their indexes.
+    pub fn held_by(&self, broker: BrokerId) -> impl Iterator<Item = PartitionIndex> + '_ {
+        let indexed = (0..).map(PartitionIndex).zip(&self.partitions);
+        indexed.filter(move |(_, partition)| partition.replicas.contains(&broker)).map(|(index, _)| index)
+    }
+
     /// How many replicas its partitions have.
     pub fn replication(&self) -> u32 {
         let replicas = self.partitions.first().map_or(0, |partition| partition.replicas.len());

@@ -1,12 +1,13 @@
 //! Services driven with an image in which other brokers hold and lead partitions, though one broker runs.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use corduroy_api::{
     Refusal,
     v1::{
         self, admin_client::AdminClient, fetch_client::FetchClient, groups_client::GroupsClient,
-        produce_client::ProduceClient, produce_request::Payload, produce_response,
+        produce_client::ProduceClient, produce_request::Payload, produce_response, subscribe_request,
+        subscribe_response::Response,
     },
 };
 use corduroy_log::{Disk, SimDisk};
@@ -14,6 +15,7 @@ use corduroy_metadata::{
     Assignment, Command, Decision, Image, Incarnation, MetadataError, Record, RegistrationId,
 };
 use corduroy_types::{BrokerId, LeaderEpoch, PartitionIndex, TimestampMs, TopicId, TopicName};
+use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use super::{Broker, BrokerConfig, RunningBroker};
@@ -215,5 +217,34 @@ async fn groups_that_are_coordinated_elsewhere_name_their_coordinator() {
     let request = v1::DescribeGroupsRequest { groups: vec![group] };
     let described = groups.describe_groups(request).await.unwrap().into_inner();
     assert_led_elsewhere(described.groups[0].error.clone());
+    assert!(fixture.broker.shutdown().await);
+}
+
+#[tokio::test]
+async fn a_stream_of_a_group_names_the_leader_of_a_partition_that_is_led_elsewhere() {
+    let fixture = Fixture::start().await;
+    fixture.create_topic().await;
+    let own = Assignment { replicas: [fixture.own].into(), leader: fixture.own };
+    fixture.decided(vec![created("__groups", TopicId::from_bytes([8; 16]), vec![own; 50])]).await;
+    let subscription = v1::Subscription { topics: vec!["t".to_owned()], ..Default::default() };
+    let join = v1::SubscribeJoin {
+        group: "g".to_owned(),
+        member_spec: Some(v1::JoinGroup { subscription: Some(subscription), ..Default::default() }),
+        ..Default::default()
+    };
+    let first = v1::SubscribeRequest { request: Some(subscribe_request::Request::Join(join)) };
+    // The stream of requests stays open: its end would end the membership.
+    let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
+    let mut groups = GroupsClient::new(fixture.channel.clone());
+    let mut stream = groups.subscribe(requests).await.unwrap().into_inner();
+    let mut elsewhere = BTreeSet::new();
+    while elsewhere.len() < 2 {
+        if let Response::Records(records) = stream.message().await.unwrap().unwrap().response.unwrap() {
+            assert_led_elsewhere(records.error);
+            elsewhere.insert(records.partition);
+        }
+    }
+    assert_eq!(elsewhere, BTreeSet::from([1, 2]));
+    drop(stream);
     assert!(fixture.broker.shutdown().await);
 }

@@ -15,13 +15,15 @@ use parking_lot::Mutex;
 
 const FILE: &str = "journal-findings";
 const MAGIC: [u8; 4] = *b"CDJF";
-/// Findings that are kept. More say nothing more: what there is to do is the same.
+/// Findings that are kept.
 const FINDINGS_MAX: usize = 64;
+/// What stands in the place of those that are not.
+const MORE: &str = "more was found than is listed here: see the broker's log";
 /// Bytes of one.
 const TEXT_BYTES_MAX: usize = 1_000;
 const FILE_BYTES_MAX: u64 = 4 + (FINDINGS_MAX * (4 + TEXT_BYTES_MAX)) as u64 + 4;
 
-/// What is said of a file that cannot be read.
+/// What is said of a file that holds something else than was stored.
 const DAMAGED: &str = "journal-findings was damaged: what had been found before is not known";
 
 /// What was found and is not accepted, in words, oldest first.
@@ -41,20 +43,23 @@ impl JournalFindings {
         found: impl IntoIterator<Item = String>,
     ) -> Self {
         let path = data_dir.join(FILE);
-        let (mut open, stored) = match load(&**disk, &path) {
-            Ok(stored) => (stored.clone(), Some(stored)),
-            Err(Damaged) => (vec![DAMAGED.to_owned()], None),
+        let (mut open, mut is_stored) = match load(&**disk, &path) {
+            Stored::Findings(stored) => (stored, true),
+            Stored::Damaged => (vec![DAMAGED.to_owned()], false),
+            // It may be readable at the next start: it is replaced only for what is found now.
+            Stored::Unreadable(error) => (vec![format!("journal-findings cannot be read: {error}")], true),
         };
         for mut text in found {
-            let end = text.floor_char_boundary(TEXT_BYTES_MAX);
-            text.truncate(end);
-            if open.len() < FINDINGS_MAX && !open.contains(&text) {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            if open.len() + 1 >= FINDINGS_MAX {
+                MORE.clone_into(&mut text);
+            }
+            if !open.contains(&text) {
                 open.push(text);
+                is_stored = false;
             }
         }
-        if stored.as_ref() != Some(&open)
-            && let Err(error) = store(&**disk, &path, &open)
-        {
+        if !is_stored && let Err(error) = store(&**disk, &path, &open) {
             tracing::warn!(%error, "findings in the commit journal cannot be stored: the next start does not know them");
         }
         Self { disk: Arc::clone(disk), path, open: Mutex::new(open) }
@@ -73,15 +78,23 @@ impl JournalFindings {
         if open.is_empty() {
             return Ok(open);
         }
-        store(&*self.disk, &self.path, &[])?;
+        // Nothing is written, so that a full disk is no hindrance.
+        match self.disk.remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))?;
         self.open.lock().retain(|text| !open.contains(text));
         Ok(open)
     }
 }
 
-/// The file is not what was stored.
-#[derive(Debug, PartialEq, Eq)]
-struct Damaged;
+/// What the file holds.
+enum Stored {
+    Findings(Vec<String>),
+    Damaged,
+    Unreadable(io::Error),
+}
 
 /// Stored, big-endian: magic `CDJF` · for each finding its length u32 and its text in UTF-8 · CRC-32 u32 over all before it.
 fn store(disk: &dyn Disk, path: &Path, open: &[String]) -> io::Result<()> {
@@ -95,11 +108,15 @@ fn store(disk: &dyn Disk, path: &Path, open: &[String]) -> io::Result<()> {
 }
 
 /// Without a file there are none.
-fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, Damaged> {
+fn load(disk: &dyn Disk, path: &Path) -> Stored {
     match read_file(disk, path, FILE_BYTES_MAX) {
-        Ok(bytes) => decode(&bytes).ok_or(Damaged),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(_) => Err(Damaged),
+        Ok(bytes) => decode(&bytes).map_or(Stored::Damaged, Stored::Findings),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Stored::Findings(Vec::new()),
+            // It is longer than any that was stored.
+            io::ErrorKind::InvalidData => Stored::Damaged,
+            _ => Stored::Unreadable(error),
+        },
     }
 }
 
@@ -117,7 +134,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use corduroy_log::SimDisk;
+    use corduroy_log::{SimDisk, disk::Kept};
 
     use super::*;
 
@@ -137,6 +154,7 @@ mod tests {
         assert_eq!(both.list(), ["a.journal is gone", "b.journal"]);
         assert_eq!(both.accept().unwrap(), ["a.journal is gone", "b.journal"]);
         assert!(both.list().is_empty() && record(&disk, &[]).list().is_empty());
+        assert!(disk.files().is_empty(), "no file is left that could be damaged");
     }
 
     #[test]
@@ -154,7 +172,7 @@ mod tests {
         let long: Vec<_> = (0..100).map(|n| format!("{n}{}", "ü".repeat(2_000))).collect();
         let texts: Vec<_> = long.iter().map(String::as_str).collect();
         let open = record(&disk, &texts).list();
-        assert_eq!(open.len(), FINDINGS_MAX);
+        assert_eq!((open.len(), open.last().map(String::as_str)), (FINDINGS_MAX, Some(MORE)));
         assert!(open.iter().all(|text| text.len() <= TEXT_BYTES_MAX));
         assert_eq!(record(&disk, &[]).list(), open);
     }
@@ -165,5 +183,20 @@ mod tests {
         disk.set_capacity(Some(0));
         let findings = record(&disk, &["a.journal is gone"]);
         assert_eq!(findings.list(), ["a.journal is gone"]);
+    }
+
+    #[test]
+    fn they_are_accepted_on_a_full_disk_and_stay_where_the_disk_fails() {
+        let disk = SimDisk::new();
+        record(&disk, &["a.journal is gone"]);
+        disk.set_capacity(Some(0));
+        let findings = record(&disk, &[]);
+        disk.stop_after(0);
+        assert!(findings.accept().is_err());
+        assert_eq!(findings.list(), ["a.journal is gone"]);
+        disk.lose_power(Kept::Nothing);
+        let findings = record(&disk, &[]);
+        assert_eq!(findings.accept().unwrap(), ["a.journal is gone"]);
+        assert!(record(&disk, &[]).list().is_empty());
     }
 }

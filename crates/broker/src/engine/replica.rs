@@ -292,7 +292,7 @@ impl Replica {
         self.log_failed(state, durable_end, clock);
     }
 
-    /// The log takes no more appends, whichever epoch's round has met the failure.
+    /// The log takes no more appends. The present leadership ends, also where a round of an earlier one has failed.
     fn log_failed(&self, state: &mut State, durable_end: Offset, clock: Clock) {
         state.charged.clear();
         if let Some(epoch) = state.partition.epoch() {

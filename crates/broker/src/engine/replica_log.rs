@@ -40,7 +40,7 @@ impl Replica {
     /// keeps the partition from being read.
     pub(crate) fn check_read(&self, named: Option<LeaderEpoch>) -> Result<(), Refusal> {
         let state = self.state.lock();
-        let (_, _) = self.readable(&state)?;
+        self.readable(&state)?;
         let checked = state.partition.check_read(named);
         checked.map(drop).map_err(|refusal| refusals::not_leading(&self.identity, &refusal))
     }

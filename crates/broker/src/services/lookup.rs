@@ -43,7 +43,7 @@ pub(super) fn writable_topic(engine: &Engine, name: &str, topic_id: &Bytes) -> R
     Ok(topic)
 }
 
-/// Checks that a topic has a partition, whichever broker leads it.
+/// Checks that a topic has a partition. Any broker may lead it.
 pub(super) fn partition(topic: &Topic, partition: u32) -> Result<PartitionIndex, Refusal> {
     let index = PartitionIndex(partition);
     topic.partition(index).map(|_| index).ok_or_else(|| partition_not_found(topic, index))

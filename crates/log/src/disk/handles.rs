@@ -48,7 +48,7 @@ impl HandleCache {
     }
 }
 
-/// How many files may be listed, beside twice the open ones, before those that were dropped are taken off the list.
+/// Files that were dropped are taken off the list when it has as many entries as twice the open files, and this many more.
 const LISTED_MIN: usize = 64;
 
 /// The files that have a handle.

@@ -420,6 +420,25 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_of_version_2_has_no_checksum_of_the_first_batch() {
+        let mark = DurableMark {
+            segment_base: at(5),
+            position: 66,
+            offset: at(99),
+            checksum: 0xdead_beef,
+            max_timestamp: Some((TimestampMs(-5), at(7))),
+            first_crc: None,
+        };
+        let mut out = Vec::new();
+        encode(&mut out, OF, key(), &Entry::Mark(mark));
+        out.truncate(out.len() - 4);
+        seal(&mut out, 0);
+        let bytes = Bytes::from(out);
+        assert_eq!(read(&bytes, 2).map(|found| found.entry), Some(Entry::Mark(mark)));
+        assert_eq!(read(&bytes, 3), None);
+    }
+
+    #[test]
     fn a_changed_or_short_entry_is_none() {
         for entry in every_kind() {
             let mut out = Vec::new();

@@ -257,9 +257,7 @@ impl World {
             }
             if newest_generation(&world.disk) != committed {
                 // What was acknowledged is in the segments: a start has begun another generation.
-                before_last =
-                    world.promised.iter().map(|(key, promised)| (*key, promised.durable_end)).collect();
-                tail = 0;
+                (tail, before_last) = (0, world.acknowledged());
             }
             if round == backup {
                 older = contents(&world.disk);

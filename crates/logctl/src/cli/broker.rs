@@ -20,11 +20,11 @@ Examples:
     LogLevel(LogLevelArgs),
     /// Accept damage of the commit journal that was found at a start
     ///
-    /// `status` names it until then. Nothing else changes.
+    /// `status` names it until then. Nothing else changes. It asks first, and needs --yes where nobody can answer.
     #[command(before_long_help = "\
 Examples:
   logctl broker accept-journal-damage 1 --dry-run
-  logctl broker accept-journal-damage 1")]
+  logctl broker accept-journal-damage 1 --yes")]
     AcceptJournalDamage(AcceptJournalDamageArgs),
 }
 

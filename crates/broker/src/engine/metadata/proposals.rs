@@ -14,8 +14,8 @@ use tokio::{
 use super::{Applied, MetadataPlane};
 use crate::engine::{AppendRequest, Clock, PendingAck, refusals};
 
-/// Records of a change wait for their commit round for as long as that takes: whoever proposed it decides how long to
-/// wait for that.
+/// Records of a change wait for their commit round without a time-out: if the wait ended early, it would not be known
+/// whether the change was made.
 const NO_TIMEOUT: Duration = Duration::MAX;
 /// The most bytes of records that one change may write.
 const CHANGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -23,7 +23,7 @@ const CHANGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 pub(super) const QUEUE_MAX: usize = 1_024;
 /// Proposals that are decided, and committed, together.
 const TOGETHER_MAX: usize = 256;
-/// How often a proposal looks whether the log leads again, while it waits for what was appended before it.
+/// How often a proposal looks whether the log is still led, while it waits for what was appended before it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// An applied change.
@@ -195,7 +195,14 @@ impl MetadataPlane {
             }
             Err(refusal) => {
                 draft.0 = before;
-                Err(refusal.without_outcome())
+                Err(match refusal.code {
+                    // The decision was made on less than the log holds.
+                    ErrorCode::OffsetMismatch => refusals::offline(
+                        self.replica.identity(),
+                        "it holds records that are not applied yet",
+                    ),
+                    _ => refusal.without_outcome(),
+                })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use corduroy_log::journal::JOURNAL_DIR;
 use corduroy_metadata::Image;
-use corduroy_types::{PartitionIndex, TopicId};
+use corduroy_types::TopicId;
 
 use super::super::{
     Engine,
@@ -23,12 +23,9 @@ impl Engine {
         let deleted: Vec<_> = changed.iter().copied().filter(|id| image.topic_by_id(*id).is_none()).collect();
         deleted.iter().for_each(|id| drop(self.local.take_deleted(*id)));
         let own = self.config.node.id;
-        let held = |topic: &Arc<corduroy_metadata::Topic>| {
-            let partitions = (0..).map(PartitionIndex).zip(topic.partitions());
-            let held = partitions.filter(|(_, partition)| partition.replicas.contains(&own));
-            held.map(|(index, _)| (Arc::clone(topic), index)).collect::<Vec<_>>()
-        };
-        let logs: Vec<_> = image.topics().flat_map(held).collect();
+        let logs =
+            image.topics().flat_map(|topic| topic.held_by(own).map(|index| (Arc::clone(topic), index)));
+        let logs: Vec<_> = logs.collect();
         recovered.partitions = logs.len();
         let (commits, clock, health) = (self.commits.clone(), self.clock, Arc::clone(&self.health));
         let threads = self.config.storage.recovery_threads();

@@ -48,10 +48,7 @@ impl Engine {
     pub(super) fn find_missing(&self) {
         let (topics, own) = (self.topics(), self.config.node.id);
         let is_missing = |topic: &super::super::Topic| {
-            let mut held = (0..topic.partition_count()).map(PartitionIndex).filter(|index| {
-                topic.partition(*index).is_some_and(|partition| partition.replicas.contains(&own))
-            });
-            held.any(|index| topic.replica(index).is_none())
+            topic.described().held_by(own).any(|index| topic.replica(index).is_none())
         };
         let missing: Vec<_> = topics.iter().filter(is_missing).map(|topic| topic.id()).collect();
         let now_ms = self.clock.monotonic_ms();
@@ -81,10 +78,7 @@ impl Engine {
         let config = partition_dirs::log_config(topic.config(), self.tail_bytes_now(), &self.config);
         local.replicas().iter().for_each(|replica| replica.set_log_config(config));
         let own = self.config.node.id;
-        let missing = (0..).map(PartitionIndex).zip(topic.partitions()).filter(|(index, partition)| {
-            partition.replicas.contains(&own) && local.replica(*index).is_none()
-        });
-        let missing: Vec<_> = missing.map(|(index, _)| index).collect();
+        let missing: Vec<_> = topic.held_by(own).filter(|index| local.replica(*index).is_none()).collect();
         if !missing.is_empty() {
             let opened = self.open_replicas(topic, missing).await;
             local.add_replicas(opened.into_iter().map(|opened| opened.replica));

@@ -14,7 +14,7 @@ use super::{
 use crate::{engine::Replica, services::offsets};
 
 /// Finds out where to begin in some partitions. One with a place is being read up to there, and the log now begins
-/// behind it. What is not in the answer is not the member's any more, or gone.
+/// behind it. What is not in the answer is not the member's any more, gone, or not open yet.
 ///
 /// # Errors
 /// The coordinator's, for all of them together.
@@ -26,8 +26,17 @@ pub(super) async fn find(
     let mut found = Vec::with_capacity(wanted.len());
     let mut to_commit = Vec::new();
     for (at, committed) in membership.committed(wanted.keys().copied()).await? {
-        let topic = membership.engine.topics().by_id(at.topic_id);
-        let Some(replica) = topic.and_then(|topic| topic.replica(at.partition)) else { continue };
+        let Some(topic) = membership.engine.topics().by_id(at.topic_id) else { continue };
+        let replica = match membership.engine.leading_replica(&topic, at.partition) {
+            Ok(replica) => replica,
+            Err(refusal) => {
+                // One that is not open yet is looked for again.
+                if refusal.code == ErrorCode::NotLeader {
+                    found.push((at, Beginning::Nowhere(refusal)));
+                }
+                continue;
+            }
+        };
         let reached = wanted.get(&at).copied().flatten().or(committed.map(|committed| committed.offset));
         let beginning = begin(membership, &replica, reached).await;
         match &beginning {

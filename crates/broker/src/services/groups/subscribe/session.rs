@@ -357,10 +357,12 @@ impl Session {
     /// Begins to read a partition, if the program has heard all that comes before its records.
     fn begin_reading(&mut self, at: TopicPartition) {
         let Some(next) = self.share.readable(at) else { return };
-        let topic = self.membership.engine.topics().by_id(at.topic_id);
         // The coordinator takes away what is gone.
-        let Some(replica) = topic.and_then(|topic| topic.replica(at.partition)) else { return };
-        self.reader.begin(at, Source::new(replica, next, None));
+        let Some(topic) = self.membership.engine.topics().by_id(at.topic_id) else { return };
+        match self.membership.engine.leading_replica(&topic, at.partition) {
+            Ok(replica) => self.reader.begin(at, Source::new(replica, next, None)),
+            Err(refusal) => self.share.failed(at, refusal),
+        }
     }
 
     fn take_turn(&mut self, turn: Turn) {
