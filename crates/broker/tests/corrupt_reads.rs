@@ -6,10 +6,7 @@ use corduroy_api::v1::{
     self, admin_client::AdminClient, cluster_client::ClusterClient, fetch_client::FetchClient,
     produce_client::ProduceClient, produce_request::Payload,
 };
-use corduroy_broker::{
-    Broker, RunningBroker,
-    config::{BrokerConfig, Watermark},
-};
+use corduroy_broker::{Broker, RunningBroker, config::BrokerConfig};
 use corduroy_log::RealDisk;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -34,7 +31,8 @@ async fn produce(channel: Channel, count: u64) {
     let requests = tokio_stream::iter((0..count).map(request).collect::<Vec<_>>());
     let mut answers = ProduceClient::new(channel).produce(requests).await.unwrap().into_inner();
     while let Some(answer) = answers.message().await.unwrap() {
-        assert!(matches!(answer.result, Some(v1::produce_response::Result::Ok(_))));
+        let result = answer.result;
+        assert!(matches!(result, Some(v1::produce_response::Result::Ok(_))), "{result:?}");
     }
 }
 
@@ -96,7 +94,8 @@ async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
     let topic =
         v1::NewTopic { name: "t".to_owned(), partition_count: 1, configs: vec![small], ..Default::default() };
     let request = v1::CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    AdminClient::new(channel.clone()).create_topics(request).await.unwrap();
+    let created = AdminClient::new(channel.clone()).create_topics(request).await.unwrap().into_inner();
+    assert_eq!(created.topics[0].error, None);
     produce(channel, 50).await;
     assert!(broker.shutdown().await);
 
@@ -107,7 +106,6 @@ async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
 
     let mut config = BrokerConfig::for_tests(&data);
     config.storage.scrub_bytes_per_second = 0; // a read is to be the first to find it
-    config.storage.disk_low_watermark = Watermark::Bytes(0); // however full this machine is
     let broker = Broker::start(config, RealDisk::shared()).await.unwrap();
     let channel = connect(&broker).await;
     assert_eq!(cluster(channel.clone()).await.health(), v1::HealthState::Healthy);

@@ -71,6 +71,8 @@ impl Brokerd {
     fn begin(mut command: Command, data_dir: &Path, more: &[&str]) -> Result<Self, (Child, String)> {
         let mut process = command
             .args(["--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"])
+            // However full this machine is.
+            .args(["--set", "storage.disk_block_watermark=0", "--set", "storage.disk_low_watermark=0"])
             .arg("--data-dir")
             .arg(data_dir)
             .args(more)

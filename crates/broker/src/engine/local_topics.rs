@@ -144,6 +144,11 @@ impl LocalTopics {
         ids
     }
 
+    /// Whether a task acts on this topic now.
+    pub(super) fn is_under_way(&self, id: TopicId) -> bool {
+        self.changes.lock().under_way.contains_key(&id)
+    }
+
     /// This topic was acted on.
     pub(super) fn ended(&self, id: TopicId) {
         let mut changes = self.changes.lock();

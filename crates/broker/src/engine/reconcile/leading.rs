@@ -110,7 +110,9 @@ impl Engine {
         let now_ms = self.clock.monotonic_ms();
         let mut due = Vec::new();
         self.for_each_replica(|replica| {
-            if replica.is_open() && !replica.is_led() && replica.retry.lock().is_due(now_ms) {
+            // The answer to a topic's creation waits for the task that opens its logs, and that task leads in them.
+            let is_new = !replica.was_led() && self.local.is_under_way(replica.topic_id());
+            if replica.is_open() && !replica.is_led() && !is_new && replica.retry.lock().is_due(now_ms) {
                 due.push(Arc::clone(replica));
             }
         });
