@@ -173,6 +173,11 @@ async fn each_service_names_the_leader_of_a_partition_that_is_led_elsewhere() {
     assert_eq!(described.partitions[0].error, None);
     assert_led_elsewhere(described.partitions[1].error.clone());
     assert_led_elsewhere(described.partitions[2].error.clone());
+    let request = v1::ListProducersRequest { topic: "t".to_owned() };
+    let listed = admin.list_producers(request).await.unwrap().into_inner().partitions;
+    assert_eq!(listed.iter().map(|partition| partition.partition).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(listed[0].error, None);
+    listed[1..].iter().for_each(|partition| assert_led_elsewhere(partition.error.clone()));
 
     // What is led here is served, and what does not exist is counted by the image.
     fixture.produce(0).await.unwrap();

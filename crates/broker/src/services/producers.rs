@@ -4,27 +4,35 @@ use corduroy_api::{Refusal, v1};
 use corduroy_log::producers::Producer;
 
 use super::lookup;
-use crate::engine::Engine;
+use crate::engine::{Engine, Replica};
 
 /// How many producers of a partition are listed.
 const LISTED_MAX: usize = 100;
 
-/// The producers of every partition of a topic.
+/// The producers of every partition of a topic that is led here; the others name their leader.
 ///
 /// # Errors
 /// `TOPIC_NOT_FOUND`.
 pub(super) fn list(engine: &Engine, topic: &str) -> Result<v1::ListProducersResponse, Refusal> {
     let topic = lookup::topic(engine, topic, &bytes::Bytes::new())?;
-    let replicas = topic.replicas();
-    let partitions = replicas.iter().map(|replica| {
-        let (count, newest) = replica.producers(LISTED_MAX);
-        v1::PartitionProducers {
-            partition: replica.index().0,
-            producer_count: u32::try_from(count).unwrap_or(u32::MAX),
-            producers: newest.into_iter().filter_map(|(id, producer)| remembered(id, &producer)).collect(),
-        }
-    });
+    let partitions =
+        (0..topic.partition_count()).map(|partition| match lookup::replica(engine, &topic, partition) {
+            Ok(replica) => of_replica(&replica),
+            Err(refusal) => {
+                v1::PartitionProducers { partition, error: Some(refusal.into()), ..Default::default() }
+            }
+        });
     Ok(v1::ListProducersResponse { partitions: partitions.collect() })
+}
+
+fn of_replica(replica: &Replica) -> v1::PartitionProducers {
+    let (count, newest) = replica.producers(LISTED_MAX);
+    v1::PartitionProducers {
+        partition: replica.index().0,
+        producer_count: u32::try_from(count).unwrap_or(u32::MAX),
+        producers: newest.into_iter().filter_map(|(id, producer)| remembered(id, &producer)).collect(),
+        error: None,
+    }
 }
 
 fn remembered(producer_id: i64, producer: &Producer) -> Option<v1::RememberedProducer> {

@@ -16,6 +16,8 @@ pub struct PartitionProducers {
     pub producer_count: u32,
     /// The last to write first; at most 100.
     pub producers: Vec<RememberedProducer>,
+    /// Why they are not known, if so: `NOT_LEADER` where another broker leads the partition.
+    pub error: Option<ClientError>,
 }
 
 /// What a partition remembers of one idempotent producer.
@@ -53,9 +55,10 @@ impl Admin {
 }
 
 fn read_partition(listed: v1::PartitionProducers) -> Result<PartitionProducers, ClientError> {
-    let v1::PartitionProducers { partition, producer_count, producers } = listed;
+    let v1::PartitionProducers { partition, producer_count, producers, error } = listed;
     let producers = producers.into_iter().map(read_producer).collect::<Result<_, _>>()?;
-    Ok(PartitionProducers { partition: PartitionIndex(partition), producer_count, producers })
+    let error = super::item_error(error).err();
+    Ok(PartitionProducers { partition: PartitionIndex(partition), producer_count, producers, error })
 }
 
 fn read_producer(remembered: v1::RememberedProducer) -> Result<RememberedProducer, ClientError> {

@@ -13,9 +13,7 @@ use crate::{
     connect,
     error::Stop,
     exit::Exit,
-    output::{
-        Cell, Column, Row, column, counted, human_bytes, human_count, is_structured, write_table, write_value,
-    },
+    output::{Cell, Column, Row, column, human_bytes, human_count, is_structured, write_table, write_value},
     ui::Ui,
     watch,
 };
@@ -170,14 +168,9 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
                     let mut shown = topic_of(&topic, args, is_structured(ui.settings.output));
                     shown.groups = groups.as_ref().map(|groups| readers::of_topic(groups, name));
                     if args.producers {
-                        let (rows, more) = writers::of_topic(&session, name).await?;
+                        let (rows, notes) = writers::of_topic(&session, name).await?;
                         shown.producers = Some(rows);
-                        if more > 0 {
-                            ui.note(format!(
-                                "{name}: {} more, which wrote longer ago",
-                                counted(more, "producer")
-                            ));
-                        }
+                        notes.into_iter().for_each(|note| ui.note(note));
                     }
                     topics.push(shown);
                 }

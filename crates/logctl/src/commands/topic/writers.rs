@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     connect::Session,
     error::CliError,
-    output::{Cell, Column, Row, column},
+    output::{Cell, Column, Row, column, counted},
 };
 
 /// A producer as a partition remembers it.
@@ -48,18 +48,29 @@ impl Row for ProducerRow {
     }
 }
 
-/// The producers of a topic, and how many of them are not listed.
+/// The producers of a topic, and what is to be said of those that are not listed.
 ///
 /// # Errors
 /// Why there was no answer.
-pub(super) async fn of_topic(session: &Session, topic: &str) -> Result<(Vec<ProducerRow>, u64), CliError> {
+pub(super) async fn of_topic(
+    session: &Session,
+    topic: &str,
+) -> Result<(Vec<ProducerRow>, Vec<String>), CliError> {
     let listed = session.read(|admin| async move { admin.list_producers(topic).await }).await;
     let listed = listed.map_err(|error| session.topic_error(topic, &error))?;
     let left_out = |partition: &PartitionProducers| {
         u64::from(partition.producer_count).saturating_sub(partition.producers.len() as u64)
     };
-    let more = listed.iter().map(left_out).sum();
-    Ok((listed.iter().flat_map(rows).collect(), more))
+    let more: u64 = listed.iter().map(left_out).sum();
+    let mut notes = Vec::new();
+    if more > 0 {
+        notes.push(format!("{topic}: {} more, which wrote longer ago", counted(more, "producer")));
+    }
+    let failed = listed.iter().filter_map(|partition| Some((partition.partition, partition.error.as_ref()?)));
+    notes.extend(
+        failed.map(|(partition, error)| format!("{topic}/{partition}: producers not known: {error}")),
+    );
+    Ok((listed.iter().flat_map(rows).collect(), notes))
 }
 
 fn rows(partition: &PartitionProducers) -> impl Iterator<Item = ProducerRow> {
