@@ -198,7 +198,7 @@ pub struct RunningBroker {
     data_dir: DataDir,
     _watch: Option<Watch>,
     shared: Arc<Shared>,
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     stop: watch::Sender<bool>,
     grpc_task: JoinHandle<Result<(), tonic::transport::Error>>,
     http_task: JoinHandle<std::io::Result<()>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use corduroy_types::{Acks, BrokerId, LeaderEpoch, MonotonicMs, Offset};
 
-use crate::{Acknowledged, NotLeading, UnknownReason};
+use crate::{Acknowledged, Invariant, NotLeading, UnknownReason};
 
 /// Which append an answer is for. The broker chooses it; two waiting appends have two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +95,15 @@ pub enum Event {
         /// Why.
         reason: NotLeading,
     },
+    /// The shell looked at the log: log and partition must agree ([`Invariant::LogAgrees`]).
+    LogSeen {
+        /// The epoch in which it looked.
+        epoch: LeaderEpoch,
+        /// The log's start.
+        log_start: Offset,
+        /// The log's end.
+        log_end: Offset,
+    },
     /// Nothing but time passed.
     Tick,
 }
@@ -111,6 +120,8 @@ pub enum Action {
         /// Acknowledged, or why it is not known whether the records will stay.
         result: Result<Acknowledged, UnknownReason>,
     },
+    /// A rule is broken; the leadership ends with [`NotLeading::Contradiction`]. Report it: it is a fault of the broker.
+    Contradiction(Invariant),
     /// The leadership ended: waiting fetches end too, and somebody else, or this broker in a later epoch,
     /// leads next.
     LeadershipEnded {

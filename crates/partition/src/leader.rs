@@ -3,7 +3,7 @@
 use corduroy_types::{Acks, LeaderEpoch, Offset};
 
 use crate::{
-    Acknowledged, Action, MonotonicMs, NotLeading, PartitionCursors, RequestId, UnknownReason,
+    Acknowledged, Action, Invariant, MonotonicMs, NotLeading, PartitionCursors, RequestId, UnknownReason,
     replicas::Replicas,
     waiters::{Waiter, Waiters},
 };
@@ -15,10 +15,6 @@ pub(crate) struct Leader {
     replicas: Replicas,
     waiters: Waiters,
 }
-
-/// Something was reported that cannot be.
-#[derive(Debug)]
-pub(crate) struct Contradiction;
 
 impl Leader {
     pub(crate) fn new(epoch: LeaderEpoch, replicas: Replicas) -> Self {
@@ -33,11 +29,11 @@ impl Leader {
         (base, end): (Offset, Offset),
         acks: Acks,
         deadline: MonotonicMs,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         if base != cursors.log_end() || end <= base {
-            return Err(Contradiction);
+            return Err(Invariant::AppendAtLogEnd);
         }
-        *cursors = cursors.with_log_end(end).ok_or(Contradiction)?;
+        *cursors = cursors.with_log_end(end).ok_or(Invariant::CursorsInOrder)?;
         self.waiters.push(acks, Waiter { request, base, end, deadline });
         Ok(())
     }
@@ -49,9 +45,9 @@ impl Leader {
         waiter: Waiter,
         acks: Acks,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         if waiter.end <= waiter.base || waiter.end > cursors.log_end() {
-            return Err(Contradiction);
+            return Err(Invariant::DuplicateBelowLogEnd);
         }
         self.waiters.insert(acks, waiter);
         self.advance(cursors, out)
@@ -64,9 +60,9 @@ impl Leader {
         counted: Offset,
         durable: Offset,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         if counted > cursors.log_end() || durable > cursors.log_end() {
-            return Err(Contradiction);
+            return Err(Invariant::CountedBelowLogEnd);
         }
         self.replicas.report_own(counted, durable);
         self.advance(cursors, out)
@@ -77,11 +73,11 @@ impl Leader {
         &mut self,
         cursors: &mut PartitionCursors,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         if let Some(end) = self.replicas.quorum_end()
             && end > cursors.high_watermark()
         {
-            *cursors = cursors.with_high_watermark(end).ok_or(Contradiction)?;
+            *cursors = cursors.with_high_watermark(end).ok_or(Invariant::CursorsInOrder)?;
             out.push(Action::HighWatermark(end));
         }
         for acks in Waiters::LEVELS {

@@ -43,6 +43,7 @@
 
 mod cursors;
 mod event;
+mod invariant;
 mod leader;
 mod machine;
 mod outcome;
@@ -52,6 +53,7 @@ mod waiters;
 pub use corduroy_types::MonotonicMs;
 pub use cursors::PartitionCursors;
 pub use event::{Action, Event, LogEnds, RequestId};
+pub use invariant::Invariant;
 pub use machine::Partition;
 pub use outcome::{Acknowledged, NotLeading, Refusal, UnknownReason};
 

@@ -3,10 +3,8 @@
 use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
 
 use crate::{
-    Action, Event, LogEnds, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
-    leader::{Contradiction, Leader},
-    replicas::Replicas,
-    waiters::Waiter,
+    Action, Event, Invariant, LogEnds, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
+    leader::Leader, replicas::Replicas, waiters::Waiter,
 };
 
 /// One partition on one broker.
@@ -42,10 +40,13 @@ impl Partition {
     /// Takes in what happened at `now` and adds what is to be done to `out`.
     ///
     /// Every [`Event::Appended`] and [`Event::Duplicate`] is answered exactly once, by this step or a later one. Waits that are over
-    /// at `now` end in every step, after what the event itself acknowledges. An event that cannot be, such as
-    /// a log end that goes back, ends the leadership with [`NotLeading::Contradiction`].
+    /// at `now` end in every step, after what the event itself acknowledges. An event that breaks an [`Invariant`], such
+    /// as a log end that goes back, ends the leadership with [`NotLeading::Contradiction`], after an
+    /// [`Action::Contradiction`] that names it.
     pub fn step(&mut self, now: MonotonicMs, event: Event, out: &mut Vec<Action>) {
-        if self.handle(event, out).is_err() {
+        let before = self.cursors;
+        if let Err(invariant) = self.handle(event, out).and_then(|()| self.check(before)) {
+            out.push(Action::Contradiction(invariant));
             self.end(NotLeading::Contradiction, out);
         }
         if let Role::Leading(leader) = &mut self.role {
@@ -127,7 +128,7 @@ impl Partition {
         at_epoch(named, current)
     }
 
-    fn handle(&mut self, event: Event, out: &mut Vec<Action>) -> Result<(), Contradiction> {
+    fn handle(&mut self, event: Event, out: &mut Vec<Action>) -> Result<(), Invariant> {
         match event {
             Event::Lead { epoch, replicas, log } => {
                 if self.last_epoch.is_some_and(|last| epoch <= last) {
@@ -162,7 +163,7 @@ impl Partition {
             }
             Event::LogStartRaised { log_start } => {
                 let log_start = log_start.max(self.cursors.log_start());
-                self.cursors = self.cursors.with_log_start(log_start).ok_or(Contradiction)?;
+                self.cursors = self.cursors.with_log_start(log_start).ok_or(Invariant::CursorsInOrder)?;
                 Ok(())
             }
             Event::LogFailed { epoch, durable_end } => {
@@ -178,8 +179,26 @@ impl Partition {
                 self.role = Role::Idle(reason);
                 Ok(())
             }
+            Event::LogSeen { epoch, log_start, log_end } => {
+                let agrees = self.cursors.log_start() == log_start && self.cursors.log_end() == log_end;
+                if self.epoch() == Some(epoch) && !agrees { Err(Invariant::LogAgrees) } else { Ok(()) }
+            }
             Event::Tick => Ok(()),
         }
+    }
+
+    /// Checks what must hold between events while the partition is led; `before` are the cursors before the event.
+    fn check(&self, before: PartitionCursors) -> Result<(), Invariant> {
+        let Role::Leading(leader) = &self.role else { return Ok(()) };
+        if self.last_epoch != Some(leader.epoch) {
+            return Err(Invariant::GreatestEpochLeads);
+        }
+        // A leadership may begin below it, where the disk has lost what could be seen: that is reported by itself.
+        let shrank = self.cursors.log_end() < before.high_watermark();
+        if self.cursors.high_watermark() < before.high_watermark() && !shrank {
+            return Err(Invariant::HighWatermarkGrows);
+        }
+        Ok(())
     }
 
     fn duplicate(
@@ -188,7 +207,7 @@ impl Partition {
         waiter: Waiter,
         acks: Acks,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         match &mut self.role {
             Role::Leading(leader) if leader.epoch == epoch => {
                 let request = waiter.request;
@@ -215,17 +234,18 @@ impl Partition {
         replicas: &[BrokerId],
         log: LogEnds,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         self.last_epoch = Some(epoch);
         self.role = Role::Idle(NotLeading::Contradiction); // until everything below has been found right
         let LogEnds { log_start, log_end, counted_end, durable_end } = log;
         let before = self.cursors.high_watermark();
         let kept = before.min(log_end).max(log_start);
-        let replicas = Replicas::new(self.own, replicas, counted_end, durable_end).ok_or(Contradiction)?;
+        let replicas = Replicas::new(self.own, replicas, counted_end, durable_end)
+            .ok_or(Invariant::LeaderInReplicaSet)?;
         if counted_end.max(durable_end) > log_end {
-            return Err(Contradiction);
+            return Err(Invariant::CountedBelowLogEnd);
         }
-        self.cursors = PartitionCursors::new(log_start, kept, log_end).ok_or(Contradiction)?;
+        self.cursors = PartitionCursors::new(log_start, kept, log_end).ok_or(Invariant::CursorsInOrder)?;
         if log_end < before {
             out.push(Action::VisibleRecordsLost { from: log_end, to: before });
         }
@@ -244,7 +264,7 @@ impl Partition {
         counted: Offset,
         durable: Offset,
         out: &mut Vec<Action>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Invariant> {
         match &mut self.role {
             Role::Leading(leader) if leader.epoch == epoch => {
                 leader.counted(&mut self.cursors, counted, durable, out)

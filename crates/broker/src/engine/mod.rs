@@ -47,7 +47,6 @@ use std::{
 use corduroy_api::Refusal;
 use corduroy_log::{Disk, Journal, RetentionBlock, disk::Space, journal::Rewrite};
 use corduroy_metadata::Command;
-use corduroy_partition::NotLeading;
 use corduroy_types::{ErrorCode, TimestampMs, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -64,8 +63,8 @@ pub(crate) use topics::{Topic, Topics};
 
 use self::{
     checkpoint::Checkpointer, commit::CommitQueue, expiry::Expiry, journal_findings::JournalFindings,
-    local_topics::LocalTopics, metadata::Proposed, producer_ids::ProducerIds, reserve::Reserve, retry::Retry,
-    workers::Workers,
+    local_topics::LocalTopics, log_slot::WhyClosed, metadata::Proposed, producer_ids::ProducerIds,
+    reserve::Reserve, retry::Retry, workers::Workers,
 };
 use crate::{
     config::{BrokerConfig, MemoryBudgets},
@@ -322,7 +321,7 @@ impl Engine {
             let _ended = thread.join();
         }
         self.stop_checkpoints();
-        self.for_each_replica(|replica| drop(replica.retire(NotLeading::ShuttingDown, self.clock)));
+        self.for_each_replica(|replica| drop(replica.retire(WhyClosed::ShuttingDown, self.clock)));
     }
 
     /// Performs what is left to write, ends every waiting append, and closes all logs.
@@ -355,7 +354,7 @@ impl Engine {
         drop(replica.removals.blocking_lock());
         // What could not be opened was not closed either: the next start has to check it.
         let was_offline = replica.is_offline();
-        let Some(log) = replica.retire(NotLeading::ShuttingDown, self.clock) else { return !was_offline };
+        let Some(log) = replica.retire(WhyClosed::ShuttingDown, self.clock) else { return !was_offline };
         if let Some(reopen) = log.plan_reopen() {
             // Cut at what is durable: the next start must not find in the page cache what a sync has lost.
             let rewritten = Rewrite::read(&*self.disk, &self.data_dir);

@@ -15,6 +15,11 @@ pub(super) fn stopping() -> Refusal {
         .with_outcome(Outcome::Unknown)
 }
 
+/// The log was closed: the broker stops. The outcome of a produce is for the caller to say.
+pub(super) fn shutting_down(of: &ReplicaIdentity) -> Refusal {
+    Refusal::new(ErrorCode::ShuttingDown, format!("{of} is closed: the broker is stopping"))
+}
+
 pub(super) fn topic_gone(topic: &TopicName) -> Refusal {
     Refusal::new(ErrorCode::TopicNotFound, format!("topic {topic} was deleted"))
 }

@@ -28,7 +28,7 @@ use super::{
     commit::{CommitQueue, TakenRound},
     compaction::CompactionFailure,
     identity::ReplicaIdentity,
-    log_slot::LogSlot,
+    log_slot::{LogSlot, WhyClosed},
     refusals,
     retry::Retry,
 };
@@ -58,8 +58,6 @@ pub(crate) struct Replica {
     pub(super) retry: Mutex<Retry>,
     /// Why it is not led, though its log is open, if that has failed.
     pub(super) not_led: Mutex<Option<String>>,
-    /// Whether its log is being opened or reopened now.
-    pub(super) opening: AtomicBool,
     /// Whether an epoch is being begun in it now.
     pub(super) beginning: AtomicBool,
     /// Whether a new epoch is being proposed for it now.
@@ -115,7 +113,6 @@ impl Replica {
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             retry: Mutex::default(),
             not_led: Mutex::default(),
-            opening: AtomicBool::new(false),
             beginning: AtomicBool::new(false),
             electing: AtomicBool::new(false),
             commits,
@@ -210,12 +207,12 @@ impl Replica {
     ) -> Result<PendingAck, Refusal> {
         let AppendRequest { acks, timeout, expected_offset, memory } = request;
         let was_led = state.partition.last_epoch().is_some();
-        if matches!(state.log, LogSlot::Offline(_)) || state.log.get().is_some() && !was_led {
+        if state.log.offline().is_some() || state.log.get().is_some() && !was_led {
             return Err(state.log.absent(&self.identity));
         }
         let epoch =
             state.partition.check_produce(None).map_err(|e| refusals::not_leading(&self.identity, &e))?;
-        let log = state.log.get_mut().ok_or_else(|| refusals::topic_gone(&self.identity.topic))?;
+        let Some(log) = state.log.get_mut() else { return Err(state.log.absent(&self.identity)) };
         let appended = log
             .append_at(batch, epoch, expected_offset, clock.now())
             .map_err(|e| refusals::append(&self.identity, &e))?;
@@ -269,6 +266,8 @@ impl Replica {
                 state.charged.drain(..written);
                 let (counted_end, durable_end) = (cursors.counted_end(), cursors.durable_end());
                 self.step(state, Event::Counted { epoch, counted_end, durable_end }, clock);
+                let (log_start, log_end) = (cursors.log_start(), cursors.log_end());
+                self.step(state, Event::LogSeen { epoch, log_start, log_end }, clock);
                 wants_round
             }
             Err(error) => {
@@ -330,6 +329,10 @@ impl Replica {
                         let _asker_gone = waiting.send(answer);
                     }
                 }
+                Action::Contradiction(invariant) => {
+                    let (topic, partition) = (&self.identity.topic, self.identity.index);
+                    tracing::error!(event = "B0222", %topic, %partition, %invariant, "an invariant is broken");
+                }
                 Action::LeadershipEnded { epoch, reason } => self.leadership_ended(epoch, reason),
                 Action::VisibleRecordsLost { from, to } => {
                     tracing::error!(
@@ -349,7 +352,7 @@ impl Replica {
         let (topic, partition) = (&self.identity.topic, self.identity.index);
         match reason {
             NotLeading::Contradiction => {
-                tracing::error!(event = "B0222", %topic, %partition, %epoch, %reason, "leadership ended");
+                tracing::warn!(%topic, %partition, %epoch, %reason, "leadership ended");
                 *self.not_led.lock() = Some(reason.to_string());
             }
             // Reported where it was found.
@@ -426,13 +429,21 @@ impl Replica {
     }
 
     /// Takes the log away: every waiting append ends unknown, and nothing more is appended or read.
-    pub(super) fn retire(&self, reason: NotLeading, clock: Clock) -> Option<Log> {
+    pub(super) fn retire(&self, why: WhyClosed, clock: Clock) -> Option<Log> {
+        let reason = match why {
+            WhyClosed::TopicDeleted => NotLeading::TopicDeleted,
+            WhyClosed::ShuttingDown => NotLeading::ShuttingDown,
+        };
         let mut state = self.state.lock();
         self.step(&mut state, Event::Stop { reason }, clock);
-        let log = state.log.close();
+        let log = state.log.close(why);
         state.charged.clear();
-        // Wakes who waits for records: reading again will say that the topic is gone.
+        // Wakes those who wait for records: their next read says why there are none.
         self.readable.send_modify(|_| ());
         log
     }
 }
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

@@ -93,7 +93,9 @@ impl Replica {
     /// It has stopped, or the partition is offline.
     pub(crate) fn check_writable(&self) -> Result<(), Refusal> {
         match &self.state.lock().log {
-            LogSlot::Offline(reason) => Err(refusals::offline(&self.identity, reason)),
+            LogSlot::Offline(reason) | LogSlot::Opening(reason) => {
+                Err(refusals::offline(&self.identity, reason))
+            }
             slot => match slot.failure() {
                 Some(failure) => Err(Refusal::new(ErrorCode::StorageFailed, failure)),
                 None => Ok(()),
@@ -114,9 +116,9 @@ impl Replica {
         let mut state = self.state.lock();
         // The topic's config may have changed while the log was being reopened.
         let config = match &state.log {
-            LogSlot::Open(stopped) => Some(*stopped.config()),
-            LogSlot::Offline(_) => config,
-            LogSlot::Closed => return false,
+            LogSlot::Open(stopped) | LogSlot::Reopening(stopped) => Some(*stopped.config()),
+            LogSlot::Offline(_) | LogSlot::Opening(_) => config,
+            LogSlot::Closed(_) => return false,
         };
         if let Some(config) = config {
             log.set_config(config);
@@ -132,17 +134,32 @@ impl Replica {
     pub(super) fn take_offline(&self, reason: &str) -> bool {
         let mut state = self.state.lock();
         let is_news = match &state.log {
-            LogSlot::Closed => return false,
-            LogSlot::Open(_) => true,
-            LogSlot::Offline(known) => **known != *reason,
+            LogSlot::Closed(_) => return false,
+            LogSlot::Open(_) | LogSlot::Reopening(_) => true,
+            LogSlot::Offline(known) | LogSlot::Opening(known) => **known != *reason,
         };
-        state.log = LogSlot::Offline(reason.into());
+        state.log.take_offline(reason);
         is_news
     }
 
     /// Whether its log is open, stopped or not.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state.lock().log, LogSlot::Open(_))
+        self.state.lock().log.get().is_some()
+    }
+
+    /// Whether a task opens or reopens its log now.
+    pub(super) fn is_being_opened(&self) -> bool {
+        self.state.lock().log.is_being_opened()
+    }
+
+    /// Notes that a task opens or reopens its log from now on; `false` where that is not to be done.
+    pub(super) fn begin_opening(&self) -> bool {
+        self.state.lock().log.begin_opening()
+    }
+
+    /// Notes that the task has ended and its log is as it was.
+    pub(super) fn end_opening(&self) {
+        self.state.lock().log.end_opening();
     }
 
     /// Whether it leads now, and takes appends.
@@ -152,7 +169,7 @@ impl Replica {
 
     /// Whether it is offline: there is no open log, and the topic was not deleted.
     pub(crate) fn is_offline(&self) -> bool {
-        matches!(self.state.lock().log, LogSlot::Offline(_))
+        self.state.lock().log.offline().is_some()
     }
 
     pub(crate) fn stats(&self) -> LogStats {

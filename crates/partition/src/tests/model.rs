@@ -18,6 +18,7 @@ enum Op {
     RaiseStart { part: u64, too_far: bool },
     Fail { part: u64, epochs_ago: u32 },
     Stop(NotLeading),
+    See { moved: bool, epochs_ago: u32 },
     Tick(u64),
 }
 
@@ -46,6 +47,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0_u64..=100, rarely()).prop_map(|(part, too_far)| Op::RaiseStart { part, too_far }),
         1 => (0_u64..=100, ago()).prop_map(|(part, epochs_ago)| Op::Fail { part, epochs_ago }),
         1 => reason.prop_map(Op::Stop),
+        4 => (rarely(), ago()).prop_map(|(moved, epochs_ago)| Op::See { moved, epochs_ago }),
         6 => (0_u64..12).prop_map(Op::Tick),
     ]
 }
@@ -152,6 +154,11 @@ impl Model {
                 durable_end: at(part(self.durable, self.log_end, durable)),
             },
             Op::Stop(reason) => Event::Stop { reason },
+            Op::See { moved, epochs_ago } => Event::LogSeen {
+                epoch: past(epochs_ago),
+                log_start: at(self.log_start),
+                log_end: at(self.log_end + u64::from(moved)),
+            },
             Op::Tick(ms) => {
                 self.now += ms;
                 Event::Tick
@@ -159,17 +166,20 @@ impl Model {
         }
     }
 
-    fn step(&mut self, event: &Event) {
+    /// Returns whether the event contradicts the state.
+    fn step(&mut self, event: &Event) -> bool {
         let mut contradiction = false;
         match event {
             Event::Lead { epoch, log, .. } => {
                 if self.last_epoch.is_some_and(|last| epoch.get() <= last) {
-                    return self.expire();
+                    self.expire();
+                    return false;
                 }
                 self.stop(NotLeading::Superseded, self.leading.is_some());
                 self.last_epoch = Some(epoch.get());
                 self.idle = NotLeading::Contradiction;
-                if log.log_start <= log.log_end {
+                contradiction = log.log_start > log.log_end;
+                if !contradiction {
                     self.leading = Some(epoch.get());
                     (self.log_start, self.log_end) = (log.log_start.get(), log.log_end.get());
                     self.batches.retain(|(_, end)| *end <= log.log_end.get());
@@ -219,12 +229,17 @@ impl Model {
                 }
             }
             Event::Stop { reason } => self.stop(*reason, true),
+            Event::LogSeen { epoch, log_start, log_end } => {
+                let agrees = (log_start.get(), log_end.get()) == (self.log_start, self.log_end);
+                contradiction = self.leading == Some(epoch.get()) && !agrees;
+            }
             Event::Tick => {}
         }
         if contradiction {
             self.stop(NotLeading::Contradiction, self.leading.is_some());
         }
         self.expire();
+        contradiction
     }
 
     /// A duplicate ends at once where its batch counts already, and else as an append of that batch would.
@@ -323,7 +338,7 @@ impl Seen {
                     }
                     prop_assert!(self.answers.insert(request.0, end).is_none(), "{request:?} answered twice");
                 }
-                Action::LeadershipEnded { .. } => {}
+                Action::Contradiction(_) | Action::LeadershipEnded { .. } => {}
             }
         }
         Ok(())
@@ -340,7 +355,9 @@ proptest! {
             let event = model.event(op);
             let mut actions = Vec::new();
             partition.step(MonotonicMs(model.now), event.clone(), &mut actions);
-            model.step(&event);
+            let contradiction = model.step(&event);
+            let reported = actions.iter().any(|action| matches!(action, Action::Contradiction(_)));
+            prop_assert_eq!(reported, contradiction, "after {:?}", event);
             seen.take(actions)?;
             prop_assert_eq!(&seen.answers, &model.ended, "after {:?}", event);
             prop_assert_eq!(partition.epoch().map(|epoch| epoch.get()), model.leading);

@@ -4,7 +4,7 @@ use corduroy_types::{Acks, BrokerId, ErrorCode, LeaderEpoch};
 
 use super::{at, epoch, log_of, step};
 use crate::{
-    Acknowledged, Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, Refusal, RequestId,
+    Acknowledged, Action, Event, Invariant, LogEnds, MonotonicMs, NotLeading, Partition, Refusal, RequestId,
     UnknownReason,
 };
 
@@ -172,11 +172,35 @@ fn the_log_start_never_passes_the_high_watermark() {
     assert_eq!(step(&mut partition, 0, Event::LogStartRaised { log_start: at(3) }), []);
     assert_eq!(partition.cursors().log_start(), at(3));
     let actions = step(&mut partition, 0, Event::LogStartRaised { log_start: at(4) });
-    assert_eq!(
-        actions.last(),
-        Some(&Action::LeadershipEnded { epoch: epoch(1), reason: NotLeading::Contradiction })
-    );
+    let ended = Action::LeadershipEnded { epoch: epoch(1), reason: NotLeading::Contradiction };
+    assert_eq!(actions.first(), Some(&Action::Contradiction(Invariant::CursorsInOrder)));
+    assert_eq!(actions.last(), Some(&ended));
     assert_eq!(partition.cursors().log_start(), at(3));
+}
+
+#[test]
+fn each_broken_invariant_ends_the_leadership_and_is_named() {
+    let ended = Action::LeadershipEnded { epoch: epoch(1), reason: NotLeading::Contradiction };
+    let seen = |log_start, log_end| Event::LogSeen {
+        epoch: epoch(1),
+        log_start: at(log_start),
+        log_end: at(log_end),
+    };
+    for (event, invariant) in [
+        (counted(1, 6), Invariant::CountedBelowLogEnd),
+        (Event::LogStartRaised { log_start: at(6) }, Invariant::CursorsInOrder),
+        (seen(0, 4), Invariant::LogAgrees),
+        (seen(1, 5), Invariant::LogAgrees),
+    ] {
+        let mut partition = Partition::new(BrokerId(1));
+        step(&mut partition, 0, lead(1, log_of(5)));
+        assert_eq!(step(&mut partition, 0, seen(0, 5)), [], "it agrees");
+        let actions = step(&mut partition, 0, event.clone());
+        assert_eq!(actions, [Action::Contradiction(invariant), ended.clone()], "after {event:?}");
+        assert_eq!(partition.epoch(), None);
+        assert_eq!(step(&mut partition, 0, lead(2, log_of(5))), [], "the next epoch is led");
+        assert_eq!(step(&mut partition, 0, seen(0, 4)), [], "a look in an earlier epoch says nothing");
+    }
 }
 
 #[test]

@@ -3,10 +3,7 @@
 //! Logs are opened in parallel. Those that are ready are led together: one record of the metadata for all new epochs, one
 //! sync of the commit journal for all that begin.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{path::Path, sync::Arc};
 
 use corduroy_log::{
     Disk, Journal, Log, LogConfig, LogError, PartitionKey, RecoveryReport,
@@ -76,7 +73,7 @@ impl Engine {
     /// How many logs are being opened, or were and wait to be led.
     fn logs_opening(&self) -> usize {
         let mut opening = 0;
-        self.for_each_replica(|replica| opening += usize::from(replica.opening.load(Ordering::Acquire)));
+        self.for_each_replica(|replica| opening += usize::from(replica.is_being_opened()));
         opening
     }
 
@@ -95,8 +92,7 @@ impl Engine {
         let now_ms = self.clock.monotonic_ms();
         let mut due = Vec::new();
         self.for_each_replica(|replica| {
-            let is_due = replica.failure().is_some() && replica.retry.lock().is_due(now_ms);
-            if is_due && !replica.opening.swap(true, Ordering::AcqRel) {
+            if replica.retry.lock().is_due(now_ms) && replica.begin_opening() {
                 due.push(Arc::clone(replica));
             }
         });
@@ -169,7 +165,7 @@ impl Engine {
                 let replica = Arc::clone(replica);
                 return Some(Ready { replica, log, report, config, _removals: removals });
             }
-            Ok(Ok(None)) => replica.opening.store(false, Ordering::Release),
+            Ok(Ok(None)) => replica.end_opening(),
             Ok(Err(error)) => replica.opening_failed(&error.to_string(), self.clock),
             Err(refusal) => replica.opening_failed(&refusal.message, self.clock),
         }
@@ -209,7 +205,6 @@ impl Engine {
             report_findings(&self.metrics, &replica, &report);
             self.journal.lock().opened(replica.key(), &log);
             replica.opened(log, config);
-            replica.opening.store(false, Ordering::Release);
         }
         self.lead_open().await;
         let (_, carried_bytes) = self.journal.lock().carried_bytes();
@@ -268,6 +263,6 @@ impl Replica {
     /// It is tried again later.
     fn not_opened(&self, clock: Clock) {
         self.retry.lock().failed(clock.monotonic_ms());
-        self.opening.store(false, Ordering::Release);
+        self.end_opening();
     }
 }

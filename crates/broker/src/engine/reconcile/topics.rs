@@ -10,6 +10,7 @@ use corduroy_types::{PartitionIndex, TopicId};
 use super::super::{
     Engine,
     local_topics::{LocalTopic, LocalTopics},
+    log_slot::WhyClosed,
     opening::{OpenedReplica, Place},
     partition_dirs,
     recovering::{Opening, open_parallel},
@@ -125,7 +126,7 @@ impl Engine {
         let deleted = self.local.take_deleted(id);
         let replicas = deleted.as_ref().map(|topic| topic.replicas()).unwrap_or_default();
         for replica in replicas.iter() {
-            drop(replica.retire(NotLeading::TopicDeleted, self.clock));
+            drop(replica.retire(WhyClosed::TopicDeleted, self.clock));
         }
         for replica in replicas.iter() {
             // What is changing its files ends first, and finds no log then.
