@@ -1,9 +1,8 @@
 //! A log's epochs: which is appended in, and how a new one begins.
 
-use corduroy_types::LeaderEpoch;
+use corduroy_types::{EpochEntry, EpochHistory, LeaderEpoch};
 
 use crate::Log;
-use crate::epochs::{EpochEntry, EpochHistory};
 use crate::error::LogError;
 
 impl Log {

@@ -35,7 +35,6 @@ mod cursors;
 mod damage;
 pub mod disk;
 mod epoch_log;
-mod epochs;
 mod error;
 mod gaps;
 mod index;
@@ -68,10 +67,10 @@ pub use compaction::{
     CompactionTotals,
 };
 pub use config::{BATCH_BYTES_MAX, CompactionConfig, LogConfig};
+pub use corduroy_types::{EpochEntry, EpochHistory, EpochOrder};
 pub use cursors::{CursorOrder, Cursors};
 pub use damage::DamagedRange;
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
-pub use epochs::{EpochEntry, EpochHistory, EpochOrder};
 pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
 pub use gaps::StretchWithGaps;
 pub use index::IndexDoubt;

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use corduroy_types::{Offset, TimestampMs};
+use corduroy_types::{EpochHistory, Offset, TimestampMs};
 
 use crate::config::LogConfig;
 use crate::cursors::Cursors;
 use crate::damage::DamagedRange;
-use crate::epochs::EpochHistory;
 use crate::error::StorageFailure;
 use crate::mark::Point;
 use crate::producers::{Producers, Upkeep};

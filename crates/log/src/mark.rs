@@ -1,8 +1,6 @@
 //! The durable mark, and what whoever opens a log knows about it from elsewhere.
 
-use corduroy_types::{Offset, TimestampMs};
-
-use crate::epochs::EpochHistory;
+use corduroy_types::{EpochHistory, Offset, TimestampMs};
 
 /// A place in the log, as offset and as position in a segment, and what is stored there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use corduroy_types::{Offset, TimestampMs};
+use corduroy_types::{EpochHistory, Offset, TimestampMs};
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
-use crate::epochs::EpochHistory;
 use crate::error::LogError;
 use crate::journal::Rewrite;
 use crate::log::Log;

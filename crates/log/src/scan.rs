@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use corduroy_batch::{BatchError, BatchHeader, HEADER_BYTES, crc32c};
-use corduroy_types::{LeaderEpoch, Offset};
+use corduroy_types::{EpochHistory, LeaderEpoch, Offset};
 
 use crate::BATCH_BYTES_MAX;
 use crate::damage::{DamagedRange, Sought};
 use crate::disk::DiskFile;
-use crate::epochs::EpochHistory;
 use crate::index::{Expect, ScanStart};
 
 /// Bytes before the part of a batch that its checksum covers.

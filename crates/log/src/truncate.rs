@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use corduroy_types::{Offset, TimestampMs};
+use corduroy_types::{EpochHistory, EpochOrder, Offset, TimestampMs};
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
-use crate::epochs::{EpochHistory, EpochOrder};
 use crate::error::LogError;
 use crate::index::ScanStart;
 use crate::journal::{JournalRequest, PartitionKey, Rewrite};

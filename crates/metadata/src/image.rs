@@ -4,13 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use corduroy_types::{BrokerId, TimestampMs, TopicId, TopicName};
 
-use crate::{Command, Decision, MetadataError, Topic};
-
-/// Which run of a broker: grows with every registration in the cluster, never reused.
-///
-/// Minted by the registration; a restarted broker has a greater one. 0 is no incarnation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Incarnation(pub u64);
+use crate::{Command, Decision, Incarnation, MetadataError, Topic};
 
 /// What a broker process calls itself when it registers: random, chosen anew at every start.
 ///

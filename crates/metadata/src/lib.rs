@@ -59,9 +59,10 @@ pub use command::{
     RegisterBroker, ReserveProducerIds,
 };
 pub use conflict::Conflict;
+pub use corduroy_types::Incarnation;
 pub use delta::Delta;
 pub use error::{ApplyError, DecodeError, MetadataError};
-pub use image::{Broker, Cluster, Image, Incarnation, RegistrationId};
+pub use image::{Broker, Cluster, Image, RegistrationId};
 pub use record::{Assignment, Record};
 pub use repair::{LeftOut, RepairFacts, Repaired, repair};
 pub use topic::{ConfigSource, DescribedConfig, Partition, Topic};

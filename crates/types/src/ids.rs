@@ -44,6 +44,12 @@ impl fmt::Display for PartitionIndex {
     }
 }
 
+/// Which run of a broker: grows with every registration in the cluster, never reused.
+///
+/// Minted by the registration; a restarted broker has a greater one. 0 is no incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
 /// A broker's number in its cluster, chosen by the operator and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BrokerId(pub u32);

@@ -4,6 +4,7 @@
 
 mod acks;
 mod cursor;
+mod epochs;
 mod error_code;
 mod error_text;
 mod ids;
@@ -16,9 +17,10 @@ mod units;
 
 pub use acks::{Acks, Durability, Outcome, UnknownWord};
 pub use cursor::{LeaderEpoch, MonotonicMs, Offset, OutOfRange, TimestampMs};
+pub use epochs::{EpochEntry, EpochHistory, EpochOrder};
 pub use error_code::{ErrorCode, ExitClass, ProduceEnd};
 pub use error_text::{CONFIG_CODES, CodeText, EVENT_CODES, error_text, errors_page, explain};
-pub use ids::{BrokerId, PartitionIndex, TopicId};
+pub use ids::{BrokerId, Incarnation, PartitionIndex, TopicId};
 pub use ratio::{NotARatio, Ratio};
 pub use service_variable::is_service_variable;
 pub use shown::{hidden_character, is_hidden};

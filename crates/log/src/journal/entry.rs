@@ -6,11 +6,10 @@
 //! number, and there is no `commit`; before version 3 a mark has no checksum of the first batch.
 
 use bytes::Bytes;
-use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+use corduroy_types::{EpochEntry, EpochHistory, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 use super::PartitionKey;
 use super::file::ENTRIES_AT;
-use crate::epochs::{EpochEntry, EpochHistory};
 use crate::mark::DurableMark;
 
 /// Bytes before an entry's body.

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use corduroy_types::Offset;
+use corduroy_types::{EpochHistory, Offset};
 
 use super::PartitionKey;
 use super::replay::{Piece, Replay, Task};
-use crate::epochs::EpochHistory;
 use crate::mark::DurableMark;
 
 impl Replay {

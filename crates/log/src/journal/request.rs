@@ -1,10 +1,9 @@
 //! What is made durable beside batches.
 
-use corduroy_types::Offset;
+use corduroy_types::{EpochEntry, EpochHistory, Offset};
 
 use super::PartitionKey;
 use super::entry::Entry;
-use crate::epochs::{EpochEntry, EpochHistory};
 
 /// What to make durable beside batches.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use corduroy_types::Offset;
+use corduroy_types::{EpochHistory, Offset};
 
 use super::PartitionKey;
 use super::checkpoint::Place;
 use super::entry::{self, Entry, NO_PARTITION, Of};
 use super::file::{self, ENTRIES_AT, Id};
 use super::replay::Piece;
-use crate::epochs::EpochHistory;
 use crate::mark::DurableMark;
 
 /// What is remembered of one partition.

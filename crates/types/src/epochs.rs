@@ -1,6 +1,6 @@
 //! The epoch history: which leader epoch wrote which offsets. Evidence, not a cache.
 
-use corduroy_types::{LeaderEpoch, Offset};
+use crate::{LeaderEpoch, Offset};
 
 /// The beginning of an epoch in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
