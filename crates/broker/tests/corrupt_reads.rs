@@ -6,7 +6,10 @@ use corduroy_api::v1::{
     self, admin_client::AdminClient, cluster_client::ClusterClient, fetch_client::FetchClient,
     produce_client::ProduceClient, produce_request::Payload,
 };
-use corduroy_broker::{Broker, RunningBroker, config::BrokerConfig};
+use corduroy_broker::{
+    Broker, RunningBroker,
+    config::{BrokerConfig, Watermark},
+};
 use corduroy_log::RealDisk;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -87,7 +90,11 @@ fn first_segment(dir: &std::path::Path) -> std::path::PathBuf {
 async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let broker = Broker::start(BrokerConfig::for_tests(&data), RealDisk::shared()).await.unwrap();
+    let mut config = BrokerConfig::for_tests(&data);
+    // However full this machine is.
+    config.storage.disk_low_watermark = Watermark::Bytes(0);
+    config.storage.disk_block_watermark = Watermark::Bytes(0);
+    let broker = Broker::start(config.clone(), RealDisk::shared()).await.unwrap();
     let channel = connect(&broker).await;
     // Damage in a segment that is sealed, so that no recovery takes it for a torn tail.
     let small = v1::ConfigEntry { key: "segment.bytes".to_owned(), value: "1MiB".to_owned() };
@@ -104,7 +111,6 @@ async fn a_read_of_damaged_bytes_is_counted_and_the_state_is_not_healthy() {
     *bytes.get_mut(300).unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
 
-    let mut config = BrokerConfig::for_tests(&data);
     config.storage.scrub_bytes_per_second = 0; // a read is to be the first to find it
     let broker = Broker::start(config, RealDisk::shared()).await.unwrap();
     let channel = connect(&broker).await;

@@ -22,7 +22,18 @@ fn brokerd(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-const FREE_PORTS: [&str; 5] = ["--dev", "--listen", "127.0.0.1:0", "--set", "listen.http=127.0.0.1:0"];
+/// Free ports, and healthy however full this machine is.
+const FREE_PORTS: [&str; 9] = [
+    "--dev",
+    "--listen",
+    "127.0.0.1:0",
+    "--set",
+    "listen.http=127.0.0.1:0",
+    "--set",
+    "storage.disk_block_watermark=0",
+    "--set",
+    "storage.disk_low_watermark=0",
+];
 
 struct Running {
     child: Child,

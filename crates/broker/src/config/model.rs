@@ -182,15 +182,13 @@ impl BrokerConfig {
     }
 
     /// The configuration of a broker inside another process, such as a test: as [`Self::development`], on
-    /// loopback ports that are free, with small buffers, however full the disk is.
+    /// loopback ports that are free, with small buffers.
     pub fn for_tests(data_dir: impl Into<PathBuf>) -> Self {
         let mut config = Self::development(data_dir);
         let any_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         config.listen.grpc = any_port;
         config.listen.http = any_port;
         config.node.memory_limit = Auto::Set(256 * corduroy_types::MIB);
-        config.storage.disk_low_watermark = Watermark::Bytes(0);
-        config.storage.disk_block_watermark = Watermark::Bytes(0);
         config
     }
 }
