@@ -14,6 +14,8 @@ pub enum Invariant {
     DuplicateBelowLogEnd,
     /// What counts, and what is durable, lies below the log end.
     CountedBelowLogEnd,
+    /// A follower acknowledges only what the leader has.
+    AckBelowLogEnd,
     /// The replica set of a leadership names this broker, and none twice.
     LeaderInReplicaSet,
     /// The high watermark does not go back during a leadership.
@@ -31,6 +33,7 @@ impl fmt::Display for Invariant {
             Self::AppendAtLogEnd => "a batch is appended at the log end and holds a record",
             Self::DuplicateBelowLogEnd => "a duplicate is of a batch below the log end",
             Self::CountedBelowLogEnd => "what counts lies below the log end",
+            Self::AckBelowLogEnd => "a follower acknowledges only what the leader has",
             Self::LeaderInReplicaSet => "the replica set names the leader, and no replica twice",
             Self::HighWatermarkGrows => "the high watermark does not go back",
             Self::GreatestEpochLeads => "the epoch that is led is the greatest one led here",

@@ -16,8 +16,8 @@
 //! Never: clock, file, socket, await.
 //!
 //! ```
-//! use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, Partition, RequestId};
-//! use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
+//! use corduroy_partition::{Action, Event, LogEnds, LogState, MonotonicMs, Partition, RequestId};
+//! use corduroy_types::{Acks, BrokerId, EpochEntry, EpochHistory, LeaderEpoch, Offset};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (now, epoch) = (MonotonicMs(0), LeaderEpoch::new(1).unwrap_or_default());
@@ -25,8 +25,11 @@
 //! let mut partition = Partition::new(BrokerId(1));
 //! let mut actions = Vec::new();
 //!
-//! let log = LogEnds { log_start: start, log_end: start, counted_end: start, durable_end: start };
+//! let ends = LogEnds { log_start: start, log_end: start, counted_end: start, durable_end: start };
+//! let log = LogState { ends, history: EpochHistory::from_entries([EpochEntry { epoch, start }])? };
 //! partition.step(now, Event::Lead { epoch, replicas: [BrokerId(1)].into(), log }, &mut actions);
+//! assert_eq!(actions, [Action::Activated { epoch }], "a replica set of one is its own quorum");
+//! actions.clear();
 //! let epoch = partition.check_produce(None)?;
 //! let deadline = MonotonicMs(30_000);
 //! let request = RequestId(9);
@@ -41,21 +44,30 @@
 //! # }
 //! ```
 
+mod agree;
 mod cursors;
 mod event;
+mod fencing;
+mod follower;
 mod invariant;
 mod leader;
 mod machine;
+mod message;
 mod outcome;
 mod replicas;
+mod sessions;
+mod streams;
 mod waiters;
 
+pub use agree::{Agreement, LogView, agree};
 pub use corduroy_types::MonotonicMs;
 pub use cursors::PartitionCursors;
-pub use event::{Action, Event, LogEnds, RequestId};
+pub use event::{Action, Event, LogEnds, LogState, RequestId};
 pub use invariant::Invariant;
 pub use machine::Partition;
+pub use message::{Ack, BatchSpan, FenceRefused, Hello, Push, Report, ResignReason, Welcome};
 pub use outcome::{Acknowledged, NotLeading, Refusal, UnknownReason};
+pub use replicas::REPLICA_LAG_MAX_MS;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,13 @@
-//! The state machine: led here, or not.
+//! The state machine of one replica: it leads, it follows, it is fenced, or none of these.
 
-use corduroy_types::{Acks, BrokerId, LeaderEpoch, Offset};
+use corduroy_types::{BrokerId, Incarnation, LeaderEpoch, Offset};
 
 use crate::{
-    Action, Event, Invariant, LogEnds, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
-    leader::Leader, replicas::Replicas, waiters::Waiter,
+    Action, Event, Invariant, LogState, MonotonicMs, NotLeading, PartitionCursors, Refusal, UnknownReason,
+    fencing::{Fenced, Promising},
+    follower::Follower,
+    leader::Leader,
+    replicas::Replicas,
 };
 
 /// One partition on one broker.
@@ -13,27 +16,53 @@ use crate::{
 /// partition's log.
 #[derive(Debug)]
 pub struct Partition {
-    own: BrokerId,
-    role: Role,
+    pub(crate) own: BrokerId,
+    /// Which run of the log this is.
+    pub(crate) incarnation: Incarnation,
+    /// It may have lost data (rule R14).
+    pub(crate) suspect: bool,
+    /// Nothing of an older epoch is accepted (rule R1). Durable, but for an epoch that is being promised.
+    pub(crate) promised: Option<LeaderEpoch>,
+    pub(crate) role: Role,
     /// The greatest epoch ever led here: none at or below it is led again (rule R3).
     last_epoch: Option<LeaderEpoch>,
-    cursors: PartitionCursors,
+    pub(crate) cursors: PartitionCursors,
+    min_in_sync: u32,
 }
 
 #[derive(Debug)]
-enum Role {
-    Leading(Leader),
+pub(crate) enum Role {
     Idle(NotLeading),
+    /// A promise is being made durable.
+    Promising(Promising),
+    /// It has promised and reported; who leads is not known.
+    Fenced(Box<Fenced>),
+    Following(Box<Follower>),
+    Leading(Box<Leader>),
 }
 
 impl Partition {
-    /// A partition on the broker `own` that nobody leads yet.
+    /// A partition on the broker `own` that is not led yet.
     pub fn new(own: BrokerId) -> Self {
+        Self::restored(own, Incarnation::default(), None, false)
+    }
+
+    /// A partition as a start finds it: which run of its log this is, what was promised before, and whether it may have lost data.
+    pub fn restored(
+        own: BrokerId,
+        incarnation: Incarnation,
+        promised: Option<LeaderEpoch>,
+        suspect: bool,
+    ) -> Self {
         Self {
             own,
+            incarnation,
+            suspect,
+            promised,
             role: Role::Idle(NotLeading::NotYet),
             last_epoch: None,
             cursors: PartitionCursors::default(),
+            min_in_sync: 0,
         }
     }
 
@@ -45,12 +74,14 @@ impl Partition {
     /// [`Action::Contradiction`] that names it.
     pub fn step(&mut self, now: MonotonicMs, event: Event, out: &mut Vec<Action>) {
         let before = self.cursors;
-        if let Err(invariant) = self.handle(event, out).and_then(|()| self.check(before)) {
+        let stepped =
+            self.handle(event, out).and_then(|()| self.check(before)).and_then(|()| match &mut self.role {
+                Role::Leading(leader) => leader.settle(now, &mut self.cursors, out),
+                _ => Ok(()),
+            });
+        if let Err(invariant) = stepped {
             out.push(Action::Contradiction(invariant));
             self.end(NotLeading::Contradiction, out);
-        }
-        if let Role::Leading(leader) = &mut self.role {
-            leader.expire(now, out);
         }
     }
 
@@ -60,7 +91,11 @@ impl Partition {
     /// # Errors
     /// [`Refusal`]: nothing may be appended, so the outcome is *not written*.
     pub fn check_produce(&self, named: Option<LeaderEpoch>) -> Result<LeaderEpoch, Refusal> {
-        self.check_epoch(named)
+        let leader = self.leader()?;
+        match leader.refuses_produce() {
+            Some(reason) => Err(Refusal::NotLeading(reason)),
+            None => at_epoch(named, leader.epoch),
+        }
     }
 
     /// What may be read now; `named` is the leader epoch that the request names, if any (KIP-320).
@@ -71,11 +106,19 @@ impl Partition {
     /// # Errors
     /// [`Refusal`]: the partition was never led here, is led elsewhere or gone, or is not at that epoch.
     pub fn check_read(&self, named: Option<LeaderEpoch>) -> Result<PartitionCursors, Refusal> {
-        let ended_elsewhere = match &self.role {
-            Role::Leading(_) => None,
-            Role::Idle(reason) => match reason {
-                NotLeading::NotYet | NotLeading::TopicDeleted | NotLeading::Superseded => Some(*reason),
-                NotLeading::StorageFailed | NotLeading::ShuttingDown | NotLeading::Contradiction => None,
+        let ended_elsewhere = match self.not_leading() {
+            None => None,
+            Some(reason) => match reason {
+                NotLeading::NotYet
+                | NotLeading::TopicDeleted
+                | NotLeading::Superseded
+                | NotLeading::Following
+                | NotLeading::Quarantined => Some(reason),
+                NotLeading::StorageFailed
+                | NotLeading::ShuttingDown
+                | NotLeading::Transferring
+                | NotLeading::Resigned
+                | NotLeading::Contradiction => None,
             },
         };
         match (ended_elsewhere, self.last_epoch) {
@@ -85,16 +128,62 @@ impl Partition {
         }
     }
 
+    /// Whether the end of what is committed is known here (KIP-207): a leader knows it once a quorum holds its epoch's entry.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is not led here, or not activated yet; ask again.
+    pub fn check_end(&self) -> Result<PartitionCursors, Refusal> {
+        match self.leader()?.is_activated() {
+            true => Ok(self.cursors),
+            false => Err(Refusal::NotActivated),
+        }
+    }
+
+    /// Whether a quorum was heard from within the lease, so that what is read here is not out of date (rule R18). `heard_at` says for a
+    /// broker when the last round trip to it that has come back was sent.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is not led here, or the lease is over.
+    pub fn check_lease(
+        &self,
+        now: MonotonicMs,
+        lease_ms: u64,
+        heard_at: impl Fn(BrokerId) -> Option<MonotonicMs>,
+    ) -> Result<(), Refusal> {
+        let replicas = self.leader()?.replicas();
+        let is_recent = |id| heard_at(id).is_some_and(|at| at.0.saturating_add(lease_ms) > now.0);
+        let is_fresh = replicas.others(is_recent) + 1 >= replicas.quorum();
+        if is_fresh { Ok(()) } else { Err(Refusal::LeaseExpired) }
+    }
+
+    /// Whether this run of the log may lead in `epoch`, for which `incarnation` was appointed (rule R3). Then make the epoch's entry
+    /// durable, behind a log that is durable up to its end, and step with [`Event::Lead`].
+    pub fn may_lead(&self, epoch: LeaderEpoch, incarnation: Incarnation) -> bool {
+        let is_kept = self.promised.is_none_or(|promised| promised <= epoch);
+        self.incarnation == incarnation && is_kept && self.last_epoch.is_none_or(|last| last < epoch)
+    }
+
     /// The greatest epoch that was ever led here.
     pub const fn last_epoch(&self) -> Option<LeaderEpoch> {
         self.last_epoch
     }
 
+    /// The greatest epoch that is promised here, or about to be.
+    pub const fn promised(&self) -> Option<LeaderEpoch> {
+        self.promised
+    }
+
     /// The epoch in which the partition is led here now.
-    pub const fn epoch(&self) -> Option<LeaderEpoch> {
+    pub fn epoch(&self) -> Option<LeaderEpoch> {
+        self.leader().ok().map(|leader| leader.epoch)
+    }
+
+    /// The epoch in which the log is written now, leading or following.
+    pub fn current_epoch(&self) -> Option<LeaderEpoch> {
         match &self.role {
             Role::Leading(leader) => Some(leader.epoch),
-            Role::Idle(_) => None,
+            Role::Following(follower) => Some(follower.epoch),
+            Role::Idle(_) | Role::Promising(_) | Role::Fenced(_) => None,
         }
     }
 
@@ -105,92 +194,90 @@ impl Partition {
 
     /// How many appends wait for their answer.
     pub fn waiting(&self) -> usize {
-        match &self.role {
-            Role::Leading(leader) => leader.waiting(),
-            Role::Idle(_) => 0,
-        }
+        self.leader().map_or(0, Leader::waiting)
     }
 
-    /// By when a step is due, for an append's deadline; `None` while nothing waits. May be too
+    /// By when a step is due, for an append's deadline or a follower that lags; `None` while nothing waits. May be too
     /// early, never too late.
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
-        match &self.role {
-            Role::Leading(leader) => leader.next_deadline(),
-            Role::Idle(_) => None,
+        self.leader().ok().and_then(Leader::next_deadline)
+    }
+
+    fn leader(&self) -> Result<&Leader, Refusal> {
+        match (&self.role, self.not_leading()) {
+            (Role::Leading(leader), _) => Ok(leader),
+            (_, reason) => Err(Refusal::NotLeading(reason.unwrap_or(NotLeading::NotYet))),
         }
     }
 
-    fn check_epoch(&self, named: Option<LeaderEpoch>) -> Result<LeaderEpoch, Refusal> {
-        let current = match &self.role {
-            Role::Leading(leader) => leader.epoch,
-            Role::Idle(reason) => return Err(Refusal::NotLeading(*reason)),
-        };
-        at_epoch(named, current)
+    /// Why it is not led here, if it is not.
+    fn not_leading(&self) -> Option<NotLeading> {
+        match &self.role {
+            Role::Leading(_) => None,
+            Role::Idle(reason) => Some(*reason),
+            Role::Following(_) => Some(NotLeading::Following),
+            Role::Promising(_) | Role::Fenced(_) => Some(NotLeading::Superseded),
+        }
     }
 
     fn handle(&mut self, event: Event, out: &mut Vec<Action>) -> Result<(), Invariant> {
         match event {
-            Event::Lead { epoch, replicas, log } => {
-                if self.last_epoch.is_some_and(|last| epoch <= last) {
-                    return Ok(());
-                }
-                self.end(NotLeading::Superseded, out);
-                self.lead(epoch, &replicas, log, out)
-            }
-            Event::Appended { request, epoch, base, end, acks, deadline } => match &mut self.role {
-                Role::Leading(leader) if leader.epoch == epoch => {
-                    let appended = leader.appended(&mut self.cursors, request, (base, end), acks, deadline);
-                    if appended.is_err() {
-                        out.push(unknown(request, NotLeading::Contradiction));
-                    }
-                    appended
-                }
-                Role::Leading(_) => {
-                    out.push(unknown(request, NotLeading::Superseded));
-                    Ok(())
-                }
-                Role::Idle(reason) => {
-                    out.push(unknown(request, *reason));
-                    Ok(())
-                }
+            Event::Fence { epoch } => self.fence(epoch, out),
+            Event::Promised { epoch, log } => self.promise_is_durable(epoch, log, out)?,
+            Event::Follow { epoch, leader } => self.follow(epoch, leader, out),
+            Event::Reopened { incarnation, suspect } => self.reopened(incarnation, suspect, out),
+            Event::Lead { epoch, replicas, log } => self.begin_to_lead(epoch, &replicas, log, out)?,
+            Event::Appended { .. }
+            | Event::Duplicate { .. }
+            | Event::Hello { .. }
+            | Event::Acked { .. }
+            | Event::Pushed { .. }
+            | Event::Transfer { .. }
+            | Event::Resign { .. }
+            | Event::MinInSync(_) => self.handle_leader(event, out)?,
+            Event::Connected { .. }
+            | Event::Welcomed { .. }
+            | Event::Reconciled { .. }
+            | Event::Adopted { .. }
+            | Event::Received { .. } => self.handle_follower(event, out)?,
+            Event::Disconnected { peer } => match &mut self.role {
+                Role::Leading(leader) => leader.disconnected(peer),
+                Role::Following(follower) if follower.leader == peer => follower.disconnected(out),
+                _ => {}
             },
-            Event::Duplicate { request, epoch, base, end, acks, deadline } => {
-                let waiter = Waiter { request, base, end, deadline };
-                self.duplicate(epoch, waiter, acks, out)
-            }
             Event::Counted { epoch, counted_end, durable_end } => {
-                self.counted(epoch, counted_end, durable_end, out)
+                self.counted(epoch, counted_end, durable_end, out)?;
             }
             Event::LogStartRaised { log_start } => {
                 let log_start = log_start.max(self.cursors.log_start());
                 self.cursors = self.cursors.with_log_start(log_start).ok_or(Invariant::CursorsInOrder)?;
-                Ok(())
             }
             Event::LogFailed { epoch, durable_end } => {
                 // What the failed round did make durable counts; the rest of what waits never will.
                 self.counted(epoch, durable_end, durable_end, out)?;
-                if self.epoch() == Some(epoch) {
+                if self.current_epoch() == Some(epoch) {
                     self.end(NotLeading::StorageFailed, out);
                 }
-                Ok(())
             }
             Event::Stop { reason } => {
                 self.end(reason, out);
                 self.role = Role::Idle(reason);
-                Ok(())
             }
             Event::LogSeen { epoch, log_start, log_end } => {
                 let agrees = self.cursors.log_start() == log_start && self.cursors.log_end() == log_end;
-                if self.epoch() == Some(epoch) && !agrees { Err(Invariant::LogAgrees) } else { Ok(()) }
+                if self.epoch() == Some(epoch) && !agrees {
+                    return Err(Invariant::LogAgrees);
+                }
             }
-            Event::Tick => Ok(()),
+            Event::Tick => {}
         }
+        Ok(())
     }
 
     /// Checks what must hold between events while the partition is led; `before` are the cursors before the event.
     fn check(&self, before: PartitionCursors) -> Result<(), Invariant> {
         let Role::Leading(leader) = &self.role else { return Ok(()) };
-        if self.last_epoch != Some(leader.epoch) {
+        if self.last_epoch != Some(leader.epoch) || self.promised.is_some_and(|it| it > leader.epoch) {
             return Err(Invariant::GreatestEpochLeads);
         }
         // A leadership may begin below it, where the disk has lost what could be seen: that is reported by itself.
@@ -201,61 +288,59 @@ impl Partition {
         Ok(())
     }
 
-    fn duplicate(
-        &mut self,
-        epoch: LeaderEpoch,
-        waiter: Waiter,
-        acks: Acks,
-        out: &mut Vec<Action>,
-    ) -> Result<(), Invariant> {
-        match &mut self.role {
-            Role::Leading(leader) if leader.epoch == epoch => {
-                let request = waiter.request;
-                let waits = leader.duplicate(&mut self.cursors, waiter, acks, out);
-                if waits.is_err() {
-                    out.push(unknown(request, NotLeading::Contradiction));
-                }
-                waits
-            }
-            Role::Leading(_) => {
-                out.push(unknown(waiter.request, NotLeading::Superseded));
-                Ok(())
-            }
-            Role::Idle(reason) => {
-                out.push(unknown(waiter.request, *reason));
-                Ok(())
-            }
-        }
-    }
-
-    fn lead(
+    fn begin_to_lead(
         &mut self,
         epoch: LeaderEpoch,
         replicas: &[BrokerId],
-        log: LogEnds,
+        log: LogState,
         out: &mut Vec<Action>,
     ) -> Result<(), Invariant> {
+        let is_old = self.last_epoch.is_some_and(|last| epoch <= last);
+        if is_old || self.promised.is_some_and(|promised| epoch < promised) {
+            return Ok(());
+        }
+        self.end(NotLeading::Superseded, out);
+        // The epoch's entry is durable, and holds the promise with it.
+        self.promised = Some(epoch);
         self.last_epoch = Some(epoch);
         self.role = Role::Idle(NotLeading::Contradiction); // until everything below has been found right
-        let LogEnds { log_start, log_end, counted_end, durable_end } = log;
-        let before = self.cursors.high_watermark();
-        let kept = before.min(log_end).max(log_start);
-        let replicas = Replicas::new(self.own, replicas, counted_end, durable_end)
+        let LogState { ends, history } = log;
+        let mut replicas = Replicas::new(self.own, replicas, ends.counted_end, ends.durable_end)
             .ok_or(Invariant::LeaderInReplicaSet)?;
-        if counted_end.max(durable_end) > log_end {
+        replicas.set_min_in_sync(self.min_in_sync);
+        if ends.counted_end.max(ends.durable_end) > ends.log_end {
             return Err(Invariant::CountedBelowLogEnd);
         }
-        self.cursors = PartitionCursors::new(log_start, kept, log_end).ok_or(Invariant::CursorsInOrder)?;
-        if log_end < before {
-            out.push(Action::VisibleRecordsLost { from: log_end, to: before });
+        let before = self.cursors.high_watermark();
+        self.take_cursors(&ends, out)?;
+        if ends.log_end < before {
+            out.push(Action::VisibleRecordsLost { from: ends.log_end, to: before });
         }
+        let mut leader = Leader::new(epoch, replicas, history);
+        leader.advance(&mut self.cursors, out)?;
+        self.role = Role::Leading(Box::new(leader));
+        Ok(())
+    }
+
+    /// Takes the log's cursors, and keeps of the high watermark what the log has. A log that was cut after a failure may end below it: the
+    /// others have what was committed.
+    pub(crate) fn take_cursors(
+        &mut self,
+        ends: &crate::LogEnds,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Invariant> {
+        let before = self.cursors.high_watermark();
+        let kept = before.min(ends.log_end).max(ends.log_start);
+        self.cursors =
+            PartitionCursors::new(ends.log_start, kept, ends.log_end).ok_or(Invariant::CursorsInOrder)?;
         if kept > before {
             out.push(Action::HighWatermark(kept));
         }
-        let mut leader = Leader::new(epoch, replicas);
-        leader.advance(&mut self.cursors, out)?;
-        self.role = Role::Leading(leader);
         Ok(())
+    }
+
+    pub(crate) fn set_min_in_sync(&mut self, min_in_sync: u32) {
+        self.min_in_sync = min_in_sync;
     }
 
     fn counted(
@@ -269,16 +354,32 @@ impl Partition {
             Role::Leading(leader) if leader.epoch == epoch => {
                 leader.counted(&mut self.cursors, counted, durable, out)
             }
+            Role::Following(follower) if follower.epoch == epoch => {
+                follower.counted(counted, durable, &self.cursors, out);
+                self.raise_to_committed(out)
+            }
             _ => Ok(()),
         }
     }
 
-    /// Ends the leadership, if there is one.
-    fn end(&mut self, reason: NotLeading, out: &mut Vec<Action>) {
-        if let Role::Leading(_) = &self.role
-            && let Role::Leading(leader) = std::mem::replace(&mut self.role, Role::Idle(reason))
-        {
-            leader.end(reason, out);
+    /// A follower's high watermark is what its leader knows to be committed, as far as it is here (rule R19).
+    pub(crate) fn raise_to_committed(&mut self, out: &mut Vec<Action>) -> Result<(), Invariant> {
+        let Role::Following(follower) = &self.role else { return Ok(()) };
+        let committed = follower.committed();
+        if committed > self.cursors.high_watermark() {
+            self.cursors = self.cursors.with_high_watermark(committed).ok_or(Invariant::CursorsInOrder)?;
+            out.push(Action::HighWatermark(committed));
+        }
+        Ok(())
+    }
+
+    /// Ends what the replica does, if it does anything: a leadership answers everything that waits.
+    pub(crate) fn end(&mut self, reason: NotLeading, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.role, Role::Idle(reason)) {
+            Role::Leading(leader) => leader.end(reason, out),
+            Role::Following(follower) => out.push(Action::CloseStream { peer: follower.leader }),
+            idle @ Role::Idle(_) => self.role = idle,
+            Role::Promising(_) | Role::Fenced(_) => {}
         }
     }
 }
@@ -292,6 +393,6 @@ fn at_epoch(named: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<LeaderEp
     }
 }
 
-fn unknown(request: crate::RequestId, reason: NotLeading) -> Action {
+pub(crate) fn unknown(request: crate::RequestId, reason: NotLeading) -> Action {
     Action::Answer { request, result: Err(UnknownReason::LeadershipEnded(reason)) }
 }

@@ -21,7 +21,7 @@ pub struct Acknowledged {
 /// Why a partition is not led here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotLeading {
-    /// Nobody has led it since this broker started.
+    /// It was not led here since this broker started.
     NotYet,
     /// A write or sync failed; the log must be reopened, and a later epoch begin.
     StorageFailed,
@@ -31,6 +31,14 @@ pub enum NotLeading {
     TopicDeleted,
     /// A later epoch began.
     Superseded,
+    /// Another broker leads, and this one follows it.
+    Following,
+    /// The leadership is being handed to another replica.
+    Transferring,
+    /// The leader has asked for another one: it cannot serve.
+    Resigned,
+    /// Agreeing with the leader would cut what was committed (rule R6); an operator has to look.
+    Quarantined,
     /// The broker reported something that cannot be, such as a log end that went back.
     Contradiction,
 }
@@ -44,6 +52,8 @@ impl NotLeading {
             Self::ShuttingDown => ErrorCode::ShuttingDown,
             Self::TopicDeleted => ErrorCode::TopicNotFound,
             Self::Superseded => ErrorCode::FencedLeaderEpoch,
+            Self::Following | Self::Transferring | Self::Resigned => ErrorCode::NotLeader,
+            Self::Quarantined => ErrorCode::PartitionOffline,
             Self::Contradiction => ErrorCode::Internal,
         }
     }
@@ -59,6 +69,12 @@ impl fmt::Display for NotLeading {
             Self::ShuttingDown => "the broker is stopping; reconnect and try again",
             Self::TopicDeleted => "the topic was deleted",
             Self::Superseded => "a later leader epoch began; look the partition up again",
+            Self::Following => "another broker leads the partition; look it up again",
+            Self::Transferring => "the leadership is being handed to another replica; look the partition up again",
+            Self::Resigned => "the leader cannot serve and has asked for another one; look the partition up again",
+            Self::Quarantined => {
+                "the replica has committed records that the leader lacks; it stays as it is until an operator has looked"
+            }
             Self::Contradiction => "the broker met a state of the partition that cannot be; see its log",
         })
     }
@@ -91,6 +107,12 @@ pub enum Refusal {
     /// This broker does not lead the partition now.
     #[error("{0}")]
     NotLeading(NotLeading),
+    /// A quorum does not hold the epoch's entry yet, so the end of what is committed is not known (KIP-207).
+    #[error("the leader does not know yet what is committed; try again")]
+    NotActivated,
+    /// No quorum was heard from within the lease: another broker may lead (rule R18).
+    #[error("the leader has heard from no quorum for a while; look the partition up again")]
+    LeaseExpired,
     /// The request names an older epoch than the one led (KIP-320).
     #[error("the request names leader epoch {named}, and {current} is in force; look the partition up again")]
     Fenced {
@@ -114,6 +136,8 @@ impl Refusal {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::NotLeading(reason) => reason.code(),
+            Self::NotActivated => ErrorCode::Starting,
+            Self::LeaseExpired => ErrorCode::NotLeader,
             Self::Fenced { .. } => ErrorCode::FencedLeaderEpoch,
             Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         }

@@ -2,6 +2,11 @@
 
 use corduroy_types::{Acks, BrokerId, Offset};
 
+use crate::MonotonicMs;
+
+/// How long a follower may be behind before it leaves the in-sync set.
+pub const REPLICA_LAG_MAX_MS: u64 = 1_000;
+
 /// What one replica holds.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
@@ -10,6 +15,10 @@ struct Progress {
     ends: Option<Ends>,
     /// Part of the in-sync set: the leader's own, soft knowledge of who keeps up (rule R9).
     in_sync: bool,
+    /// When it last had everything that the log had then.
+    caught_up_at: MonotonicMs,
+    /// A log end, and when it was the log end: once the replica has it, it had caught up then.
+    seen: (Offset, MonotonicMs),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +32,13 @@ struct Ends {
 pub(crate) struct Replicas {
     progress: Vec<Progress>,
     own: BrokerId,
+    /// What `acks=all` waits for at least, beside a quorum.
+    min_in_sync: usize,
 }
 
 impl Replicas {
     /// The set at the beginning of an epoch whose entry the leader alone holds; `None` when `own` is not in
-    /// it, or somebody is in it twice.
+    /// it, or one is in it twice.
     pub(crate) fn new(own: BrokerId, ids: &[BrokerId], counted: Offset, durable: Offset) -> Option<Self> {
         let progress: Vec<_> = ids
             .iter()
@@ -35,12 +46,24 @@ impl Replicas {
                 id: *id,
                 ends: (*id == own).then_some(Ends { counted, durable }),
                 in_sync: *id == own,
+                caught_up_at: MonotonicMs(0),
+                seen: (Offset::MAX, MonotonicMs(0)),
             })
             .collect();
         let mut unique = ids.to_vec();
         unique.sort_unstable();
         unique.dedup();
-        (ids.contains(&own) && unique.len() == ids.len()).then_some(Self { progress, own })
+        let is_set = ids.contains(&own) && unique.len() == ids.len();
+        is_set.then_some(Self { progress, own, min_in_sync: 0 })
+    }
+
+    pub(crate) fn set_min_in_sync(&mut self, min_in_sync: u32) {
+        self.min_in_sync = usize::try_from(min_in_sync).unwrap_or(usize::MAX);
+    }
+
+    /// Whether the replica is in the set, rather than one that only learns.
+    pub(crate) fn contains(&self, id: BrokerId) -> bool {
+        self.progress.iter().any(|replica| replica.id == id)
     }
 
     /// Takes what a replica, holding the epoch's entry, reports. Ends only grow: late reports change nothing.
@@ -57,11 +80,64 @@ impl Replicas {
         self.report(self.own, counted, durable);
     }
 
+    /// Forgets what a replica held: another run of it may hold less (rule R5).
+    pub(crate) fn forget(&mut self, id: BrokerId) {
+        if let Some(replica) = self.progress.iter_mut().find(|replica| replica.id == id) {
+            replica.ends = None;
+            replica.in_sync = id == self.own;
+        }
+    }
+
+    /// Notes who keeps up at `now`, given where the log ends and what is committed. Returns whether the in-sync set has changed.
+    pub(crate) fn note_lag(&mut self, now: MonotonicMs, log_end: Offset, high_watermark: Offset) -> bool {
+        let mut has_changed = false;
+        for replica in self.progress.iter_mut().filter(|replica| replica.id != self.own) {
+            let Some(ends) = replica.ends else {
+                has_changed |= std::mem::replace(&mut replica.in_sync, false);
+                continue;
+            };
+            if ends.counted >= log_end {
+                replica.caught_up_at = now;
+            } else if ends.counted >= replica.seen.0 {
+                replica.caught_up_at = replica.seen.1;
+            }
+            if ends.counted >= replica.seen.0 || replica.seen.0 > log_end {
+                replica.seen = (log_end, now);
+            }
+            let keeps_up = now.0.saturating_sub(replica.caught_up_at.0) <= REPLICA_LAG_MAX_MS;
+            // One that joins has all that is committed (KAFKA-7128).
+            let in_sync = keeps_up && (replica.in_sync || ends.counted >= high_watermark);
+            has_changed |= std::mem::replace(&mut replica.in_sync, in_sync) != in_sync;
+        }
+        has_changed
+    }
+
+    /// When a member leaves the in-sync set if nothing is heard of it.
+    pub(crate) fn next_lag_deadline(&self) -> Option<MonotonicMs> {
+        let others = self.progress.iter().filter(|replica| replica.in_sync && replica.id != self.own);
+        others.map(|replica| MonotonicMs(replica.caught_up_at.0.saturating_add(REPLICA_LAG_MAX_MS + 1))).min()
+    }
+
+    /// Who keeps up, in the order of the set.
+    pub(crate) fn in_sync(&self) -> Vec<BrokerId> {
+        self.progress.iter().filter(|replica| replica.in_sync).map(|replica| replica.id).collect()
+    }
+
     /// Q: how many replicas make a majority.
-    fn quorum(&self) -> usize {
+    pub(crate) fn quorum(&self) -> usize {
         self.progress.len() / 2 + 1
     }
 
+    /// How many members, beside the leader, satisfy `has`.
+    pub(crate) fn others(&self, has: impl Fn(BrokerId) -> bool) -> usize {
+        self.progress.iter().filter(|replica| replica.id != self.own && has(replica.id)).count()
+    }
+
+    /// What counts of a replica, if it holds the epoch's entry.
+    pub(crate) fn counted_end(&self, id: BrokerId) -> Option<Offset> {
+        let replica = self.progress.iter().find(|replica| replica.id == id)?;
+        replica.ends.map(|ends| ends.counted)
+    }
     /// The end that a majority of the replica set has reached: the Q-th greatest counted end.
     pub(crate) fn quorum_end(&self) -> Option<Offset> {
         let counted = || self.progress.iter().filter_map(|replica| replica.ends).map(|ends| ends.counted);
@@ -78,7 +154,7 @@ impl Replicas {
             Acks::Quorum => Some(high_watermark),
             Acks::All => {
                 let in_sync = || self.progress.iter().filter(|replica| replica.in_sync);
-                if in_sync().count() < self.quorum() {
+                if in_sync().count() < self.quorum().max(self.min_in_sync) {
                     return None; // "all" of too few would acknowledge what an election can lose (rule R9)
                 }
                 let least = in_sync().map(|replica| replica.ends.map(|ends| ends.counted)).min()?;

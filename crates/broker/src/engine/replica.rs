@@ -17,7 +17,7 @@ use corduroy_log::producers::Producer;
 use corduroy_log::{
     Appended, Log, LogConfig, LogError, ObsoleteFiles, PartitionKey, Removal, RoundResult, Swap,
 };
-use corduroy_partition::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId};
+use corduroy_partition::{Action, Event, LogEnds, LogState, MonotonicMs, NotLeading, Partition, RequestId};
 use corduroy_types::{LeaderEpoch, Offset, Outcome, PartitionIndex, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -168,13 +168,15 @@ impl Replica {
     /// Begins to lead in `epoch`, which has begun in the log.
     pub(crate) fn lead(&self, epoch: LeaderEpoch, clock: Clock) {
         let mut state = self.state.lock();
-        let Some(cursors) = state.log.get().map(Log::cursors) else { return };
-        let log = LogEnds {
+        let Some(log) = state.log.get() else { return };
+        let cursors = log.cursors();
+        let ends = LogEnds {
             log_start: cursors.log_start(),
             log_end: cursors.log_end(),
             counted_end: cursors.counted_end(),
             durable_end: cursors.durable_end(),
         };
+        let log = LogState { ends, history: log.history().clone() };
         let event = Event::Lead { epoch, replicas: Arc::clone(&self.identity.replicas), log };
         self.step(&mut state, event, clock);
     }
@@ -341,6 +343,26 @@ impl Replica {
                     );
                     self.readable.send_replace(from);
                 }
+                Action::Activated { .. } | Action::InSync(_) => {}
+                // What other brokers are to hear or have said: this one has no connections to them.
+                Action::Promise { .. }
+                | Action::Report(_)
+                | Action::RefuseFence(_)
+                | Action::Connect { .. }
+                | Action::SendHello { .. }
+                | Action::Reconcile { .. }
+                | Action::Adopt { .. }
+                | Action::Replicate { .. }
+                | Action::RaiseLogStart { .. }
+                | Action::SendAck { .. }
+                | Action::SendWelcome { .. }
+                | Action::Push { .. }
+                | Action::CloseStream { .. }
+                | Action::ReplicaClean { .. }
+                | Action::Resign { .. }
+                | Action::Quarantined { .. } => {
+                    tracing::debug!(topic = %self.identity.topic, partition = %self.identity.index, ?action, "no peers");
+                }
             }
         }
         state.actions = actions;
@@ -360,7 +382,11 @@ impl Replica {
             | NotLeading::NotYet
             | NotLeading::ShuttingDown
             | NotLeading::TopicDeleted
-            | NotLeading::Superseded => {
+            | NotLeading::Superseded
+            | NotLeading::Following
+            | NotLeading::Transferring
+            | NotLeading::Resigned
+            | NotLeading::Quarantined => {
                 tracing::debug!(%topic, %partition, %epoch, %reason, "leadership ended");
             }
         }

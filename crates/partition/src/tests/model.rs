@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use corduroy_types::{Acks, BrokerId};
 use proptest::prelude::*;
 
-use super::{at, epoch};
+use super::{at, epoch, log_state};
 use crate::{Action, Event, LogEnds, MonotonicMs, NotLeading, Partition, RequestId, UnknownReason};
 
 #[derive(Clone, Debug)]
@@ -114,12 +114,15 @@ impl Model {
                 Event::Lead {
                     epoch: epoch(u32::try_from(number.max(0)).unwrap()),
                     replicas: [BrokerId(1)].into(),
-                    log: LogEnds {
-                        log_start: at(log_start),
-                        log_end: at(log_end),
-                        counted_end: at(log_end.saturating_sub(uncounted)),
-                        durable_end: at(log_end.saturating_sub(uncounted)),
-                    },
+                    log: log_state(
+                        u32::try_from(number.max(0)).unwrap(),
+                        LogEnds {
+                            log_start: at(log_start),
+                            log_end: at(log_end),
+                            counted_end: at(log_end.saturating_sub(uncounted)),
+                            durable_end: at(log_end.saturating_sub(uncounted)),
+                        },
+                    ),
                 }
             }
             Op::Append { records, acks, wait_ms, epochs_ago, misplaced } => {
@@ -171,6 +174,7 @@ impl Model {
         let mut contradiction = false;
         match event {
             Event::Lead { epoch, log, .. } => {
+                let log = log.ends;
                 if self.last_epoch.is_some_and(|last| epoch.get() <= last) {
                     self.expire();
                     return false;
@@ -234,6 +238,7 @@ impl Model {
                 contradiction = self.leading == Some(epoch.get()) && !agrees;
             }
             Event::Tick => {}
+            other => unreachable!("not made here: {other:?}"),
         }
         if contradiction {
             self.stop(NotLeading::Contradiction, self.leading.is_some());
@@ -338,7 +343,8 @@ impl Seen {
                     }
                     prop_assert!(self.answers.insert(request.0, end).is_none(), "{request:?} answered twice");
                 }
-                Action::Contradiction(_) | Action::LeadershipEnded { .. } => {}
+                Action::Contradiction(_) | Action::LeadershipEnded { .. } | Action::Activated { .. } => {}
+                other => prop_assert!(false, "a replica set of one has nothing to do for others: {other:?}"),
             }
         }
         Ok(())

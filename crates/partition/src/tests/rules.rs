@@ -2,14 +2,14 @@
 
 use corduroy_types::{Acks, BrokerId, ErrorCode, LeaderEpoch};
 
-use super::{at, epoch, log_of, step};
+use super::{at, epoch, log_of, log_state, step};
 use crate::{
     Acknowledged, Action, Event, Invariant, LogEnds, MonotonicMs, NotLeading, Partition, Refusal, RequestId,
     UnknownReason,
 };
 
-fn lead(number: u32, log: LogEnds) -> Event {
-    Event::Lead { epoch: epoch(number), replicas: [BrokerId(1)].into(), log }
+fn lead(number: u32, ends: LogEnds) -> Event {
+    Event::Lead { epoch: epoch(number), replicas: [BrokerId(1)].into(), log: log_state(number, ends) }
 }
 
 fn appended(request: u64, base: u64, end: u64, in_epoch: LeaderEpoch) -> Event {
