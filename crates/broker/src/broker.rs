@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use crate::{
     config::BrokerConfig,
     data_dir::{DataDir, DataDirError, DirLock, Watch},
-    engine::{Engine, EngineContext, OpenError},
+    engine::{Engine, EngineOptions, OpenError},
     health::Health,
     http,
     log_levels::LogLevels,
@@ -127,7 +127,7 @@ impl Broker {
         ));
         // Served during recovery too, so that clients are told to retry instead of hanging.
         let grpc_task = tokio::spawn(server::serve(Arc::clone(&shared), grpc, until(stopped)));
-        let context = EngineContext {
+        let context = EngineOptions {
             config: Arc::clone(&config),
             disk,
             metrics: Arc::clone(&metrics),
@@ -228,7 +228,7 @@ impl RunningBroker {
     /// Compacts now what is due to be, as happens in the background every 15 seconds; returns how many partitions
     /// were. For tests, which do not wait.
     pub async fn compact(&self) -> usize {
-        self.engine.compact_due().await
+        self.engine.maintenance().compact_due().await
     }
 
     /// Measures the lag of all consumer groups now, as happens in the background every 5 seconds, for `status` and the

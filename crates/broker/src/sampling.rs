@@ -46,7 +46,7 @@ fn group_sample(group: &GroupLag) -> GroupSample {
 }
 
 fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
-    let topics = engine.topics();
+    let topics = engine.replicas().topics();
     let each_partition = engine.config().metrics.partition_level == PartitionLevel::All;
     let mut sample = ScrapeSample::default();
     let mut tail_bytes = 0;
@@ -56,12 +56,13 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
             let stats = replica.stats();
             bytes += stats.bytes;
             tail_bytes += stats.tail_bytes;
-            if let Some(need) = engine.compaction_need(replica) {
+            if let Some(need) = engine.maintenance().compaction_need(replica) {
                 sample.compaction_dirty_bytes += need.dirty_bytes;
                 let ratio = need.dirty_ratio().max(sample.compaction_dirty_ratio_max);
                 sample.compaction_dirty_ratio_max = ratio;
             }
-            sample.retention_blocked_partitions += u64::from(engine.retention_block(replica).is_some());
+            sample.retention_blocked_partitions +=
+                u64::from(engine.maintenance().retention_block(replica).is_some());
             sample.compaction_failed_partitions += u64::from(replica.compaction_failure().is_some());
             sample.segments += stats.segments;
             sample.partitions_led += u64::from(replica.is_led());
@@ -77,16 +78,16 @@ fn sample(engine: &Engine, limits: &Limits) -> ScrapeSample {
         }
         sample.topics.push(TopicSample { name: topic.name().clone(), bytes });
     }
-    sample.expiry_held = Duration::from_millis(engine.expiry_held_ms().unwrap_or(0));
-    sample.oldest_round = engine.oldest_round_age().unwrap_or_default();
+    sample.expiry_held = Duration::from_millis(engine.maintenance().expiry_held_ms().unwrap_or(0));
+    sample.oldest_round = engine.replicas().oldest_round_age().unwrap_or_default();
     sample.memory.push(("tail_cache", tail_bytes));
     sample.memory.push(("receive", limits.receiving_bytes()));
     sample.memory.push(("fetch", limits.answering_bytes()));
     let lost = engine.health().data_dir_lost().is_some();
     sample.disks.push(DiskSample {
         dir: engine.config().node.data_dir.display().to_string(),
-        space: engine.space_seen().filter(|_| !lost),
-        state: match (lost, engine.check_writable().is_err(), engine.disk_is_low()) {
+        space: engine.context().space_seen().filter(|_| !lost),
+        state: match (lost, engine.context().check_writable().is_err(), engine.context().disk_is_low()) {
             (true, ..) => DiskState::Lost,
             (false, true, _) => DiskState::Blocked,
             (false, false, true) => DiskState::Low,

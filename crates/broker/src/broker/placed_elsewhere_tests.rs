@@ -66,7 +66,7 @@ impl Fixture {
     }
 
     async fn decided(&self, records: Vec<Record>) {
-        self.broker.engine.change(Decided(records)).await.unwrap();
+        self.broker.engine.replicas().change(Decided(records)).await.unwrap();
     }
 
     /// Both hold partitions 0 and 2, the other broker alone holds 1. Partition 0 is led here.

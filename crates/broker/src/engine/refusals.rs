@@ -7,7 +7,7 @@ use corduroy_types::{ErrorCode, Outcome, PartitionIndex, TopicName};
 
 use super::{
     Topic,
-    identity::{ReplicaCursors, ReplicaIdentity},
+    replica::{ReplicaCursors, ReplicaIdentity},
 };
 
 pub(super) fn stopping() -> Refusal {

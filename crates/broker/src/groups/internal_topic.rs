@@ -35,5 +35,5 @@ pub(super) async fn create(engine: &Arc<Engine>) -> Result<(), Refusal> {
         if_not_exists: true,
         now: engine.clock().now(),
     });
-    engine.change(command).await.map(drop)
+    engine.replicas().change(command).await.map(drop)
 }

@@ -76,7 +76,7 @@ impl Groups {
     /// nothing is committed and there are records to read, and if the position is beyond the end: a consumer
     /// cannot read there, so it has not caught up.
     pub(crate) async fn lag(&self, at: TopicPartition, position: Option<Offset>) -> Option<Lag> {
-        let replica = self.engine.topics().by_id(at.topic_id)?.replica(at.partition)?;
+        let replica = self.engine.replicas().topics().by_id(at.topic_id)?.replica(at.partition)?;
         let cursors = replica.cursors().ok()?;
         let end = cursors.high_watermark;
         if position.is_some_and(|position| position > end) {
@@ -132,13 +132,13 @@ async fn records_between(
             Some((known_first, known)) if last == stretch.end => {
                 // Only the difference is counted.
                 let (low, high) = (known_first.min(first), known_first.max(first));
-                let between = engine.count_records(replica, low, high).await.ok();
+                let between = engine.replicas().count_records(replica, low, high).await.ok();
                 between.map(|between| match known_first < first {
                     true => known.saturating_sub(between),
                     false => known + between,
                 })
             }
-            _ => engine.count_records(replica, first, last).await.ok(),
+            _ => engine.replicas().count_records(replica, first, last).await.ok(),
         };
         if let Some(counted) = counted {
             let offsets = last.distance_from(first);
@@ -166,7 +166,7 @@ async fn first_at(
     }
     let mut next = from;
     let first = loop {
-        let fetched = engine.read(replica, next, 1, false, None).await.ok()?;
+        let fetched = engine.replicas().read(replica, next, 1, false, None).await.ok()?;
         if let Some(first) = first_within(fetched.bytes, from) {
             break Some(first);
         }

@@ -152,7 +152,7 @@ impl LagMonitor {
         let mut measured =
             GroupLag { group, activity, member_count, topics: BTreeMap::new(), troubles: Vec::new() };
         for (at, position) in committed {
-            let Some(topic) = groups.engine.topics().by_id(at.topic_id) else { continue };
+            let Some(topic) = groups.engine.replicas().topics().by_id(at.topic_id) else { continue };
             let Some(replica) = topic.replica(at.partition) else { continue };
             let trouble = |kind| Trouble { topic: topic.name().clone(), partition: at.partition.0, kind };
             let Some(lag) = groups.lag(at, Some(position)).await else {

@@ -50,7 +50,7 @@ async fn replay(engine: &Arc<Engine>, shard: &CoordinatorShard, end: Offset) -> 
     let mut next = shard.replica.cursors()?.log_start;
     let mut hint = None;
     while next < end {
-        let fetched = engine.read(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
+        let fetched = engine.replicas().read(&shard.replica, next, READ_BYTES, false, hint.take()).await?;
         if fetched.next_offset <= next {
             return Err(unreadable(next, &"it ends before its end"));
         }

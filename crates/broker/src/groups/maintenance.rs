@@ -19,7 +19,7 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Runs until the broker stops.
 pub(super) async fn run(groups: Weak<Groups>) {
     let Some((load_wanted, mut stopping, mut topics)) = groups.upgrade().map(|groups| {
-        (Arc::clone(&groups.load_wanted), groups.engine.stopping(), groups.engine.follow_topics())
+        (Arc::clone(&groups.load_wanted), groups.engine.stopping(), groups.engine.replicas().follow_topics())
     }) else {
         return;
     };
@@ -71,7 +71,7 @@ impl Groups {
         if late {
             tracing::warn!(event = "B0403", "the broker stood still: all members get a new session");
         }
-        let expiry_time = self.engine.expiry_now();
+        let expiry_time = self.engine.maintenance().expiry_now();
         for shard in self.shards().iter() {
             shard.tidy();
             let ticked = shard.decide_unasked(|coordinator, now, out| {

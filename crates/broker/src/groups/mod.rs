@@ -85,10 +85,12 @@ impl Groups {
     /// # Errors
     /// `NOT_LEADER` where another broker leads the group's partition of `__groups`.
     pub(crate) fn find(&self, group: &GroupName) -> Result<Option<Arc<CoordinatorShard>>, Refusal> {
-        let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return Ok(None) };
+        let Some(topic) = self.engine.replicas().topics().get(&internal_topic::name()) else {
+            return Ok(None);
+        };
         let index = partition_for_key(group.as_str().as_bytes(), topic.partition_count());
         // One that is not open yet is waited for by the request that creates it.
-        if let Err(refusal) = self.engine.leading_replica(&topic, index)
+        if let Err(refusal) = self.engine.replicas().leading_replica(&topic, index)
             && refusal.code == ErrorCode::NotLeader
         {
             return Err(refusal);
@@ -131,10 +133,10 @@ impl Groups {
 
     /// Makes a coordinator for each partition of `__groups` that is open here.
     fn adopt(&self) {
-        let Some(topic) = self.engine.topics().get(&internal_topic::name()) else { return };
+        let Some(topic) = self.engine.replicas().topics().get(&internal_topic::name()) else { return };
         let shard = |replica: &Arc<_>| {
             let load_wanted = Arc::clone(&self.load_wanted);
-            let metrics = self.engine.metrics_handle();
+            let metrics = Arc::clone(self.engine.metrics());
             Arc::new(CoordinatorShard::new(
                 Arc::clone(replica),
                 self.config,
@@ -147,7 +149,7 @@ impl Groups {
 
     /// The topics that can be subscribed to now.
     fn topics(&self) -> Arc<Topics> {
-        let topics = self.engine.topics();
+        let topics = self.engine.replicas().topics();
         let of_users = topics.of_users();
         Arc::new(Topics::new(
             of_users.map(|topic| (topic.name().clone(), topic.id(), topic.partition_count())),

@@ -98,7 +98,7 @@ async fn check(
     partition: Option<u32>,
     payload: Option<Payload>,
 ) -> Result<(usize, Vec<Checked>), Refusal> {
-    engine.check_writable()?;
+    engine.context().check_writable()?;
     match payload {
         Some(Payload::Batch(batch)) => {
             let partition = partition

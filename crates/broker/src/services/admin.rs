@@ -138,11 +138,11 @@ impl v1::admin_server::Admin for AdminService {
         let v1::AddPartitionsRequest { topic, partition_count, validate_only } = request.into_inner();
         self.answer(Api::AddPartitions, async {
             let engine = self.shared.engine()?;
-            engine.check_writable()?;
+            engine.context().check_writable()?;
             let command = AddPartitions { name: topic_name_from_wire(&topic)?, partition_count };
             let counts = match validate_only {
                 true => engine.metadata().draft().check(&command)?,
-                false => engine.change(command).await?,
+                false => engine.replicas().change(command).await?,
             };
             if !validate_only && counts.previous != counts.now {
                 who.changed("add partitions", &topic, format!("{} -> {}", counts.previous, counts.now));
@@ -218,7 +218,7 @@ impl v1::admin_server::Admin for AdminService {
             let engine = self.shared.engine()?;
             let topic = lookup::topic(&engine, &topic, &bytes::Bytes::new())?;
             let replica = lookup::replica(&engine, &topic, partition)?;
-            let given_up = engine.give_up_damage(&replica, validate_only).await?;
+            let given_up = engine.maintenance().give_up_damage(&replica, validate_only).await?;
             if !validate_only {
                 let details = format!("partition {partition}, {} damaged ranges given up", given_up.len());
                 who.changed("recover partition", topic.name().as_str(), details);
@@ -260,7 +260,7 @@ async fn create_topic(
     draft: Option<&mut Draft>,
 ) -> Result<v1::CreatedTopic, Refusal> {
     // What is left of a full disk is for making room.
-    engine.check_writable()?;
+    engine.context().check_writable()?;
     let v1::NewTopic { name, partition_count, replication, configs, if_not_exists } = topic;
     let defaults = &engine.config().topic_defaults;
     let command = CreateTopic {
@@ -275,7 +275,7 @@ async fn create_topic(
     };
     let created = match draft {
         Some(draft) => draft.check(&command)?,
-        None => engine.change(command).await?,
+        None => engine.replicas().change(command).await?,
     };
     Ok(v1::CreatedTopic {
         error: None,
@@ -299,7 +299,7 @@ async fn delete_topic(
     let command = DeleteTopic { name: topic.name().clone() };
     match draft {
         Some(draft) => drop(draft.check(&command)?),
-        None => drop(engine.change(command).await?),
+        None => drop(engine.replicas().change(command).await?),
     }
     Ok(v1::DeletedTopic {
         error: None,
@@ -319,7 +319,7 @@ async fn alter_configs(
     let command = AlterTopicConfigs { name: found.name().clone(), set: configs::pairs(set), unset };
     let altered = match validate_only {
         true => engine.metadata().draft().check(&command)?,
-        false => engine.change(command).await?,
+        false => engine.replicas().change(command).await?,
     };
     let now = engine.clock().now();
     let changes = altered.changes.into_iter().map(|change| v1::ConfigChange {
@@ -348,7 +348,7 @@ async fn delete_records(
         let hint = "produce null values for the keys that should go, or set cleanup.policy=compact,delete";
         return Err(Refusal::new(ErrorCode::InvalidRequest, text).with_hint(hint));
     }
-    let deleted = engine.delete_records(&replica, before, validate_only).await?;
+    let deleted = engine.maintenance().delete_records(&replica, before, validate_only).await?;
     Ok(v1::DeletedRecords {
         partition,
         error: None,

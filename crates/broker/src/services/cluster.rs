@@ -80,9 +80,9 @@ async fn accept_journal_damage(
     log_level::check_broker(shared, broker)?;
     let engine = shared.engine()?;
     if validate_only {
-        return Ok(v1::AcceptJournalDamageResponse { accepted: engine.journal_findings() });
+        return Ok(v1::AcceptJournalDamageResponse { accepted: engine.replicas().journal_findings() });
     }
-    let accepted = engine.accept_journal_damage().await?;
+    let accepted = engine.replicas().accept_journal_damage().await?;
     if !accepted.is_empty() {
         who.changed("accept journal damage", "journal", accepted.join("; "));
     }
@@ -97,9 +97,9 @@ async fn describe(
     let image = engine.metadata().image();
     let facts = shared.start_facts();
     // Of the last look: this answer must come when the disk hangs.
-    let space = engine.space_seen();
+    let space = engine.context().space_seen();
     let id = shared.config.node.id;
-    let stored_bytes = engine.stored_bytes();
+    let stored_bytes = engine.replicas().stored_bytes();
     let brokers = image.brokers().map(|broker| {
         let known = broker.address.as_deref().map(str::to_owned);
         v1::DescribedBroker {
@@ -120,7 +120,7 @@ async fn describe(
     findings.extend(group_findings::findings(&shared.lag_snapshot()));
     // A stable sort: what is found first of one severity stays first.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let topics = engine.topics();
+    let topics = engine.replicas().topics();
     Ok(v1::DescribeClusterResponse {
         cluster_id: image.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default(),
         cluster_name: image.cluster().map(|cluster| cluster.name.to_string()).unwrap_or_default(),
@@ -150,7 +150,7 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         hint: trouble.hint().to_owned(),
         damage: None,
     }));
-    if troubles.is_empty() && engine.disk_is_low() {
+    if troubles.is_empty() && engine.context().disk_is_low() {
         findings.push(v1::Finding {
             severity: v1::HealthState::Degraded.into(),
             message: format!(
@@ -162,13 +162,13 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         });
     }
     if !troubles.contains(&DiskTrouble::Stalled)
-        && let Some(message) = engine.slow_round()
+        && let Some(message) = engine.maintenance().slow_round()
     {
         let hint = DiskTrouble::Stalled.hint().to_owned();
         let severity = v1::HealthState::Degraded.into();
         findings.push(v1::Finding { severity, message, hint, damage: None });
     }
-    if let Some(failure) = engine.metadata_failure() {
+    if let Some(failure) = engine.metadata().failure() {
         findings.push(v1::Finding {
             severity: v1::HealthState::Unhealthy.into(),
             message: format!("the metadata log: {failure}; topics cannot be changed"),
@@ -176,7 +176,7 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
             damage: None,
         });
     }
-    findings.extend(engine.journal_findings().into_iter().map(|damage| v1::Finding {
+    findings.extend(engine.replicas().journal_findings().into_iter().map(|damage| v1::Finding {
         severity: v1::HealthState::Degraded.into(),
         message: format!("the commit journal was damaged when the broker started: {damage}"),
         hint: format!(
@@ -186,13 +186,13 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         ),
         damage: None,
     }));
-    findings.extend(engine.metadata_replica().damages().iter().map(|range| v1::Finding {
+    findings.extend(engine.metadata().replica().damages().iter().map(|range| v1::Finding {
         severity: v1::HealthState::Unhealthy.into(),
         message: format!("the metadata log: {range}"),
         hint: "suspect the disk; the next start cannot read it".to_owned(),
         damage: None,
     }));
-    findings.extend(engine.expiry_held_ms().map(|ahead_ms| v1::Finding {
+    findings.extend(engine.maintenance().expiry_held_ms().map(|ahead_ms| v1::Finding {
         severity: v1::HealthState::Degraded.into(),
         message: format!(
             "the wall clock is {} ahead of the time that the broker has seen pass: records and committed offsets expire slowly until it is caught up with",
@@ -201,7 +201,7 @@ fn findings(engine: &Engine) -> Vec<v1::Finding> {
         hint: "nothing to do if the broker was down for so long; else correct the clock".to_owned(),
         damage: None,
     }));
-    for topic in engine.topics().iter() {
+    for topic in engine.replicas().topics().iter() {
         findings.extend(topic.replicas().iter().flat_map(|replica| replica_findings(topic.name(), replica)));
     }
     findings

@@ -27,7 +27,7 @@ pub(super) async fn list_topics(
     groups: &Groups,
     include_internal: bool,
 ) -> Result<v1::ListTopicsResponse, Refusal> {
-    let topics = engine.topics();
+    let topics = engine.replicas().topics();
     let shown = topics.iter().filter(|topic| include_internal || !topic.name().is_internal());
     let mut listed = Vec::new();
     for topic in shown {
@@ -56,7 +56,7 @@ pub(super) async fn describe_topics(
         let described = topic.described();
         let mut partitions = Vec::with_capacity(described.partitions().len());
         for (index, described) in (0..).map(PartitionIndex).zip(described.partitions()) {
-            let replica = match engine.leading_replica(&topic, index) {
+            let replica = match engine.replicas().leading_replica(&topic, index) {
                 Ok(replica) => replica,
                 Err(refusal) => {
                     let error = Some(refusal.into());
@@ -66,11 +66,12 @@ pub(super) async fn describe_topics(
             };
             let replica = &replica;
             let record_count = groups.record_count(replica).await;
-            let retention_block = engine.retention_block(replica).map(|block| v1::RetentionBlock {
-                segment_start: block.segment.get(),
-                timestamp_ms: block.newest.0,
-                until_ms: block.until.0,
-            });
+            let retention_block =
+                engine.maintenance().retention_block(replica).map(|block| v1::RetentionBlock {
+                    segment_start: block.segment.get(),
+                    timestamp_ms: block.newest.0,
+                    until_ms: block.until.0,
+                });
             let partition = describe_partition((described, replica));
             partitions.push(v1::DescribedPartition { record_count, retention_block, ..partition });
         }

@@ -200,7 +200,7 @@ async fn read_all(
         // With the budget used up a partition still tells its cursors.
         let budget = if left == 0 { 0 } else { place.max_bytes.min(u32::try_from(left).unwrap_or(u32::MAX)) };
         let strict = total > 0;
-        match engine.read(&place.replica, place.from, budget, strict, None).await {
+        match engine.replicas().read(&place.replica, place.from, budget, strict, None).await {
             Ok(fetched) => {
                 let form = if plain { Form::Plain { max_bytes: budget, strict } } else { Form::Batches };
                 let range = place.from..fetched.high_watermark;

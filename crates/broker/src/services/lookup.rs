@@ -11,7 +11,7 @@ use crate::engine::{Engine, Replica, Topic, partition_not_found};
 /// Finds a topic by name, and checks that it is the one the caller knew.
 pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Topic, Refusal> {
     let name = topic_name_from_wire(name)?;
-    let topic = engine.topics().get(&name).ok_or_else(|| not_found(engine, name.as_str()))?;
+    let topic = engine.replicas().topics().get(&name).ok_or_else(|| not_found(engine, name.as_str()))?;
     match topic_id_from_wire(topic_id)? {
         Some(id) if id != topic.id() => Err(Refusal::new(
             ErrorCode::TopicIdMismatch,
@@ -23,7 +23,7 @@ pub(super) fn topic(engine: &Engine, name: &str, topic_id: &Bytes) -> Result<Top
 
 /// `TOPIC_NOT_FOUND`, with the nearest name there is.
 pub(super) fn not_found(engine: &Engine, name: &str) -> Refusal {
-    let topics = engine.topics();
+    let topics = engine.replicas().topics();
     let names: Vec<_> = topics.of_users().map(|topic| topic.name().clone()).collect();
     let hint = match nearest(name, names.iter().map(|name| name.as_str())) {
         Some(near) => format!("did you mean {near:?}?"),
@@ -51,5 +51,5 @@ pub(super) fn partition(topic: &Topic, partition: u32) -> Result<PartitionIndex,
 
 /// Finds a partition that this broker leads.
 pub(super) fn replica(engine: &Engine, topic: &Topic, partition: u32) -> Result<Arc<Replica>, Refusal> {
-    engine.leading_replica(topic, PartitionIndex(partition))
+    engine.replicas().leading_replica(topic, PartitionIndex(partition))
 }

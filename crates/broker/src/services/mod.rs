@@ -87,7 +87,7 @@ impl Shared {
 
     /// Opens the services. Called once, when the engine is ready.
     pub(crate) fn set_engine(&self, engine: Arc<Engine>) {
-        self.limits.follow_largest_message(engine.max_message_bytes());
+        self.limits.follow_largest_message(engine.replicas().max_message_bytes());
         let _set_once = self.groups.set(Groups::open(Arc::clone(&engine)));
         let _set_once = self.engine.set(engine);
         self.set_ready();

@@ -85,10 +85,13 @@ pub(super) async fn resolve(
             return Ok(Resolved { offset, timestamp: None });
         }
         Spec::BeforeEnd(count) => {
-            return Ok(Resolved { offset: engine.before_end(replica, count).await?, timestamp: None });
+            return Ok(Resolved {
+                offset: engine.replicas().before_end(replica, count).await?,
+                timestamp: None,
+            });
         }
-        Spec::AtTimeMs(time) => Some(engine.first_at_or_after(replica, TimestampMs(time)).await?),
-        Spec::MaxTimestamp(_) => Some(engine.greatest_timestamp(replica).await?),
+        Spec::AtTimeMs(time) => Some(engine.replicas().first_at_or_after(replica, TimestampMs(time)).await?),
+        Spec::MaxTimestamp(_) => Some(engine.replicas().greatest_timestamp(replica).await?),
     };
     Ok(match found {
         None => Resolved { offset: start, timestamp: None },

@@ -73,7 +73,7 @@ impl v1::produce_server::Produce for ProduceService {
 }
 
 async fn init_producer(shared: &Shared) -> Result<v1::InitProducerResponse, Refusal> {
-    let id = shared.engine()?.new_producer_id().await?;
+    let id = shared.engine()?.metadata().new_producer_id().await?;
     let producer_id = i64::try_from(id)
         .map_err(|_| Refusal::new(ErrorCode::Internal, format!("producer id {id} is out of range")))?;
     Ok(v1::InitProducerResponse { producer_id, producer_epoch: 0 })

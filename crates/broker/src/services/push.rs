@@ -83,7 +83,8 @@ impl Source {
 
     async fn read(&mut self, engine: &Arc<Engine>, max_bytes: u32, plain: bool) -> Result<Read, Refusal> {
         let from = self.next;
-        let mut fetched = engine.read(&self.replica, from, max_bytes, false, self.hint.take()).await?;
+        let mut fetched =
+            engine.replicas().read(&self.replica, from, max_bytes, false, self.hint.take()).await?;
         self.hint = fetched.hint.take();
         if fetched.bytes.is_empty() {
             self.next = fetched.next_offset;

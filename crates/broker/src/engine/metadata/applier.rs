@@ -120,7 +120,7 @@ impl MetadataPlane {
         if !plan.needs_disk() {
             return Ok(plan.perform()?);
         }
-        let read = self.workers.control.run(move || plan.perform()).await;
+        let read = self.context.workers.control.run(move || plan.perform()).await;
         Ok(read.map_err(ApplierError::Unavailable)??)
     }
 

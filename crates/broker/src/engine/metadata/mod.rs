@@ -6,6 +6,7 @@
 
 mod applier;
 mod open;
+mod producer_ids;
 mod proposals;
 
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use corduroy_types::Offset;
 use tokio::sync::{mpsc, watch};
 
 pub(super) use self::open::{MetadataContext, OpenedMetadata};
-use self::proposals::AnyProposal;
 pub(crate) use self::{
     applier::ApplierError,
     proposals::{Draft, Proposed},
 };
-use super::{Clock, Replica, workers::Workers};
+use self::{producer_ids::ProducerIds, proposals::AnyProposal};
+use super::{Context, Replica};
 
 /// Who hears of changes of the image. Called on the applier's task: memory work only.
 pub(super) trait ImageListener: Send + Sync {
@@ -48,8 +49,9 @@ pub(crate) struct MetadataPlane {
     applied: watch::Sender<Applied>,
     listener: Arc<dyn ImageListener>,
     proposals: mpsc::Sender<Box<dyn AnyProposal>>,
-    workers: Arc<Workers>,
-    clock: Clock,
+    /// What is left of the producer ids that were reserved for this broker.
+    producer_ids: tokio::sync::Mutex<ProducerIds>,
+    context: Arc<Context>,
 }
 
 impl MetadataPlane {
@@ -85,6 +87,9 @@ impl MetadataPlane {
         C: Command + Send + Sync + 'static,
         C::Answer: Send + 'static,
     {
+        if self.context.check_writable().is_err() {
+            self.context.make_room().await?;
+        }
         proposals::propose(&self.proposals, command).await
     }
 }

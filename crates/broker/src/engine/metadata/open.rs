@@ -10,13 +10,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Applied, ImageListener, MetadataPlane, applier, proposals};
 use crate::engine::{
-    Clock, CommitQueue, OpenError, Replica,
-    identity::ReplicaIdentity,
-    log_slot::LogSlot,
-    opening::{Place, blocking, open_log},
-    partition_dirs::METADATA_TOPIC_ID,
-    reconcile::begin_and_lead,
-    workers::Workers,
+    OpenError, Replica,
+    replica::{
+        CommitQueue, LogSlot, Opening, ReplicaIdentity, begin_and_lead, blocking, open_log,
+        partition_dirs::METADATA_TOPIC_ID,
+    },
 };
 
 /// The name under which the metadata's own log is spoken of.
@@ -24,11 +22,9 @@ const METADATA_NAME: &str = "__metadata";
 
 /// What the metadata plane is made with.
 pub(in crate::engine) struct MetadataContext {
-    pub(in crate::engine) place: Place,
+    pub(in crate::engine) opening: Opening,
     pub(in crate::engine) commits: CommitQueue,
-    pub(in crate::engine) workers: Arc<Workers>,
     pub(in crate::engine) listener: Arc<dyn ImageListener>,
-    pub(in crate::engine) clock: Clock,
 }
 
 /// The metadata plane, and what recovery found in its log.
@@ -45,12 +41,13 @@ impl MetadataPlane {
     /// # Errors
     /// [`OpenError`]: nothing was served, and nothing was changed.
     pub(in crate::engine) async fn open(context: MetadataContext) -> Result<OpenedMetadata, OpenError> {
-        let MetadataContext { place, commits, workers, listener, clock } = context;
-        let own = place.config.node.id;
+        let MetadataContext { opening, commits, listener } = context;
+        let context = Arc::clone(&opening.context);
+        let own = context.config.node.id;
         // The metadata is never deleted by age or size.
         let config = LogConfig { retention_ms: None, retention_bytes: None, ..LogConfig::default() };
-        let opening = blocking(move || open_log(&place, &identity(own), config, clock)).await;
-        let (log, report) = opening.map_err(OpenError::OpenMetadata)?;
+        let opened = blocking(move || open_log(&opening, &identity(own), config)).await;
+        let (log, report) = opened.map_err(OpenError::OpenMetadata)?;
         // Before anything is read: damage ends the start.
         for damage in &report.damages {
             tracing::error!(event = "B0206", topic = METADATA_NAME, partition = 0, %damage, "damaged bytes");
@@ -65,14 +62,14 @@ impl MetadataPlane {
             applied: watch::Sender::new(Applied { end: begin, failure: None }),
             listener,
             proposals,
-            workers,
-            clock,
+            producer_ids: tokio::sync::Mutex::default(),
+            context: Arc::clone(&context),
         });
         let applied_epoch = plane.apply_up_to(end).await.map_err(OpenError::Metadata)?;
         // An epoch in which nothing was appended counts all the same.
         let last = begun.map_or(applied_epoch, |begun| begun.max(applied_epoch));
         let leading = vec![(replica, last.next().unwrap_or(last))];
-        if let Some((_, error)) = begin_and_lead(&commits, clock, leading).await.pop() {
+        if let Some((_, error)) = begin_and_lead(&commits, context.clock, leading).await.pop() {
             return Err(OpenError::Epoch(error));
         }
         tokio::spawn(applier::run(Arc::downgrade(&plane)));

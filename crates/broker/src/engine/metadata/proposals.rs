@@ -177,7 +177,7 @@ impl MetadataPlane {
         if records.is_empty() {
             return Ok(None);
         }
-        let batch = encode(&records, self.clock)?;
+        let batch = encode(&records, self.context.clock)?;
         let next_end = end.saturating_add(batch.header().record_count.into());
         let request = AppendRequest {
             acks: Acks::Quorum,
@@ -188,7 +188,7 @@ impl MetadataPlane {
         };
         let before = draft.0.clone();
         draft.apply(&records)?;
-        match self.replica.append(self.clock, batch, request) {
+        match self.replica.append(self.context.clock, batch, request) {
             Ok(pending) => {
                 *end = next_end;
                 Ok(Some(pending))

@@ -33,7 +33,7 @@ pub(super) async fn heartbeat(
     };
     let shard = match &heartbeat.kind {
         HeartbeatKind::Join(_) => {
-            engine.check_groups_writable().await?;
+            engine.context().check_groups_writable().await?;
             groups.find_or_create(&heartbeat.group).await?
         }
         _ => groups.find(&heartbeat.group)?.ok_or_else(|| unknown_member(&heartbeat))?,

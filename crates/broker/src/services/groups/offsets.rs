@@ -45,7 +45,7 @@ async fn commit_offsets(
 ) -> Result<v1::CommitOffsetsResponse, Refusal> {
     let v1::CommitOffsetsRequest { group, member, offsets, validate_only } = request;
     check_count(offsets.len())?;
-    engine.check_groups_writable().await?;
+    engine.context().check_groups_writable().await?;
     let group = wire::group_name(&group)?;
     let member = member.map(|v1::MemberIdentity { member, member_epoch }| {
         Ok::<_, Refusal>((wire::member_id(&member)?, MemberEpoch(member_epoch)))
@@ -152,8 +152,8 @@ pub(super) fn position(
     at: TopicPartition,
     committed: Option<&Committed>,
 ) -> Option<v1::GroupOffset> {
-    let topic = engine.topics().by_id(at.topic_id)?;
-    let replica = engine.leading_replica(&topic, at.partition);
+    let topic = engine.replicas().topics().by_id(at.topic_id)?;
+    let replica = engine.replicas().leading_replica(&topic, at.partition);
     let (cursors, error) = match replica.and_then(|replica| replica.cursors()) {
         Ok(cursors) => (cursors, None),
         // What was committed is known all the same.

@@ -108,7 +108,7 @@ pub(super) fn owned(
     engine: &Engine,
     topics: Vec<v1::TopicPartitions>,
 ) -> Result<BTreeSet<TopicPartition>, Refusal> {
-    let known = engine.topics();
+    let known = engine.replicas().topics();
     let mut owned = BTreeSet::new();
     for v1::TopicPartitions { topic, topic_id, partitions } in topics {
         let topic = match topic_id_from_wire(&topic_id)? {
@@ -129,7 +129,7 @@ pub(super) fn topic_partitions<'a>(
     engine: &Engine,
     partitions: impl IntoIterator<Item = &'a TopicPartition>,
 ) -> Vec<v1::TopicPartitions> {
-    let topics = engine.topics();
+    let topics = engine.replicas().topics();
     let mut by_topic: BTreeMap<TopicId, Vec<u32>> = BTreeMap::new();
     for at in partitions {
         by_topic.entry(at.topic_id).or_default().push(at.partition.0);

@@ -26,8 +26,8 @@ pub(super) async fn find(
     let mut found = Vec::with_capacity(wanted.len());
     let mut to_commit = Vec::new();
     for (at, committed) in membership.committed(wanted.keys().copied()).await? {
-        let Some(topic) = membership.engine.topics().by_id(at.topic_id) else { continue };
-        let replica = match membership.engine.leading_replica(&topic, at.partition) {
+        let Some(topic) = membership.engine.replicas().topics().by_id(at.topic_id) else { continue };
+        let replica = match membership.engine.replicas().leading_replica(&topic, at.partition) {
             Ok(replica) => replica,
             Err(refusal) => {
                 // One that is not open yet is looked for again.

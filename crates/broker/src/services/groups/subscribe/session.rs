@@ -358,8 +358,8 @@ impl Session {
     fn begin_reading(&mut self, at: TopicPartition) {
         let Some(next) = self.share.readable(at) else { return };
         // The coordinator takes away what is gone.
-        let Some(topic) = self.membership.engine.topics().by_id(at.topic_id) else { return };
-        match self.membership.engine.leading_replica(&topic, at.partition) {
+        let Some(topic) = self.membership.engine.replicas().topics().by_id(at.topic_id) else { return };
+        match self.membership.engine.replicas().leading_replica(&topic, at.partition) {
             Ok(replica) => self.reader.begin(at, Source::new(replica, next, None)),
             Err(refusal) => self.share.failed(at, refusal),
         }
@@ -389,7 +389,7 @@ impl Session {
     }
 
     fn learn_names(&mut self, assignment: &BTreeSet<TopicPartition>) {
-        let topics = self.membership.engine.topics();
+        let topics = self.membership.engine.replicas().topics();
         let unknown = assignment.iter().filter(|at| !self.names.contains_key(&at.topic_id));
         let ids: BTreeSet<_> = unknown.map(|at| at.topic_id).collect();
         let named = ids.into_iter().filter_map(|id| Some((id, topics.by_id(id)?.name().to_string())));
