@@ -80,6 +80,14 @@ pub(super) enum Sync {
     Round(usize),
 }
 
+/// The commit journal takes nothing until it is begun again: a write or sync of it failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct JournalFailed {
+    /// What failed.
+    pub reason: String,
+}
+
 /// What came of a commit.
 #[derive(Debug)]
 pub struct Committed {
@@ -87,7 +95,7 @@ pub struct Committed {
     /// it is postponed.
     pub results: Vec<(Round, RoundResult)>,
     /// Whether the requests are durable; else why not. The journal has failed then.
-    pub requests: Result<(), String>,
+    pub requests: Result<(), JournalFailed>,
     /// How the batches became durable.
     pub kind: CommitKind,
     /// Bytes written to the journal.

@@ -1,5 +1,6 @@
 //! What came of a commit: what is durable now, and which logs stop.
 
+use super::JournalFailed;
 use std::io;
 
 use super::commit::{Commit, Committed, Planned, Target};
@@ -29,7 +30,7 @@ impl Journal {
             // Every log stops.
             self.pins.values_mut().for_each(|pin| pin.stopped = true);
         }
-        let requests = failed.clone().map_or(Ok(()), Err);
+        let requests = failed.clone().map_or(Ok(()), |reason| Err(JournalFailed { reason }));
         let results = commit.rounds.into_iter().map(|planned| self.round_result(planned, failed.as_deref()));
         Committed { results: results.collect(), requests, kind, journal_bytes }
     }

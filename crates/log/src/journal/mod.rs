@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use corduroy_types::{KIB, MIB, PartitionIndex, TopicId};
 
 pub use checkpoint::{Checkpoint, CheckpointFailure};
-pub use commit::{Commit, CommitKind, Committed};
+pub use commit::{Commit, CommitKind, Committed, JournalFailed};
 pub use damage::JournalDamage;
 pub use file::JOURNAL_DIR;
 pub use plan::Journal;

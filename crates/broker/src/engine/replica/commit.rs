@@ -17,7 +17,7 @@ use std::{
 
 use corduroy_log::{
     Disk, Journal, PartitionKey, Round,
-    journal::{CommitKind, JournalRequest},
+    journal::{CommitKind, JournalFailed, JournalRequest},
 };
 use corduroy_types::LeaderEpoch;
 use parking_lot::{Condvar, Mutex};
@@ -66,7 +66,7 @@ struct State {
 /// What is to be made durable beside batches, and who waits for it.
 struct Asked {
     requests: Vec<JournalRequest>,
-    answer: oneshot::Sender<Result<(), String>>,
+    answer: oneshot::Sender<Result<(), JournalFailed>>,
 }
 
 /// What one commit is made of.
@@ -116,7 +116,7 @@ impl CommitQueue {
     pub(in crate::engine) fn ask(
         &self,
         requests: Vec<JournalRequest>,
-    ) -> oneshot::Receiver<Result<(), String>> {
+    ) -> oneshot::Receiver<Result<(), JournalFailed>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.shared.state.lock();
         if !state.closed {
@@ -326,7 +326,7 @@ impl CommitThread {
     }
 }
 
-fn answer(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(), String>) {
+fn answer(waiting: Vec<oneshot::Sender<Result<(), JournalFailed>>>, result: &Result<(), JournalFailed>) {
     for waiting in waiting {
         // Whoever asked may have gone.
         let _asker_gone = waiting.send(result.clone());

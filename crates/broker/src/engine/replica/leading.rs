@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use corduroy_log::{EpochEntry, LogError, journal::JournalRequest};
+use corduroy_log::{
+    EpochEntry, LogError,
+    journal::{JournalFailed, JournalRequest},
+};
 use corduroy_types::LeaderEpoch;
 
 use super::{CommitQueue, Replica};
@@ -25,7 +28,10 @@ pub(crate) enum EpochError {
     NotElected(String),
     /// The journal has failed.
     #[error("leader epochs cannot be made durable: {0}")]
-    Journal(String),
+    Journal(#[from] JournalFailed),
+    /// No epoch begins any more.
+    #[error("the broker stops")]
+    Stopping,
 }
 
 impl EpochError {
@@ -89,8 +95,8 @@ pub(in crate::engine) async fn begin_and_lead(
     }
     let requests = begun.iter().map(|(replica, entry)| JournalRequest::BeginEpoch(replica.key(), *entry));
     let durable = commits.ask(requests.collect()).await;
-    if let Err(reason) = durable.unwrap_or_else(|_| Err("the broker stops".to_owned())) {
-        failed.extend(begun.into_iter().map(|(replica, _)| (replica, EpochError::Journal(reason.clone()))));
+    if let Err(error) = durable.map_err(|_| EpochError::Stopping).and_then(|done| Ok(done?)) {
+        failed.extend(begun.into_iter().map(|(replica, _)| (replica, error.clone())));
         return failed;
     }
     for (replica, entry) in begun {
@@ -114,7 +120,10 @@ impl Replica {
                     tracing::error!(event = "B0220", %topic, %partition, %error, "a partition is offline");
                 }
             }
-            EpochError::NotYet { .. } | EpochError::NotElected(_) | EpochError::Journal(_) => {
+            EpochError::NotYet { .. }
+            | EpochError::NotElected(_)
+            | EpochError::Journal(_)
+            | EpochError::Stopping => {
                 tracing::warn!(%topic, %partition, %error, "a partition is open, but not led");
                 *self.not_led.lock() = Some(error.to_string());
             }

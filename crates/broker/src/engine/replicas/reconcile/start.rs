@@ -10,6 +10,7 @@ use super::super::{
     journal::forget_deleted,
     recovering::{LogsToOpen, OpenedReplica, Recovered, note, open_parallel, recovery_progress},
 };
+use super::topics::EraseError;
 use crate::engine::{
     Replicas,
     replica::{
@@ -70,11 +71,11 @@ impl Replicas {
 }
 
 /// Removes what a crash left of topics that were deleted.
-fn erase_deleted(opening: &Opening, deleted: &[TopicId]) -> Vec<(TopicId, Result<(), String>)> {
+fn erase_deleted(opening: &Opening, deleted: &[TopicId]) -> Vec<(TopicId, Result<(), EraseError>)> {
     let erase = |id: &TopicId| {
         let removed =
             partition_dirs::remove_topic_dir(opening.context.disk.as_ref(), &opening.context.data_dir, *id);
-        (*id, removed.map_err(|error| error.to_string()))
+        (*id, removed.map_err(EraseError::Disk))
     };
     deleted.iter().map(erase).collect()
 }

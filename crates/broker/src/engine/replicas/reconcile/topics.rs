@@ -1,7 +1,8 @@
 //! One topic that has changed: its partitions opened, configured and led, or closed and erased.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
+use corduroy_api::Refusal;
 use corduroy_log::journal::JournalRequest;
 use corduroy_metadata::Topic;
 use corduroy_partition::NotLeading;
@@ -18,6 +19,15 @@ use crate::engine::{
 
 /// Logs of one topic that are opened at a time.
 const OPENED_AT_ONCE: usize = 4;
+
+/// Why files of a deleted topic are still there. Removing them is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EraseError {
+    #[error(transparent)]
+    Disk(io::Error),
+    #[error(transparent)]
+    Worker(Refusal),
+}
 
 /// Notes that a topic was acted on, however that ended.
 struct Ending {
@@ -140,14 +150,14 @@ impl Replicas {
             let mut journal = journal.lock();
             replicas.iter().for_each(|replica| journal.reopened(replica.key()));
             drop(journal);
-            partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id).map_err(|error| error.to_string())
+            partition_dirs::remove_topic_dir(disk.as_ref(), &data_dir, id).map_err(EraseError::Disk)
         });
-        let removed = removed.await.map_err(|refusal| refusal.message).and_then(|removed| removed);
+        let removed = removed.await.map_err(EraseError::Worker).and_then(|removed| removed);
         self.note_erased(id, removed);
     }
 
     /// Notes how the removal of a deleted topic's files ended; where it has failed it is tried again.
-    pub(super) fn note_erased(&self, id: TopicId, removed: Result<(), String>) {
+    pub(super) fn note_erased(&self, id: TopicId, removed: Result<(), EraseError>) {
         let mut not_erased = self.not_erased.lock();
         match removed {
             Ok(()) => drop(not_erased.remove(&id)),
