@@ -4,7 +4,7 @@ use corduroy_types::Offset;
 
 /// The cursors of a partition, always `log_start ≤ high_watermark ≤ log_end`. Ends are exclusive.
 ///
-/// Read all three from one value: two looks may see two states.
+/// Read all three from one value: two reads may see two states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartitionCursors {
     log_start: Offset,

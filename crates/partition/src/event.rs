@@ -78,7 +78,7 @@ pub enum Event {
         /// The log; its history ends with the epoch's own entry.
         log: LogState,
     },
-    /// What `acks=all` waits for at least, beside a quorum.
+    /// The least number of replicas that `acks=all` waits for; never fewer than a quorum.
     MinInSync(u32),
     /// Leader: a follower opens its stream.
     Hello {
@@ -195,9 +195,9 @@ pub enum Event {
         /// The end of what is certainly on stable storage; the log will be cut there.
         durable_end: Offset,
     },
-    /// The shell looked at the log: log and partition must agree ([`Invariant::LogAgrees`]).
+    /// The shell has read the log's cursors: log and partition must agree ([`Invariant::LogAgrees`]).
     LogSeen {
-        /// The epoch in which it looked.
+        /// The epoch in which it read them.
         epoch: LeaderEpoch,
         /// The log's start.
         log_start: Offset,

@@ -62,7 +62,7 @@ impl Partition {
             {
                 return;
             }
-            // A leader of the same epoch is another one's word against the metadata: one epoch has one leader.
+            // One epoch has one leader: another name for it contradicts the metadata.
             Role::Leading(own) if own.epoch == epoch => return,
             // It was stopped for good, or its log has to be opened first.
             Role::Idle(

@@ -254,7 +254,7 @@ impl Follower {
         }
     }
 
-    /// Says what is held, where that is news. Before the logs agree nothing here is of the leader's.
+    /// Acknowledges what is held, if that has changed. Before the logs agree, nothing here is known to be the leader's.
     fn ack(&mut self, cursors: &PartitionCursors, out: &mut Vec<Action>) {
         if self.stream != Stream::Agreed || self.busy == Some(Busy::Reconciling) {
             return;

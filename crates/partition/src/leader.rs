@@ -169,7 +169,7 @@ impl Leader {
         self.sessions.pushed(to, end, bytes);
     }
 
-    /// A follower is gone. What it held is held still: it is durable there.
+    /// A follower has disconnected. What it holds still counts: it is durable there.
     pub(crate) fn disconnected(&mut self, peer: BrokerId) {
         self.sessions.close(peer);
     }

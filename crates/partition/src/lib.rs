@@ -1,8 +1,8 @@
 //! Replication of one partition as a pure state machine: its leadership, its high watermark, and the appends
 //! that wait for their acknowledgement.
 //!
-//! The broker tells a [`Partition`] what happened ([`Event`]) and when, and performs what comes back
-//! ([`Action`]). The log decides where records go; this crate decides when they count, who is told, and what.
+//! The broker gives a [`Partition`] what happened ([`Event`]) and when, and performs what it returns
+//! ([`Action`]). The log decides where records go; this crate decides when they count, and what is answered to whom.
 //! Today the replica set has one member, but every rule is the general one: replication adds events, never a
 //! second path.
 //!

@@ -32,7 +32,7 @@ struct Ends {
 pub(crate) struct Replicas {
     progress: Vec<Progress>,
     own: BrokerId,
-    /// What `acks=all` waits for at least, beside a quorum.
+    /// The least number of replicas that `acks=all` waits for; never fewer than a quorum.
     min_in_sync: usize,
 }
 
@@ -128,7 +128,7 @@ impl Replicas {
         self.progress.len() / 2 + 1
     }
 
-    /// How many members, beside the leader, satisfy `has`.
+    /// How many members other than the leader satisfy `has`.
     pub(crate) fn others(&self, has: impl Fn(BrokerId) -> bool) -> usize {
         self.progress.iter().filter(|replica| replica.id != self.own && has(replica.id)).count()
     }

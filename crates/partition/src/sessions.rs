@@ -23,7 +23,7 @@ struct Session {
     in_flight_bytes: u64,
     /// The head of the push that the shell was asked for and has not reported.
     pushing: Option<Push>,
-    /// What the follower was told of last.
+    /// What the follower was sent last.
     high_watermark: Offset,
     log_start: Offset,
     /// A suspect follower is clean once it holds everything below (rule R14).

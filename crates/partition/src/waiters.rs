@@ -22,7 +22,7 @@ pub(crate) struct Waiters {
     one: VecDeque<Waiter>,
     quorum: VecDeque<Waiter>,
     all: VecDeque<Waiter>,
-    /// Not after any waiter's deadline; may be that of a waiter that was answered meanwhile.
+    /// At or before every waiter's deadline; it may be that of a waiter that has been answered.
     next_deadline: Option<MonotonicMs>,
 }
 
@@ -85,7 +85,7 @@ impl Waiters {
         self.one.len() + self.quorum.len() + self.all.len()
     }
 
-    /// When [`Waiters::expire`] next has something to look at; `None` when nothing waits.
+    /// When [`Waiters::expire`] next has something to do; `None` when nothing waits.
     pub(crate) fn next_deadline(&self) -> Option<MonotonicMs> {
         if self.len() == 0 { None } else { self.next_deadline }
     }

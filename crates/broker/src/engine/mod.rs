@@ -61,7 +61,7 @@ impl Engine {
         &self.replicas
     }
 
-    /// Retention, compaction, and what else is done to logs beside appends and reads.
+    /// Retention, compaction, and all else that is done to logs except appends and reads.
     pub(crate) fn maintenance(&self) -> &Arc<Maintenance> {
         &self.maintenance
     }

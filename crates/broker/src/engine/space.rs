@@ -32,13 +32,13 @@ pub(super) const RESERVE_BYTES: u64 = corduroy_types::MIB;
 /// What of it only changes of the metadata and log starts may use.
 const DELETIONS_BYTES: u64 = RESERVE_BYTES / 2;
 
-/// The reserve of one data directory, and its free space as last looked at. All calls but [`Reserve::seen`] block on the
+/// The reserve of one data directory, and its free space as last measured. All calls but [`Reserve::seen`] block on the
 /// disk.
 #[derive(Debug)]
 pub(super) struct Reserve {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    /// Whether the file is there; `None` before that was looked at.
+    /// Whether the file is there; `None` before that was checked.
     held: Mutex<Option<bool>>,
     seen: Mutex<Option<Space>>,
 }
@@ -49,27 +49,27 @@ impl Reserve {
     }
 
     /// Free and total space; `None` where the disk does not say.
-    pub(super) fn look(&self) -> Option<Space> {
+    pub(super) fn measure(&self) -> Option<Space> {
         let space = self.disk.space(&self.data_dir).ok();
         *self.seen.lock() = space;
         space
     }
 
-    /// What [`Reserve::look`] found last. Never waits for the disk.
+    /// What [`Reserve::measure`] found last. Never waits for the disk.
     pub(super) fn seen(&self) -> Option<Space> {
         *self.seen.lock()
     }
 
     /// Whether there is as much room as the reserve takes.
     pub(super) fn has_room(&self) -> bool {
-        self.look().is_none_or(|space| space.free_bytes >= RESERVE_BYTES)
+        self.measure().is_none_or(|space| space.free_bytes >= RESERVE_BYTES)
     }
 
     /// Makes room for what groups commit. `false` where that would take what deletions need: too little is left, even
     /// without the reserve.
     pub(super) fn make_room_for_groups(&self) -> bool {
         self.make_room();
-        self.look().is_none_or(|space| space.free_bytes >= DELETIONS_BYTES)
+        self.measure().is_none_or(|space| space.free_bytes >= DELETIONS_BYTES)
     }
 
     /// Gives the reserve up where less than that is free, for something small that must be written now.
@@ -112,7 +112,7 @@ impl Reserve {
         let file = self.disk.open(&path, OpenMode::Truncate)?;
         let written = file.write_at(&[noise()], 0).and_then(|()| file.sync());
         if written.is_err() {
-            // Half a reserve would only be in the way.
+            // Half a reserve takes room and keeps none.
             self.disk.remove_file(&path)?;
         }
         written?;
@@ -120,7 +120,7 @@ impl Reserve {
     }
 }
 
-/// The free space of the data directory's disk, as last looked at, and what follows from it.
+/// The free space of the data directory's disk, as last measured, and what follows from it.
 pub(super) struct DiskSpace {
     pub(super) reserve: Arc<Reserve>,
     is_blocked: AtomicBool,
@@ -172,7 +172,7 @@ impl Context {
         if has_room { Ok(()) } else { Err(refusal) }
     }
 
-    /// Free and total space of the data directory's disk as last looked at. Never waits for the disk.
+    /// Free and total space of the data directory's disk as last measured. Never waits for the disk.
     pub(crate) fn space_seen(&self) -> Option<Space> {
         self.space.reserve.seen()
     }
@@ -194,7 +194,7 @@ impl Context {
     /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.
     pub(super) async fn check_space(&self) {
         let reserve = Arc::clone(&self.space.reserve);
-        let Ok(Some(space)) = self.workers.control.run(move || reserve.look()).await else { return };
+        let Ok(Some(space)) = self.workers.control.run(move || reserve.measure()).await else { return };
         let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
         let low = self.config.storage.disk_low_watermark.bytes(space.total_bytes);
         let (blocked, is_low) = (space.free_bytes < block, space.free_bytes < low);
@@ -253,7 +253,7 @@ mod tests {
         disk.set_capacity(Some(RESERVE_BYTES + 5_000));
         reserve.make_room();
         assert!(!held());
-        assert!(reserve.look().unwrap().free_bytes >= RESERVE_BYTES);
+        assert!(reserve.measure().unwrap().free_bytes >= RESERVE_BYTES);
         disk.set_capacity(Some(RESERVE_BYTES - 1));
         reserve.take();
         assert!(!held(), "there is no room for it");

@@ -41,7 +41,7 @@ impl Workers {
         Self { reads: pool(16), compute: pool(4), maintenance: pool(4), opening: pool(8), control: pool(2) }
     }
 
-    /// Looks for calls that hang.
+    /// Finds calls that hang.
     pub(super) fn sweep(&self) {
         for pool in [&self.reads, &self.compute, &self.maintenance, &self.opening, &self.control] {
             pool.shared.sweep();

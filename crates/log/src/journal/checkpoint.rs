@@ -74,7 +74,7 @@ impl Checkpoint {
         (0..self.files.len()).for_each(|index| self.perform_step(index, disk));
     }
 
-    /// Syncs one of them. Some may be synced beside each other: the file system then has less to do for each.
+    /// Syncs one of them. Some may be synced in parallel: the file system then has less to do for each.
     pub fn perform_step(&self, index: usize, disk: &dyn Disk) {
         if let Some((_, file, result)) = self.files.get(index) {
             *result.lock() = Some(file.sync_journaled(disk));
@@ -87,7 +87,7 @@ impl Journal {
     pub fn wants_checkpoint(&self) -> bool {
         let half_full = self.position() >= self.config().file_bytes / 2;
         let generation = self.generation();
-        // What a checkpoint did not reach because more was written meanwhile waits for the next one.
+        // What a checkpoint did not reach because more was written since it began waits for the next one.
         self.pins().values().any(|pin| {
             pin.oldest.0 < generation || (half_full && pin.oldest.1 < self.config().file_bytes / 2)
         })

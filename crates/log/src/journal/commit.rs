@@ -27,7 +27,7 @@ pub enum CommitKind {
 }
 
 /// What to do on disk for one commit. First [`Commit::perform_writes`]; then [`Commit::perform_sync`] for each of
-/// [`Commit::syncs`], in any order and beside each other; then give it to [`super::Journal::finish`].
+/// [`Commit::syncs`], in any order or in parallel; then give it to [`super::Journal::finish`].
 #[derive(Debug)]
 #[must_use = "nothing is durable until it is performed and reported"]
 pub struct Commit {

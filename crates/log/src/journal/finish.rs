@@ -44,7 +44,7 @@ impl Journal {
         let performed = result.into_inner();
         let result = match performed {
             Some(result) => result,
-            // The journal's sync stands for the segment's.
+            // The journal's sync replaces the segment's.
             None if journaled => round.succeeded(),
             None => round.failed(0, io::Error::other("the commit was not performed")),
         };

@@ -2,7 +2,7 @@
 //!
 //! A commit round of many logs with little each costs one sync: their batches are written to their segments
 //! without a sync, and to the journal, which is synced. Later the segments are synced in the background (a
-//! *checkpoint*), and the journal's space is used again. Beside that the journal keeps what little a replica must
+//! *checkpoint*), and the journal's space is used again. The journal also keeps what little a replica must
 //! remember whatever happens to its files: durable mark, epoch history, a cut that has begun.
 //!
 //! Two files in `<data dir>/journal/` are written in turn. Each filling of one is a *generation*: its number is in

@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::mark::{DurableMark, Known};
 use crate::round::Round;
 
-/// The commit journal of one data directory. Whoever holds it serialises access; plans are performed without it.
+/// The commit journal of one data directory. Its owner serialises access; plans are performed without it.
 #[derive(Debug)]
 pub struct Journal {
     pub(super) disk: Arc<dyn Disk>,

@@ -39,7 +39,7 @@ impl Piece {
 type Pieces = BTreeMap<(PartitionKey, Offset), Vec<Piece>>;
 
 /// What a journal holds when the broker starts. Nothing has been changed yet: perform every task (they are of
-/// different segments or partitions, and may run beside each other), then give it to [`super::Journal::begin`].
+/// different segments or partitions, and may run in parallel), then give it to [`super::Journal::begin`].
 #[derive(Debug)]
 #[must_use = "logs may be opened only after it was performed"]
 pub struct Replay {
@@ -348,7 +348,7 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// Reads it. Performs I/O. The logs it is used for have stopped; others may go on meanwhile.
+    /// Reads it. Performs I/O. The logs it is used for have stopped; others may go on.
     ///
     /// # Errors
     /// The disk's; try again.

@@ -1,11 +1,11 @@
-//! What is made durable beside batches.
+//! What is made durable in addition to batches.
 
 use corduroy_types::{EpochEntry, EpochHistory, Offset};
 
 use super::PartitionKey;
 use super::entry::Entry;
 
-/// What to make durable beside batches.
+/// What to make durable in addition to batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalRequest {
     /// An epoch begins in a log whose every record is durable.

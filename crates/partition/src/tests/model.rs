@@ -1,5 +1,5 @@
 //! Random events, possible ones and impossible ones, against a model that keeps every request for ever and
-//! looks at all of them in every step.
+//! checks all of them in every step.
 
 use std::collections::BTreeMap;
 

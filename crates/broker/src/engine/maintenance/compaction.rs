@@ -15,9 +15,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Maintenance;
 use crate::engine::{Replica, replica::CompactionFailure};
 
-/// How often logs are looked at.
+/// How often the logs are checked.
 const COMPACTION_EVERY: Duration = Duration::from_secs(15);
-/// Bytes between two looks at whether something else wants the log, or a worker.
+/// Bytes of one step. Between steps other work gets the log and the worker.
 const STEP: CompactionStep = CompactionStep { max_bytes: 8 << 20 };
 /// After a failure of the disk, when a partition is tried again.
 const RETRY_AFTER_MS: u64 = 60_000;

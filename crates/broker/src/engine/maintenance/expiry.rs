@@ -18,7 +18,7 @@ const PACE: u64 = 24;
 /// It is stored when it has moved by so much.
 const STORED_EVERY_MS: u64 = 5 * 60_000;
 /// Further behind the wall clock than this, it is reported.
-const TOLD_FROM_MS: u64 = 3_600_000;
+const REPORTED_FROM_MS: u64 = 3_600_000;
 const FILE: &str = "expiry-time";
 const MAGIC: [u8; 4] = *b"CDXT";
 const FILE_BYTES: usize = 16;
@@ -27,8 +27,8 @@ const FILE_BYTES: usize = 16;
 #[derive(Debug)]
 pub(in crate::engine) struct Expiry {
     time: TimestampMs,
-    /// The monotonic time at which it was looked at last.
-    looked_ms: u64,
+    /// The monotonic time at which it was advanced last.
+    advanced_ms: u64,
     stored: Option<TimestampMs>,
     /// How far it was behind the wall clock then.
     behind_ms: u64,
@@ -62,21 +62,21 @@ impl Expiry {
     /// Goes on from the last time known; without one, from the wall clock.
     pub(in crate::engine) fn new(known: Option<TimestampMs>, wall: TimestampMs, monotonic_ms: u64) -> Self {
         let time = known.unwrap_or(wall).min(wall);
-        Self { time, looked_ms: monotonic_ms, stored: None, behind_ms: behind(time, wall) }
+        Self { time, advanced_ms: monotonic_ms, stored: None, behind_ms: behind(time, wall) }
     }
 
-    /// The time now.
-    pub(in crate::engine) fn look(&mut self, wall: TimestampMs, monotonic_ms: u64) -> TimestampMs {
-        let passed_ms = monotonic_ms.saturating_sub(self.looked_ms);
-        self.looked_ms = monotonic_ms.max(self.looked_ms);
+    /// Advances it to now, and returns it.
+    pub(in crate::engine) fn advance(&mut self, wall: TimestampMs, monotonic_ms: u64) -> TimestampMs {
+        let passed_ms = monotonic_ms.saturating_sub(self.advanced_ms);
+        self.advanced_ms = monotonic_ms.max(self.advanced_ms);
         self.time = self.time.plus_ms(passed_ms.saturating_mul(PACE)).min(wall);
         self.behind_ms = behind(self.time, wall);
         self.time
     }
 
-    /// How far the wall clock has jumped ahead of it, if that is worth a word.
+    /// How far the wall clock has jumped ahead of it, if by enough to report it.
     pub(in crate::engine) fn held_ms(&self) -> Option<u64> {
-        Some(self.behind_ms).filter(|behind_ms| *behind_ms >= TOLD_FROM_MS)
+        Some(self.behind_ms).filter(|behind_ms| *behind_ms >= REPORTED_FROM_MS)
     }
 
     /// What is to be stored now, if anything.
@@ -130,15 +130,15 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_ahead_is_followed_slowly() {
         let mut expiry = Expiry::new(None, TimestampMs(0), 0);
-        assert_eq!(expiry.look(TimestampMs(60_000), 60_000), TimestampMs(60_000));
+        assert_eq!(expiry.advance(TimestampMs(60_000), 60_000), TimestampMs(60_000));
         let day = TimestampMs(24 * HOUR_MS + 60_000);
-        assert_eq!(expiry.look(day, 120_000), TimestampMs(60_000 + 24 * 60_000), "a minute later");
+        assert_eq!(expiry.advance(day, 120_000), TimestampMs(60_000 + 24 * 60_000), "a minute later");
         assert!(expiry.held_ms().is_some_and(|held| held > 23 * HOUR_MS.unsigned_abs()));
         let caught_up = TimestampMs(day.0 + HOUR_MS);
-        assert_eq!(expiry.look(caught_up, 120_000 + 2 * 3_600_000), caught_up);
+        assert_eq!(expiry.advance(caught_up, 120_000 + 2 * 3_600_000), caught_up);
         assert_eq!(expiry.held_ms(), None);
         let back = TimestampMs(1_000);
-        assert_eq!(expiry.look(back, 9_000_000), back, "a clock that goes back is followed at once");
+        assert_eq!(expiry.advance(back, 9_000_000), back, "a clock that goes back is followed at once");
     }
 
     #[test]
@@ -146,9 +146,9 @@ mod tests {
         let last = TimestampMs(5 * HOUR_MS);
         let day_later = TimestampMs(29 * HOUR_MS);
         let mut expiry = Expiry::new(Some(last), day_later, 0);
-        assert_eq!(expiry.look(day_later, 0), last);
+        assert_eq!(expiry.advance(day_later, 0), last);
         assert_eq!(expiry.held_ms(), Some(24 * 3_600_000));
-        assert_eq!(Expiry::new(Some(day_later), last, 0).look(last, 0), last);
+        assert_eq!(Expiry::new(Some(day_later), last, 0).advance(last, 0), last);
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         store(&disk, dir, time).unwrap();
         assert_eq!(load(&disk, dir), Stored::At(TimestampMs(7)));
         assert_eq!(expiry.take_due(), None);
-        expiry.look(TimestampMs(400_000), 400_000);
+        expiry.advance(TimestampMs(400_000), 400_000);
         assert_eq!(expiry.take_due(), Some(TimestampMs(400_000)));
         for byte in 0..FILE_BYTES as u64 {
             disk.damage(&dir.join(FILE), byte, |bytes| bytes[0] ^= 1);

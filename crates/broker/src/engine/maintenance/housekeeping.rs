@@ -1,4 +1,4 @@
-//! What has to happen now and then: time-outs, free space, retention.
+//! What is done periodically: time-outs, free space, retention.
 
 use std::{
     sync::{Arc, Weak},
@@ -64,8 +64,8 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 }
 
 impl Maintenance {
-    /// Looks at the time by which records expire, tells of a jump, and stores it now and then.
-    async fn look_at_expiry(&self) {
+    /// Advances the time by which records expire, reports a jump of the wall clock, and stores the time every few minutes.
+    async fn advance_expiry(&self) {
         let before = self.expiry_held_ms();
         let _now = self.expiry_now();
         if let Some(ahead_ms) = self.expiry_held_ms().filter(|_| before.is_none()) {
@@ -85,7 +85,7 @@ impl Maintenance {
     }
 
     async fn retain_all(&self) {
-        self.look_at_expiry().await;
+        self.advance_expiry().await;
         let mut replicas = Vec::new();
         self.replicas.for_each(|replica| replicas.push(Arc::clone(replica)));
         for replica in replicas {

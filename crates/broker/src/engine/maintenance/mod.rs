@@ -1,5 +1,5 @@
-//! What is done to the partitions in the background, and on an operator's word: retention, delete-records, compaction, the
-//! scrub, giving damage up. And what is watched meanwhile: free space, the disk's speed, the time by which records expire.
+//! What is done to the partitions in the background, or because an operator asked for it: retention, delete-records, compaction,
+//! the scrub, giving damage up. It also watches free space, the disk's speed and the time by which records expire.
 
 mod compaction;
 mod expiry;
@@ -44,7 +44,7 @@ impl Maintenance {
     /// The time by which records expire: the wall clock, but for its jumps.
     pub(crate) fn expiry_now(&self) -> TimestampMs {
         let clock = self.context.clock;
-        self.expiry.lock().look(clock.now(), clock.monotonic_ms())
+        self.expiry.lock().advance(clock.now(), clock.monotonic_ms())
     }
 
     /// How far the wall clock has jumped ahead of the time by which records expire, if it has.
@@ -52,7 +52,7 @@ impl Maintenance {
         self.expiry.lock().held_ms()
     }
 
-    /// What keeps retention by time from going on in a partition, if a record of the future does.
+    /// What blocks retention by time in a partition: a record whose timestamp lies in the future.
     pub(crate) fn retention_block(&self, replica: &Replica) -> Option<RetentionBlock> {
         let now = self.context.clock.now();
         replica.with_log(|log, _| log.retention_block(now)).flatten()

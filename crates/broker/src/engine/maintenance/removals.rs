@@ -79,7 +79,7 @@ impl Maintenance {
         let (of, clock) = (Arc::clone(replica), self.context.clock);
         let reserve = self.context.check_writable().is_err().then(|| Arc::clone(&self.context.space.reserve));
         let removed = self.context.workers.maintenance.run(move || {
-            // Goes with the work, which goes on when its caller does not.
+            // Kept until the work ends, which may be after its caller has gone.
             let _one_at_a_time = one_at_a_time;
             // The log start is written before anything is deleted, on a full disk too.
             reserve.inspect(|reserve| reserve.make_room());

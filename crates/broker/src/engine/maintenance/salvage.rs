@@ -1,4 +1,4 @@
-//! Giving up what cannot be read of a partition, on an operator's word.
+//! Giving up the damaged ranges of a partition, because an operator asked for it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl Maintenance {
         };
         let (disk, of) = (Arc::clone(&self.context.disk), Arc::clone(replica));
         let given_up = self.context.workers.maintenance.run(move || {
-            // Goes with the work, which goes on when its caller does not.
+            // Kept until the work ends, which may be after its caller has gone.
             let _one_at_a_time = one_at_a_time;
             finish_swap(&*disk, &of)?;
             let mut given_up: Vec<DamagedRange> = salvage.accept_state()?.into_iter().collect();

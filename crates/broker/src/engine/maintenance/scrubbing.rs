@@ -1,4 +1,4 @@
-//! The scrub in the background: everything stored is read once in a while, so slowly that nobody notices.
+//! The scrub in the background: everything stored is read and checked periodically, at a bounded rate.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use crate::metrics::CorruptionAction;
 /// How often a part of the second's bytes is read.
 const TICK: Duration = Duration::from_millis(250);
 const TICKS_PER_SECOND: u64 = 4;
-/// Partitions looked at in one tick, however little they hold.
+/// The most partitions that one tick visits.
 const PARTITIONS_PER_TICK: usize = 256;
 
 /// One pass over all partitions.

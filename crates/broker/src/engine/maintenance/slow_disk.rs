@@ -34,7 +34,7 @@ impl Maintenance {
         self.replicas.oldest_round_age()
     }
 
-    /// What to tell an operator about a round that takes long. That the disk hangs is [`crate::health`]'s to say.
+    /// What an operator is shown of a round that takes long. [`crate::health`] reports a disk that hangs.
     pub(crate) fn slow_round(&self) -> Option<String> {
         let age = self.oldest_round_age()?;
         let is_slow =
@@ -42,7 +42,7 @@ impl Maintenance {
         is_slow.then(|| format!("a commit round has been on its way to disk for {} ms", age.as_millis()))
     }
 
-    /// Looks at the disk's pace; touches neither the disk nor a lock that is held during I/O. Returns the new pace.
+    /// Checks how fast the disk is, and returns it. Uses neither the disk nor a lock that is held during I/O.
     pub(super) fn watch_disk_health(&self, before: DiskHealth) -> DiskHealth {
         let age = self.oldest_round_age();
         let health = DiskHealth::of(age, self.context.config.storage.disk_stall_timeout);

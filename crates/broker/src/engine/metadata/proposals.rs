@@ -23,7 +23,7 @@ const CHANGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 pub(super) const QUEUE_MAX: usize = 1_024;
 /// Proposals that are decided, and committed, together.
 const TOGETHER_MAX: usize = 256;
-/// How often a proposal looks whether the log is still led, while it waits for what was appended before it.
+/// How often a proposal checks whether the log is still led, while it waits for what was appended before it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// An applied change.
@@ -72,7 +72,7 @@ where
         let Self { decided, topics, caller, .. } = *self;
         let undecided = || Refusal::new(ErrorCode::Internal, "the change was not decided");
         let answer = decided.map(|answer| Proposed { answer, topics, end }).ok_or_else(undecided);
-        // The caller may have gone: the change stands all the same.
+        // The caller may no longer wait. The change is made all the same.
         let _caller_gone = caller.send(answer);
     }
 

@@ -1,7 +1,7 @@
 //! The commit thread: performs commit rounds, one at a time, and reports them. It is the only one that writes to the
 //! commit journal.
 //!
-//! While a round is in flight the next one gathers: whatever was appended meanwhile, to whichever partitions, is
+//! While a round is in flight the next one gathers: everything that is appended until it ends, to any partition, is
 //! in the next round. Nothing waits for a timer.
 
 use std::{
@@ -63,7 +63,7 @@ struct State {
     abandoned: bool,
 }
 
-/// What is to be made durable beside batches, and who waits for it.
+/// What is to be made durable in addition to batches, and who waits for it.
 struct Asked {
     requests: Vec<JournalRequest>,
     answer: oneshot::Sender<Result<(), JournalFailed>>,
@@ -222,7 +222,7 @@ impl CommitThread {
         }
         preparer.close();
         if !self.queue.is_abandoned() {
-            // The last try: what finds no file handle now is unknown to whoever waits for it.
+            // The last try: an append that finds no file handle now ends as unknown.
             for TakenRound { replica, epoch, round } in postponed {
                 replica.round_done(epoch, round.perform(self.disk.as_ref()), self.clock);
             }
@@ -328,7 +328,7 @@ impl CommitThread {
 
 fn answer(waiting: Vec<oneshot::Sender<Result<(), JournalFailed>>>, result: &Result<(), JournalFailed>) {
     for waiting in waiting {
-        // Whoever asked may have gone.
+        // The caller may no longer wait.
         let _asker_gone = waiting.send(result.clone());
     }
 }

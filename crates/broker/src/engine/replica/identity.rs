@@ -6,7 +6,7 @@ use corduroy_types::{BrokerId, Offset, PartitionIndex, TopicId, TopicName};
 
 use crate::metrics::TopicMetrics;
 
-/// Where a partition begins and ends, as one look at it under its lock.
+/// Where a partition begins and ends, read together under its lock.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ReplicaCursors {
     pub(crate) log_start: Offset,

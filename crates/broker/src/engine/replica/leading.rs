@@ -68,7 +68,7 @@ impl Drop for Claim {
 }
 
 /// Begins an epoch in each of these replicas, with one sync for all of them, and leads in it. Returns those in which
-/// it did not begin; they hold up none of the others. Where another call is at it already, that one leads.
+/// it did not begin; the others begin all the same. Where another call begins an epoch already, this one leaves it to that one.
 pub(in crate::engine) async fn begin_and_lead(
     commits: &CommitQueue,
     clock: Clock,
@@ -83,7 +83,7 @@ pub(in crate::engine) async fn begin_and_lead(
         if replica.leader_epoch() >= epoch && replica.is_led() {
             continue;
         }
-        // A log that is gone meanwhile leads nothing.
+        // A log that was closed leads nothing.
         match replica.with_log(|log, _| log.plan_epoch(epoch)) {
             Some(Ok(entry)) => begun.push((replica, entry)),
             Some(Err(error)) => failed.push((replica, EpochError::of(epoch, &error))),

@@ -24,7 +24,7 @@ impl Replica {
         self.state.lock().partition.last_epoch().is_some()
     }
 
-    /// One look at the cursors.
+    /// The cursors, read together.
     ///
     /// # Errors
     /// The partition is offline, or the topic is gone: where it begins and ends is not known then.
@@ -110,7 +110,7 @@ impl Replica {
         state.log.get_mut().map(|log| use_log(log, high_watermark))
     }
 
-    /// Puts a log that was opened, or reopened, in its place; `false` when the topic was deleted meanwhile. It takes
+    /// Puts a log that was opened, or reopened, in its place; `false` when the log was closed before. It takes
     /// appends when it leads in a new epoch.
     pub(in crate::engine) fn opened(&self, mut log: Log, config: Option<LogConfig>) -> bool {
         let mut state = self.state.lock();

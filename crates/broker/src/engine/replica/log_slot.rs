@@ -11,7 +11,7 @@ use super::{identity::ReplicaIdentity, refusals};
 pub(in crate::engine) enum LogSlot {
     /// It is open; it may have stopped after a failed write or sync.
     Open(Box<Log>),
-    /// It has stopped, and a task cuts it at what is durable and opens it again. What is durable is read meanwhile.
+    /// It has stopped, and a task cuts it at what is durable and opens it again. What is durable can be read during that time.
     Reopening(Box<Log>),
     /// It cannot be opened now, for this reason. Opening it is tried again.
     Offline(Arc<str>),

@@ -1,4 +1,4 @@
-//! One partition on this broker: its log, its replication state machine, and who waits for acknowledgements.
+//! One partition on this broker: its log, its replication state machine, and the appends that wait for acknowledgements.
 //!
 //! One mutex for both, held for memory work only. I/O is taken out as a value (a commit round, a read plan, a
 //! removal), performed without the lock, and reported back.
@@ -64,9 +64,9 @@ pub(crate) struct Replica {
     /// Serialises what moves the log start: retention and delete-records.
     pub(in crate::engine) removals: Arc<tokio::sync::Mutex<()>>,
     pub(in crate::engine) state: Mutex<State>,
-    /// Tells those who wait for records how far they can be read. What may be read is asked of the partition.
+    /// How far records can be read, for those who wait for more. The partition decides what may be read.
     readable: watch::Sender<Offset>,
-    /// The log end when idleness was last looked at.
+    /// The log end when the log was last checked for idleness.
     seen_end: AtomicU64,
     compaction_failure: Mutex<Option<CompactionFailure>>,
     /// A swap that counts, and whose files have not all got their names.
@@ -267,7 +267,7 @@ impl Replica {
         self.state.lock().outcome_if_refused(header)
     }
 
-    /// What is to be written next, if anything, with the epoch that is led in meanwhile.
+    /// What is to be written next, if anything, with the epoch in which it is taken.
     pub(in crate::engine) fn take_round(self: &Arc<Self>) -> Option<TakenRound> {
         let mut state = self.state.lock();
         let round = state.log.get_mut().and_then(Log::take_round)?;
@@ -351,7 +351,7 @@ impl Replica {
                                 leader_epoch: ack.epoch,
                             })
                             .map_err(|reason| refusals::unknown(&self.identity, &reason));
-                        // Whoever asked may have gone: the append stands all the same.
+                        // The caller may no longer wait. The append is made all the same.
                         let _asker_gone = waiting.send(answer);
                     }
                 }
@@ -416,7 +416,7 @@ impl Replica {
         }
     }
 
-    /// Follows the high watermark. The sender goes with the replica.
+    /// Follows the high watermark until the replica is dropped.
     pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
         self.readable.subscribe()
     }

@@ -17,7 +17,7 @@ const FILE: &str = "journal-findings";
 const MAGIC: [u8; 4] = *b"CDJF";
 /// Findings that are kept.
 const FINDINGS_MAX: usize = 64;
-/// What stands in the place of those that are not.
+/// The entry that replaces those for which there is no room.
 const MORE: &str = "more was found than is listed here: see the broker's log";
 /// Bytes of one.
 const TEXT_BYTES_MAX: usize = 1_000;

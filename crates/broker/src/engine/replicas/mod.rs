@@ -222,7 +222,7 @@ impl Replicas {
     /// Closes one log; returns whether the next start need not check it.
     fn close_log(&self, replica: &Replica) -> bool {
         let Context { disk, data_dir, clock, .. } = &*self.context;
-        // A removal or compaction under way comes to its end, or to its next step, which is not begun.
+        // Waits until a removal has ended, or a step of a compaction; no other step begins.
         drop(replica.removals.blocking_lock());
         // What could not be opened was not closed either: the next start has to check it.
         let was_offline = replica.is_offline();

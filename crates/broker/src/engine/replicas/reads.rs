@@ -38,7 +38,7 @@ impl Replicas {
         let one_of_few = Arc::clone(&replica.reads).acquire_owned().await;
         let one_of_few = one_of_few.map_err(|_| refusals::stopping())?;
         let reading = self.context.workers.reads.run(move || {
-            // Goes with the read, which goes on when its caller does not.
+            // Kept until the read ends, which may be after its caller has gone.
             let _one_of_few = one_of_few;
             read()
         });
@@ -49,7 +49,7 @@ impl Replicas {
     /// it: [`Replica::count_sent`], [`Replica::count_batches_sent`].
     ///
     /// `max_bytes` is soft: the first batch comes even when it is larger (KIP-74), except with `strict`. 0 reads
-    /// nothing and tells the cursors.
+    /// nothing and returns the cursors.
     ///
     /// # Errors
     /// Out of range, damaged, or the topic is gone.

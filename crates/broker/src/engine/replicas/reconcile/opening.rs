@@ -19,7 +19,7 @@ use crate::engine::{
 };
 
 /// A log that was opened, or reopened, and is not in its place yet.
-pub(super) struct Ready {
+pub(super) struct OpenedLog {
     replica: Arc<Replica>,
     log: Log,
     report: RecoveryReport,
@@ -30,14 +30,14 @@ pub(super) struct Ready {
 }
 
 /// What the journal holds for logs that are to be opened.
-struct Held {
+struct JournalContents {
     /// For those that have stopped.
     rewrite: Rewrite,
     /// For those that were offline since the start, where it holds anything for them.
     replay: Option<Replay>,
 }
 
-impl Held {
+impl JournalContents {
     fn read(
         disk: &dyn Disk,
         data_dir: &Path,
@@ -74,7 +74,7 @@ impl Replicas {
     }
 
     /// Begins to open what is not open and due to be tried, each partition in a task of its own. Returns how many.
-    pub(super) async fn begin_opening(self: &Arc<Self>, ready: &mpsc::Sender<Ready>) -> usize {
+    pub(super) async fn begin_opening(self: &Arc<Self>, ready: &mpsc::Sender<OpenedLog>) -> usize {
         let reason = self.journal.lock().failure().map(ToOwned::to_owned);
         if let Some(reason) = reason {
             self.for_each(|replica| {
@@ -99,7 +99,11 @@ impl Replicas {
         let _stopping = self.context.make_room().await;
         let (disk, data_dir) = (Arc::clone(&self.context.disk), self.context.data_dir.clone());
         let (journal, keys) = (Arc::clone(&self.journal), due.iter().map(|replica| replica.key()).collect());
-        let read = self.context.workers.control.run(move || Held::read(&*disk, &data_dir, &journal, keys));
+        let read = self
+            .context
+            .workers
+            .control
+            .run(move || JournalContents::read(&*disk, &data_dir, &journal, keys));
         let held = match read.await {
             Ok(Ok(held)) => Arc::new(held),
             failed => {
@@ -132,8 +136,8 @@ impl Replicas {
         &self,
         replica: &Arc<Replica>,
         opening: Arc<Opening>,
-        held: Arc<Held>,
-    ) -> Option<Ready> {
+        held: Arc<JournalContents>,
+    ) -> Option<OpenedLog> {
         let removals = Arc::clone(&replica.removals).lock_owned().await;
         let config = self.topics().by_id(replica.topic_id()).map(|topic| topic.config().clone());
         let config = config.map(|config| log_config(&config, opening.tail_bytes, &self.context.config));
@@ -164,7 +168,7 @@ impl Replicas {
         match opened.await {
             Ok(Ok(Some((log, report)))) => {
                 let replica = Arc::clone(replica);
-                return Some(Ready { replica, log, report, config, _removals: removals });
+                return Some(OpenedLog { replica, log, report, config, _removals: removals });
             }
             Ok(Ok(None)) => replica.end_opening(),
             Ok(Err(error)) => replica.opening_failed(&error.to_string(), self.context.clock),
@@ -174,7 +178,7 @@ impl Replicas {
     }
 
     /// Puts logs that were opened in their places, and leads in all partitions that are open and not led.
-    pub(super) async fn lead_ready(self: &Arc<Self>, ready: &mut Vec<Ready>, quiet: bool) {
+    pub(super) async fn lead_ready(self: &Arc<Self>, ready: &mut Vec<OpenedLog>, quiet: bool) {
         let journal_failed = self.journal.lock().failure().is_some();
         // What is not reopened before is carried from the failed journal to the new one: the less the better.
         if journal_failed && !quiet && self.logs_opening() > ready.len() {
@@ -201,7 +205,7 @@ impl Replicas {
                 return;
             }
         }
-        for Ready { replica, log, report, config, .. } in ready.drain(..) {
+        for OpenedLog { replica, log, report, config, .. } in ready.drain(..) {
             report_findings(&self.context.metrics, &replica, &report);
             self.journal.lock().opened(replica.key(), &log);
             replica.opened(log, config);
@@ -237,7 +241,7 @@ impl Replicas {
 fn open_offline(
     opening: &Opening,
     replica: &Replica,
-    held: &Held,
+    held: &JournalContents,
     config: LogConfig,
 ) -> Result<(Log, RecoveryReport), LogError> {
     let key = replica.key();

@@ -84,7 +84,7 @@ impl Replicas {
 
     /// Opens, configures and leads what the image says of a topic.
     async fn serve_topic(self: &Arc<Self>, topic: &Arc<Topic>) {
-        // Without one it was deleted meanwhile, which is acted on next.
+        // There is none once the topic was deleted: the deletion is acted on next.
         let Some(local) = self.local.by_id(topic.id()) else { return };
         let config = partition_dirs::log_config(topic.config(), self.tail_bytes_now(), &self.context.config);
         local.replicas().iter().for_each(|replica| replica.set_log_config(config));
