@@ -1,131 +1,148 @@
-//! What a member of a group says next and does next: decisions only, no clock, no call.
+//! What a member of a group sends and does next: the member's side of KIP-848 as a pure state machine. A client's consumer and the
+//! broker's `Subscribe` both run it.
 //!
-//! The member's side of KIP-848. There is one call at a time. A partition that is told to be let go of counts as
-//! owned, and is reported so, until it was let go of; only then may the coordinator give it to anybody else.
+//! There is one call at a time. A partition that is revoked counts as owned, and is reported so, until it is released; only then
+//! may the coordinator give it to another member.
 
 use std::collections::BTreeSet;
 
 /// Milliseconds on the caller's clock.
-pub(crate) type Ms = u64;
+pub type Ms = u64;
 
-/// Milliseconds a member waits before it asks again where the broker told no interval.
-const INTERVAL_LEAST_MS: Ms = 50;
-/// The most that the broker holds an answer back.
-const WAIT_MOST_MS: Ms = 30_000;
+/// The least time between two heartbeats.
+const INTERVAL_MS_MIN: Ms = 50;
+/// The longest that the broker holds an answer back.
+const WAIT_MS_MAX: Ms = 30_000;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request<P> {
-    /// Come in, with nothing; `again` after having been put out.
-    Join { again: bool },
-    /// Stay in.
+pub enum Request<P> {
+    /// Join, owning nothing.
+    Join {
+        /// After it was removed from the group.
+        again: bool,
+    },
+    /// Stay in the group.
     Stay {
+        /// The member epoch.
         epoch: u32,
-        /// What the member has, where that is to be said.
+        /// What the member owns; `None` where the coordinator knows.
         owned: Option<BTreeSet<P>>,
         /// How long the answer may be held back.
         wait_ms: Ms,
     },
-    /// Go.
-    Leave { for_restart: bool },
+    /// Leave.
+    Leave {
+        /// A static member is expected back.
+        for_restart: bool,
+    },
 }
 
 /// What the coordinator answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer<P> {
-    pub(crate) epoch: u32,
-    pub(crate) interval_ms: Ms,
-    pub(crate) assignment: Option<BTreeSet<P>>,
+pub struct Answer<P> {
+    /// The member epoch.
+    pub epoch: u32,
+    /// When the next heartbeat is due.
+    pub interval_ms: Ms,
+    /// What the member may have, if that has changed.
+    pub assignment: Option<BTreeSet<P>>,
 }
 
 /// What a failed call means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Nothing is known of it: say it again, after a while. The session goes on.
+pub enum Failure {
+    /// It is not known whether it arrived: send it again after a while. The session goes on.
     Again,
-    /// The member is out of the group, and has nothing any more.
-    Out,
-    /// There is no coming back.
-    End,
+    /// The member was removed from the group, and owns nothing any more.
+    Removed,
+    /// The member can not come back.
+    Ended,
 }
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action<P> {
-    /// The member is in.
+pub enum Action<P> {
+    /// The member has joined.
     Joined,
     /// Begin to read these.
     Assign(BTreeSet<P>),
-    /// Let go of these, and say when that is done.
+    /// Release these, and call [`Member::released`] then.
     Revoke(BTreeSet<P>),
-    /// These are gone already.
+    /// These belong to other members already.
     Lost(BTreeSet<P>),
-    /// The member is out, for good.
+    /// The member is out of the group for good.
     Ended,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Joining { again: bool },
-    In,
+    Joined,
     Leaving { for_restart: bool },
     Ended,
 }
 
-/// A member of a group, as it sees itself.
+/// A call that is not answered.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    sent_at: Ms,
+    reports_owned: bool,
+}
+
+/// A member of a group, as it sees itself. `P` names a partition.
 #[derive(Debug)]
-pub(crate) struct Member<P> {
+pub struct Member<P> {
     phase: Phase,
     epoch: u32,
-    /// What it reads or has yet to let go of.
+    /// What it reads or has not released yet.
     owned: BTreeSet<P>,
-    /// The part of `owned` to be let go of.
-    going: BTreeSet<P>,
+    /// The part of `owned` that is to be released.
+    revoking: BTreeSet<P>,
     /// The coordinator may not know `owned`.
-    unsaid: bool,
-    /// A call is on its way: when it was sent, and whether it says `owned`.
-    calling: Option<(Ms, bool)>,
+    must_report: bool,
+    in_flight: Option<InFlight>,
     due_at: Ms,
     interval_ms: Ms,
-    longest_wait_ms: Ms,
+    wait_ms_max: Ms,
 }
 
 impl<P: Ord + Clone> Member<P> {
-    /// One that has yet to join. `longest_wait_ms` bounds how long it is silent: a share of its session time-out.
-    pub(crate) fn new(longest_wait_ms: Ms) -> Self {
+    /// A member that has not joined. `wait_ms_max` bounds the time between two heartbeats: a part of its session time-out.
+    pub fn new(wait_ms_max: Ms) -> Self {
         Self {
             phase: Phase::Joining { again: false },
             epoch: 0,
             owned: BTreeSet::new(),
-            going: BTreeSet::new(),
-            unsaid: false,
-            calling: None,
+            revoking: BTreeSet::new(),
+            must_report: false,
+            in_flight: None,
             due_at: 0,
-            interval_ms: INTERVAL_LEAST_MS,
-            longest_wait_ms: longest_wait_ms.clamp(INTERVAL_LEAST_MS, WAIT_MOST_MS),
+            interval_ms: INTERVAL_MS_MIN,
+            wait_ms_max: wait_ms_max.clamp(INTERVAL_MS_MIN, WAIT_MS_MAX),
         }
     }
 
-    /// When to send something; `None` while a call is on its way, and when there is nothing to be said any more.
-    pub(crate) fn due_at(&self) -> Option<Ms> {
-        (self.calling.is_none() && self.phase != Phase::Ended).then_some(self.due_at)
+    /// When to send the next request; `None` while a call is not answered, and once the member has ended.
+    pub fn due_at(&self) -> Option<Ms> {
+        (self.in_flight.is_none() && self.phase != Phase::Ended).then_some(self.due_at)
     }
 
     /// What to send now.
-    pub(crate) fn request(&mut self, now: Ms) -> Request<P> {
-        let owned = (self.phase == Phase::In && self.unsaid).then(|| self.owned.clone());
-        self.calling = Some((now, owned.is_some()));
+    pub fn request(&mut self, now: Ms) -> Request<P> {
+        let owned = (self.phase == Phase::Joined && self.must_report).then(|| self.owned.clone());
+        self.in_flight = Some(InFlight { sent_at: now, reports_owned: owned.is_some() });
         match self.phase {
             Phase::Leaving { for_restart } => Request::Leave { for_restart },
-            Phase::In => Request::Stay { epoch: self.epoch, owned, wait_ms: self.wait_ms() },
+            Phase::Joined => Request::Stay { epoch: self.epoch, owned, wait_ms: self.wait_ms() },
             Phase::Joining { again } => Request::Join { again },
             Phase::Ended => Request::Join { again: true },
         }
     }
 
     /// The call was answered.
-    pub(crate) fn answered(&mut self, now: Ms, answer: Answer<P>) -> Vec<Action<P>> {
-        let Some((sent_at, said)) = self.calling.take() else { return Vec::new() };
+    pub fn answered(&mut self, now: Ms, answer: Answer<P>) -> Vec<Action<P>> {
+        let Some(InFlight { sent_at, reports_owned }) = self.in_flight.take() else { return Vec::new() };
         let mut actions = Vec::new();
         match self.phase {
             Phase::Ended => return actions,
@@ -135,100 +152,100 @@ impl<P: Ord + Clone> Member<P> {
                 return actions;
             }
             Phase::Joining { .. } => {
-                self.phase = Phase::In;
+                self.phase = Phase::Joined;
                 actions.push(Action::Joined);
             }
-            Phase::In => {}
+            Phase::Joined => {}
         }
         let is_new = std::mem::replace(&mut self.epoch, answer.epoch) != answer.epoch;
-        self.interval_ms = answer.interval_ms.clamp(INTERVAL_LEAST_MS, self.longest_wait_ms);
-        if said {
-            self.unsaid = false;
+        self.interval_ms = answer.interval_ms.clamp(INTERVAL_MS_MIN, self.wait_ms_max);
+        if reports_owned {
+            self.must_report = false;
         }
         if let Some(assignment) = answer.assignment {
-            self.take(assignment, &mut actions);
-            // Said at this epoch it also tells that the member does not have what it was given and then denied in
-            // answers that it never got.
-            self.unsaid = true;
+            self.take_assignment(assignment, &mut actions);
+            // Reported in this epoch it also says that the member does not own what an answer that it never got gave to it and
+            // took back.
+            self.must_report = true;
         }
-        // An answer that came early and brought nothing is no reason to hurry.
+        // An answer that came early and changed nothing is no reason to send the next one early.
         let next_at = sent_at.saturating_add(self.interval_ms);
-        let news = self.going.is_empty() && (is_new || !actions.is_empty());
-        self.due_at = if news { now } else { next_at.max(now) };
+        let has_changed = self.revoking.is_empty() && (is_new || !actions.is_empty());
+        self.due_at = if has_changed { now } else { next_at.max(now) };
         actions
     }
 
-    /// The call failed; `again_in_ms` is how long to wait before the next.
-    pub(crate) fn failed(&mut self, now: Ms, failure: Failure, again_in_ms: Ms) -> Vec<Action<P>> {
-        if self.calling.take().is_none() {
+    /// The call failed; the next one is due after `again_in_ms`.
+    pub fn failed(&mut self, now: Ms, failure: Failure, again_in_ms: Ms) -> Vec<Action<P>> {
+        if self.in_flight.take().is_none() {
             return Vec::new();
         }
-        self.unsaid = true;
+        self.must_report = true;
         self.due_at = now.saturating_add(again_in_ms);
-        let leaving = matches!(self.phase, Phase::Leaving { .. });
+        let is_leaving = matches!(self.phase, Phase::Leaving { .. });
         match failure {
             Failure::Again => Vec::new(),
-            // Who is out has left.
-            Failure::Out if leaving => self.end(),
-            Failure::End => self.end(),
-            Failure::Out => {
+            // A member that was removed has left.
+            Failure::Removed if is_leaving => self.end(),
+            Failure::Ended => self.end(),
+            Failure::Removed => {
                 self.phase = Phase::Joining { again: true };
                 self.lose()
             }
         }
     }
 
-    /// These were let go of: they are somebody else's as soon as the coordinator hears of it.
-    pub(crate) fn released(&mut self, now: Ms, partitions: &BTreeSet<P>) {
+    /// These were released: other members get them as soon as the coordinator hears of it. A call that is in flight is given up for
+    /// that.
+    pub fn released(&mut self, now: Ms, partitions: &BTreeSet<P>) {
         let before = self.owned.len();
-        self.owned.retain(|partition| !(partitions.contains(partition) && self.going.contains(partition)));
-        self.going.retain(|partition| !partitions.contains(partition));
+        self.owned.retain(|partition| !(partitions.contains(partition) && self.revoking.contains(partition)));
+        self.revoking.retain(|partition| !partitions.contains(partition));
         if self.owned.len() != before {
-            self.say(now);
+            self.send_at(now);
         }
     }
 
-    /// Go as soon as possible; whatever the member has it has let go of already.
-    pub(crate) fn leave(&mut self, now: Ms, for_restart: bool) -> Vec<Action<P>> {
+    /// Leaves as soon as possible, having released what it can.
+    pub fn leave(&mut self, now: Ms, for_restart: bool) {
         match self.phase {
-            Phase::Ended | Phase::Leaving { .. } => Vec::new(),
-            // Nobody may have heard of it, but perhaps somebody has.
-            Phase::Joining { .. } | Phase::In => {
+            Phase::Ended | Phase::Leaving { .. } => {}
+            // A join that was not answered may have arrived.
+            Phase::Joining { .. } | Phase::Joined => {
                 self.phase = Phase::Leaving { for_restart };
-                self.say(now);
-                Vec::new()
+                self.send_at(now);
             }
         }
     }
 
-    /// Whether the member is in, as far as it knows.
-    #[cfg(test)]
-    pub(crate) fn owned(&self) -> &BTreeSet<P> {
+    /// Whether the member is in the group, as far as it knows.
+    pub fn is_joined(&self) -> bool {
+        self.phase == Phase::Joined
+    }
+
+    /// What it owns: what it reads, and what it has not released yet.
+    pub fn owned(&self) -> &BTreeSet<P> {
         &self.owned
     }
 
-    pub(crate) fn epoch(&self) -> u32 {
+    /// The member epoch; 0 while it is not in the group.
+    pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// Something is to be said at once: a call that is on its way is given up for it.
-    fn say(&mut self, now: Ms) {
-        self.unsaid = true;
-        self.calling = None;
+    fn send_at(&mut self, now: Ms) {
+        self.must_report = true;
+        self.in_flight = None;
         self.due_at = now;
     }
 
-    fn take(&mut self, assignment: BTreeSet<P>, actions: &mut Vec<Action<P>>) {
-        let going: BTreeSet<P> = self
-            .owned
-            .iter()
-            .filter(|p| !assignment.contains(p) && !self.going.contains(p))
-            .cloned()
-            .collect();
+    fn take_assignment(&mut self, assignment: BTreeSet<P>, actions: &mut Vec<Action<P>>) {
+        let is_taken = |p: &&P| !assignment.contains(*p) && !self.revoking.contains(*p);
+        let taken: BTreeSet<P> = self.owned.iter().filter(is_taken).cloned().collect();
         let new: BTreeSet<P> = assignment.into_iter().filter(|p| !self.owned.contains(p)).collect();
-        if !going.is_empty() {
-            self.going.extend(going.iter().cloned());
-            actions.push(Action::Revoke(going));
+        if !taken.is_empty() {
+            self.revoking.extend(taken.iter().cloned());
+            actions.push(Action::Revoke(taken));
         }
         if !new.is_empty() {
             self.owned.extend(new.iter().cloned());
@@ -236,13 +253,14 @@ impl<P: Ord + Clone> Member<P> {
         }
     }
 
+    /// While it revokes, an answer is wanted at once: the coordinator may have more to say as soon as others release.
     fn wait_ms(&self) -> Ms {
-        if self.going.is_empty() { self.interval_ms } else { 0 }
+        if self.revoking.is_empty() { self.interval_ms } else { 0 }
     }
 
     fn lose(&mut self) -> Vec<Action<P>> {
         self.epoch = 0;
-        self.going.clear();
+        self.revoking.clear();
         let lost = std::mem::take(&mut self.owned);
         if lost.is_empty() { Vec::new() } else { vec![Action::Lost(lost)] }
     }
@@ -256,5 +274,5 @@ impl<P: Ord + Clone> Member<P> {
 }
 
 #[cfg(test)]
-#[path = "member_tests.rs"]
+#[cfg(feature = "coordinator")]
 mod tests;

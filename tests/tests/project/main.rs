@@ -54,7 +54,7 @@ fn dependencies_point_downwards_only() {
         ("api", &["types"]),
         ("broker", &["types", "batch", "log", "partition", "group", "metadata", "api"]),
         ("brokerd", &["types", "broker", "log"]),
-        ("client", &["types", "batch", "api"]),
+        ("client", &["types", "batch", "group", "api"]),
         ("testing", &["types", "log", "broker", "client"]),
         ("logctl", &["types", "batch", "log", "metadata", "client"]),
     ]);

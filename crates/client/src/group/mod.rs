@@ -6,7 +6,6 @@ mod core;
 mod deliver;
 mod error;
 mod hook;
-mod member;
 mod offsets;
 mod pulse;
 mod starts;

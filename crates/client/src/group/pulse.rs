@@ -9,6 +9,7 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
+use corduroy_group::member::{Action, Answer, Failure, Member, Request};
 use corduroy_types::{ErrorCode, PartitionIndex, TopicName};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -19,7 +20,6 @@ use v1::{groups_client::GroupsClient, heartbeat_request::Kind};
 use super::{
     TopicPartition,
     core::Core,
-    member::{Action, Answer, Failure, Member, Request},
     offsets::{Part, to_wire},
 };
 use crate::{ClientError, backoff::Backoff, client::Repeat};
@@ -143,7 +143,7 @@ impl Pulse {
                 let failure = judge(error.code());
                 self.report(&error, failure);
                 let wait = u64::try_from(self.backoff.next().as_millis()).unwrap_or(u64::MAX);
-                let wait = if failure == Failure::Out { 0 } else { wait };
+                let wait = if failure == Failure::Removed { 0 } else { wait };
                 (self.member.failed(now, failure, wait), Some(error.refusal().clone()))
             }
         };
@@ -157,7 +157,7 @@ impl Pulse {
                     }
                 }
                 Action::Ended => {
-                    let is_out = |code| judge(code) == Failure::Out || code == ErrorCode::FencedInstance;
+                    let is_out = |code| judge(code) == Failure::Removed || code == ErrorCode::FencedInstance;
                     let has_left = refusal.as_ref().is_none_or(|refusal| is_out(refusal.code));
                     self.over(refusal, has_left);
                     return true;
@@ -175,7 +175,7 @@ impl Pulse {
         let is_unreachable = matches!(error.code(), ErrorCode::Unavailable | ErrorCode::UnexpectedAnswer)
             && self.failures > self.core.client.control.address_count();
         let is_late = self.born.elapsed() >= self.core.client.request_timeout;
-        let tells = failure == Failure::End || is_unreachable || is_late;
+        let tells = failure == Failure::Ended || is_unreachable || is_late;
         if let Some(joined) = self.joined.take_if(|_| tells) {
             let _ = joined.send(Err(error.clone()));
         }
@@ -233,9 +233,9 @@ async fn answer_of(call: &mut Option<Call>) -> Result<v1::HeartbeatResponse, Cli
 /// What a refused heartbeat means for the member.
 fn judge(code: ErrorCode) -> Failure {
     match code {
-        ErrorCode::UnknownMember | ErrorCode::FencedMember => Failure::Out,
+        ErrorCode::UnknownMember | ErrorCode::FencedMember => Failure::Removed,
         code if is_passing(code) => Failure::Again,
-        _ => Failure::End,
+        _ => Failure::Ended,
     }
 }
 

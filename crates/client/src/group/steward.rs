@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use corduroy_group::member::Action;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
@@ -17,7 +18,6 @@ use super::{
     CloseError, Commit, CommitError, GroupConsumeError, Offsets, Rebalance,
     commits::Which,
     core::Core,
-    member::Action,
     offsets::{Part, names},
     pulse::{News, Order},
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use corduroy_group::{
+use crate::{
     Coordinator, GroupConfig, GroupName, Heartbeat, HeartbeatAnswer, HeartbeatKind, Join, MemberEpoch,
     MemberId, Now, Subscription, TopicPartition, Topics,
 };
@@ -136,7 +136,7 @@ impl World {
         };
         let now = self.now();
         self.coordinator.heartbeat(now, &heartbeat, &mut Vec::new()).map_err(|error| match error.code() {
-            ErrorCode::UnknownMember | ErrorCode::FencedMember => Failure::Out,
+            ErrorCode::UnknownMember | ErrorCode::FencedMember => Failure::Removed,
             other => panic!("{other}"),
         })
     }
@@ -207,7 +207,7 @@ impl World {
                     let now = self.now_ms;
                     // A program lets go before it leaves.
                     self.sims[index].is_out = true;
-                    drop(self.sims[index].machine.leave(now, false));
+                    self.sims[index].machine.leave(now, false);
                 }
             }
             Step::Beat(which, fate) => {
@@ -373,11 +373,11 @@ fn who_is_put_out_drops_everything_and_joins_again() {
     member.request(0);
     member.answered(0, answer(3, &[1, 2]));
     member.request(0);
-    assert_eq!(member.failed(5, Failure::Out, 0), [Action::Lost([1, 2].into())]);
+    assert_eq!(member.failed(5, Failure::Removed, 0), [Action::Lost([1, 2].into())]);
     assert_eq!((member.due_at(), member.request(5)), (Some(5), Request::Join { again: true }));
     assert_eq!(member.answered(6, answer(4, &[2])), [Action::Joined, Action::Assign([2].into())]);
     member.request(6);
-    assert_eq!(member.failed(7, Failure::End, 0), [Action::Lost([2].into()), Action::Ended]);
+    assert_eq!(member.failed(7, Failure::Ended, 0), [Action::Lost([2].into()), Action::Ended]);
     assert_eq!(member.due_at(), None);
 }
 
