@@ -188,11 +188,17 @@ impl<P: Ord + Clone> Member<P> {
             // A member that was removed has left.
             Failure::Removed if is_leaving => self.end(),
             Failure::Ended => self.end(),
-            Failure::Removed => {
-                self.phase = Phase::Joining { again: true };
-                self.lose()
-            }
+            Failure::Removed => self.rejoin(),
         }
+    }
+
+    /// Another call than its own has learned that the member was removed from the group. It joins again at once.
+    pub fn removed(&mut self, now: Ms) -> Vec<Action<P>> {
+        if self.phase != Phase::Joined {
+            return Vec::new();
+        }
+        self.send_at(now);
+        self.rejoin()
     }
 
     /// These were released: other members get them as soon as the coordinator hears of it. A call that is in flight is given up for
@@ -256,6 +262,11 @@ impl<P: Ord + Clone> Member<P> {
     /// While it revokes, an answer is wanted at once: the coordinator may have more to say as soon as others release.
     fn wait_ms(&self) -> Ms {
         if self.revoking.is_empty() { self.interval_ms } else { 0 }
+    }
+
+    fn rejoin(&mut self) -> Vec<Action<P>> {
+        self.phase = Phase::Joining { again: true };
+        self.lose()
     }
 
     fn lose(&mut self) -> Vec<Action<P>> {

@@ -1,7 +1,7 @@
 //! What a program is done with, on its way to being committed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -12,8 +12,8 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
     super::{offsets, wire},
+    assignment::{MemberAssignment, Verdict},
     membership::Membership,
-    share::{Share, Verdict},
 };
 
 /// Acknowledgements that wait to be committed or answered, at most. With them nothing more is taken from the client.
@@ -53,8 +53,8 @@ struct Committed {
 
 /// What came of a round for the member.
 pub(super) struct Outcome {
-    /// The member has let go of partitions with it.
-    pub(super) let_go: bool,
+    /// The partitions that are released with it.
+    pub(super) released: BTreeSet<TopicPartition>,
     /// Why nothing was committed.
     pub(super) refusal: Option<Refusal>,
 }
@@ -90,13 +90,18 @@ impl Acknowledgements {
     }
 
     /// Begins to commit what waits, unless something is being committed.
-    pub(super) fn commit(&mut self, membership: &Arc<Membership>, share: &Share, epoch: MemberEpoch) {
+    pub(super) fn commit(
+        &mut self,
+        membership: &Arc<Membership>,
+        assignment: &MemberAssignment,
+        epoch: MemberEpoch,
+    ) {
         if self.committing.is_some() || self.waiting.is_empty() {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
         self.in_flight = waiting.len();
-        let mut round = Round::of(membership, share, waiting);
+        let mut round = Round::of(membership, assignment, waiting);
         let membership = Arc::clone(membership);
         let committing = async move {
             let results = match round.offsets.is_empty() {
@@ -109,19 +114,21 @@ impl Acknowledgements {
     }
 
     /// Waits for what is being committed.
-    pub(super) async fn next(&mut self, share: &mut Share) -> Outcome {
+    pub(super) async fn next(&mut self, assignment: &mut MemberAssignment) -> Outcome {
         let Some(committing) = &mut self.committing else { return std::future::pending().await };
         let Committed { mut round, results } = committing.await;
         self.committing = None;
         self.in_flight = 0;
-        let mut outcome = Outcome { let_go: false, refusal: None };
+        let mut outcome = Outcome { released: BTreeSet::new(), refusal: None };
         let results = results.unwrap_or_else(|refusal| {
             round.refuse(&refusal);
             outcome.refusal = Some(refusal);
             Vec::new()
         });
         for (at, offset) in round.settle(results) {
-            outcome.let_go |= share.committed(at, offset);
+            if assignment.committed(at, offset) {
+                outcome.released.insert(at);
+            }
         }
         self.answers.extend(round.answers);
         outcome
@@ -131,7 +138,7 @@ impl Acknowledgements {
 impl Round {
     fn of(
         membership: &Membership,
-        share: &Share,
+        assignment: &MemberAssignment,
         waiting: impl IntoIterator<Item = v1::Acknowledgement>,
     ) -> Self {
         let mut round =
@@ -141,7 +148,7 @@ impl Round {
             for one in acknowledgement.offsets {
                 let (topic, partition) = (one.topic.clone(), one.partition);
                 let judged = offsets::to_commit(&membership.engine, one)
-                    .and_then(|offset| round.judge(membership, share, &topic, offset));
+                    .and_then(|offset| round.judge(membership, assignment, &topic, offset));
                 let error = match judged {
                     Ok(offset) => {
                         let (answer, result) = (round.answers.len(), results.len());
@@ -164,12 +171,12 @@ impl Round {
     fn judge(
         &self,
         membership: &Membership,
-        share: &Share,
+        assignment: &MemberAssignment,
         topic: &str,
         offset: CommitOffset,
     ) -> Result<CommitOffset, Refusal> {
         let (at, to) = (offset.partition, offset.offset);
-        let verdict = match (share.judge(at, to), self.reached.get(&at)) {
+        let verdict = match (assignment.judge(at, to), self.reached.get(&at)) {
             (Verdict::Commit, Some(reached)) if to < *reached => Verdict::Behind(*reached),
             (verdict, _) => verdict,
         };

@@ -19,8 +19,6 @@ use crate::{
 
 /// While the coordinator is being loaded it is asked this often.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How long a heartbeat may be held back for news; the coordinator sets a smaller limit.
-const HOLD_MS: u32 = 30_000;
 
 /// What a stream was opened with, and for whom.
 pub(super) struct Membership {
@@ -90,10 +88,10 @@ impl Membership {
         self.speaker.displaced().await;
     }
 
-    /// Joins; `again` after the member was put out of the group.
+    /// Joins; `again` after the member was removed from the group.
     ///
     /// # Errors
-    /// The coordinator's; `FENCED_INSTANCE` when it was put out because another process has its instance id.
+    /// The coordinator's; `FENCED_INSTANCE` when it was removed because another process has its instance id.
     pub(super) async fn join(&self, again: bool) -> Result<HeartbeatAnswer, Refusal> {
         let heartbeat = self.heartbeat(HeartbeatKind::Join(Join { again, ..self.join.clone() }), None);
         self.decide(|coordinator, now, out| {
@@ -103,24 +101,27 @@ impl Membership {
         .await
     }
 
-    /// Stays in the group with what it has, until there is news or for a while.
+    /// Stays in the group. The answer comes when something changes, and after `wait_ms`; `owned` is what the member has, if the
+    /// coordinator may not know.
     ///
     /// # Errors
     /// The coordinator's.
     pub(super) async fn stay(
         &self,
         epoch: MemberEpoch,
-        owned: BTreeSet<TopicPartition>,
+        owned: Option<BTreeSet<TopicPartition>>,
+        wait_ms: u64,
     ) -> Result<HeartbeatAnswer, Refusal> {
-        let heartbeat = self.heartbeat(HeartbeatKind::Stay { epoch, subscription: None }, Some(owned));
-        asked(|| members::answer(&self.shard, &heartbeat, HOLD_MS)).await
+        let heartbeat = self.heartbeat(HeartbeatKind::Stay { epoch, subscription: None }, owned);
+        let wait_ms = u32::try_from(wait_ms).unwrap_or(u32::MAX);
+        asked(|| members::answer(&self.shard, &heartbeat, wait_ms)).await
     }
 
     /// Leaves, unless another stream speaks for the member. A static one is expected back.
     ///
     /// # Errors
     /// It is not in the group.
-    pub(super) async fn leave(&self) -> Result<(), Refusal> {
+    pub(super) async fn leave(&self) -> Result<HeartbeatAnswer, Refusal> {
         let kind = match self.join.instance {
             Some(_) => HeartbeatKind::LeaveForRestart,
             None => HeartbeatKind::Leave,
@@ -130,7 +131,7 @@ impl Membership {
             self.check_speaker(coordinator)?;
             coordinator.heartbeat(now, &heartbeat, out)
         });
-        left.await.map(drop)
+        left.await
     }
 
     /// Commits as the member; says for each, in order, whether it was.

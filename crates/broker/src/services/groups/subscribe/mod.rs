@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `share` | what the member has and what there is to tell its program: the pure state machine |
+//! | `assignment` | what the member has and what there is to tell its program: the pure state machine |
 //! | `session` | the stream's task, which performs |
 //! | `membership` | the member as the coordinator sees it |
 //! | `places` | where reading of a partition begins |
@@ -10,11 +10,11 @@
 //! | `acknowledgements` | commits |
 
 mod acknowledgements;
+mod assignment;
 mod membership;
-mod places;
 mod reader;
 mod session;
-mod share;
+mod start_offsets;
 
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ impl Reader {
     }
 
     /// Reads some partitions no more.
-    pub(super) fn stop(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn stop(&mut self, partitions: &BTreeSet<TopicPartition>) {
         let mut stopped = false;
         for at in partitions {
             stopped |= self.sources.remove(at).is_some();

@@ -7,21 +7,23 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_group::{HeartbeatAnswer, MemberEpoch, TopicPartition};
+use corduroy_group::{
+    HeartbeatAnswer, MemberEpoch, TopicPartition,
+    member::{Action, Answer, Member, Request as HeartbeatRequest},
+};
 use corduroy_types::{ErrorCode, Offset, TopicId};
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tonic::{Status, Streaming};
 use v1::{subscribe_request::Request, subscribe_response::Response};
 
 use super::{
     Permitted, Place,
     acknowledgements::{Acknowledgements, Outcome},
+    assignment::{Beginning, MemberAssignment, Notice},
     membership::Membership,
-    places,
     reader::{Reader, Turn},
-    share::{Beginning, Notice, Share},
-    stopping,
+    start_offsets, stopping,
 };
 use crate::services::{
     fetch,
@@ -29,6 +31,8 @@ use crate::services::{
     push::{Read, Source},
 };
 
+/// The longest that a heartbeat may wait for an answer; the coordinator sets a smaller limit.
+const HEARTBEAT_WAIT_MS_MAX: u64 = 30_000;
 /// Where a partition that was assigned cannot be found, it is looked for again after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -39,21 +43,21 @@ pub(super) struct Session {
     membership: Arc<Membership>,
     requests: Streaming<v1::SubscribeRequest>,
     answers: mpsc::Sender<Permitted>,
-    share: Share,
+    assignment: MemberAssignment,
     reader: Reader,
     acknowledgements: Acknowledgements,
-    /// What the program lets go of, when all that it acknowledged before is committed.
+    /// What the program releases, when all that it acknowledged before is committed.
     releasing: Option<BTreeSet<TopicPartition>>,
     /// The client sends nothing more.
     half_closed: bool,
-    /// The member's, while it is in the group.
-    epoch: Option<MemberEpoch>,
+    /// The member of the group, and its heartbeat on the way.
+    member: Member<TopicPartition>,
+    began: Instant,
     heartbeat: Option<BoxFuture<'static, Result<HeartbeatAnswer, Refusal>>>,
     opening: Option<BoxFuture<'static, Opened>>,
-    has_joined: bool,
-    /// `joined`, until it is told.
+    /// `joined`, until it is sent.
     greeting: Option<v1::Joined>,
-    /// How the topics of its partitions are called, be they deleted meanwhile.
+    /// The names of the topics of its partitions, also of those that were deleted since.
     names: BTreeMap<TopicId, String>,
 }
 
@@ -80,15 +84,15 @@ impl Session {
             membership,
             requests,
             answers,
-            share: Share::default(),
+            assignment: MemberAssignment::default(),
             reader: Reader::default(),
             acknowledgements: Acknowledgements::default(),
             releasing: None,
             half_closed: false,
-            epoch: None,
+            member: Member::new(HEARTBEAT_WAIT_MS_MAX),
+            began: Instant::now(),
             heartbeat: None,
             opening: None,
-            has_joined: false,
             greeting: Some(greeting),
             names: BTreeMap::new(),
         }
@@ -130,22 +134,23 @@ impl Session {
         self.begin_heartbeat();
         self.begin_opening();
         // Where reading was overtaken, what is committed is about to be beyond what the program has.
-        if !self.share.is_overtaken() {
-            let epoch = self.epoch.unwrap_or_default();
-            self.acknowledgements.commit(&self.membership, &self.share, epoch);
+        if !self.assignment.is_overtaken() {
+            let epoch = self.epoch().unwrap_or_default();
+            self.acknowledgements.commit(&self.membership, &self.assignment, epoch);
         }
         let takes_requests =
             !self.half_closed && self.releasing.is_none() && self.acknowledgements.has_room();
         let has_use_for_place = self.has_message() || (self.reader.is_ready() && !self.half_closed);
-        let membership = Arc::clone(&self.membership);
+        let (membership, due_at) = (Arc::clone(&self.membership), self.heartbeat_due_at());
         tokio::select! {
             biased;
             () = membership.displaced() => Err(End::Silenced(displaced(&membership))),
             () = membership.shared.stopping() => Err(End::Silenced(stopping())),
             () = self.answers.closed() => Err(End::Gone),
             answered = running(&mut self.heartbeat) => self.take_heartbeat(answered),
+            () = sleep_until(due_at) => Ok(()),
             opened = running(&mut self.opening) => self.take_opened(opened),
-            outcome = self.acknowledgements.next(&mut self.share) => self.take_committed(outcome),
+            outcome = self.acknowledgements.next(&mut self.assignment) => self.take_committed(outcome),
             request = self.requests.message(), if takes_requests => self.take_request(request),
             place = self.answers.clone().reserve_owned(), if has_use_for_place => {
                 self.use_place(place.map_err(|_| End::Gone)?);
@@ -159,17 +164,31 @@ impl Session {
     }
 
     fn begin_heartbeat(&mut self) {
-        if self.heartbeat.is_some() {
+        let now_ms = self.now_ms();
+        if self.member.due_at().is_none_or(|due_at| due_at > now_ms) {
             return;
         }
         let membership = Arc::clone(&self.membership);
-        let again = self.has_joined;
-        let owned = self.share.owned();
-        let heartbeat = match self.epoch {
-            None => async move { membership.join(again).await }.boxed(),
-            Some(epoch) => async move { membership.stay(epoch, owned).await }.boxed(),
-        };
-        self.heartbeat = Some(heartbeat);
+        self.heartbeat = Some(match self.member.request(now_ms) {
+            HeartbeatRequest::Join { again } => async move { membership.join(again).await }.boxed(),
+            HeartbeatRequest::Stay { epoch, owned, wait_ms } => {
+                async move { membership.stay(MemberEpoch(epoch), owned, wait_ms).await }.boxed()
+            }
+            HeartbeatRequest::Leave { .. } => async move { membership.leave().await }.boxed(),
+        });
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn heartbeat_due_at(&self) -> Option<Instant> {
+        self.member.due_at().map(|at| self.began + Duration::from_millis(at))
+    }
+
+    /// The member epoch, while it is in the group.
+    fn epoch(&self) -> Option<MemberEpoch> {
+        self.member.is_joined().then(|| MemberEpoch(self.member.epoch()))
     }
 
     fn take_heartbeat(&mut self, answered: Result<HeartbeatAnswer, Refusal>) -> Result<(), End> {
@@ -182,15 +201,23 @@ impl Session {
             Ok(answer) => answer,
             Err(refusal) => return self.take_refusal(refusal),
         };
-        self.epoch = Some(answer.epoch);
-        self.has_joined = true;
-        let Some(assignment) = answer.assignment else { return Ok(()) };
-        self.learn_names(&assignment);
-        let taken = self.share.assign(&assignment);
-        if !taken.is_empty() {
-            self.reader.stop(&taken);
-            // It may have begun with one that is to be begun with anew if it comes back.
-            self.opening = None;
+        let HeartbeatAnswer { epoch, interval_ms, assignment, .. } = answer;
+        let answer = Answer { epoch: epoch.0, interval_ms: interval_ms.into(), assignment };
+        for action in self.member.answered(self.now_ms(), answer) {
+            match action {
+                Action::Assign(new) => {
+                    self.learn_names(&new);
+                    self.assignment.assign(&new);
+                }
+                Action::Revoke(taken) => {
+                    let released = self.assignment.revoke(&taken);
+                    self.reader.stop(&taken);
+                    // It may include partitions that need another start offset if they come back.
+                    self.opening = None;
+                    self.released(&released);
+                }
+                Action::Lost(_) | Action::Joined | Action::Ended => {}
+            }
         }
         Ok(())
     }
@@ -198,13 +225,13 @@ impl Session {
     /// The coordinator has refused the member.
     fn take_refusal(&mut self, refusal: Refusal) -> Result<(), End> {
         match refusal.code {
-            ErrorCode::UnknownMember | ErrorCode::FencedMember if self.epoch.is_some() => {
-                self.epoch = None;
+            ErrorCode::UnknownMember | ErrorCode::FencedMember if self.member.is_joined() => {
+                drop(self.member.removed(self.now_ms()));
                 self.heartbeat = None;
                 self.opening = None;
                 self.releasing = None;
                 self.reader.stop_all();
-                self.share.lose();
+                self.assignment.lose();
                 Ok(())
             }
             ErrorCode::FencedInstance | ErrorCode::ShuttingDown => Err(End::Silenced(refusal)),
@@ -213,12 +240,13 @@ impl Session {
     }
 
     fn begin_opening(&mut self) {
-        let (None, Some(epoch), false) = (&self.opening, self.epoch, self.share.opening().is_empty()) else {
+        let (None, Some(epoch), false) = (&self.opening, self.epoch(), self.assignment.opening().is_empty())
+        else {
             return;
         };
-        let (membership, wanted) = (Arc::clone(&self.membership), self.share.opening().clone());
+        let (membership, wanted) = (Arc::clone(&self.membership), self.assignment.opening().clone());
         let opening = async move {
-            let found = places::find(&membership, epoch, &wanted).await;
+            let found = start_offsets::find(&membership, epoch, &wanted).await;
             if found.as_ref().is_ok_and(Vec::is_empty) {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             }
@@ -232,7 +260,7 @@ impl Session {
         match opened {
             Ok(opened) => {
                 for (at, beginning) in opened {
-                    self.share.opened(at, beginning);
+                    self.assignment.opened(at, beginning);
                     self.begin_reading(at);
                 }
                 Ok(())
@@ -242,15 +270,14 @@ impl Session {
     }
 
     fn take_committed(&mut self, outcome: Outcome) -> Result<(), End> {
-        if outcome.let_go {
-            self.report_now();
-        }
+        self.released(&outcome.released);
         outcome.refusal.map_or(Ok(()), |refusal| self.take_refusal(refusal))
     }
 
-    /// What the member has is less: the coordinator is told without waiting for its news.
-    fn report_now(&mut self) {
-        if self.epoch.is_some() {
+    /// The member has less: the coordinator hears of it at once.
+    fn released(&mut self, partitions: &BTreeSet<TopicPartition>) {
+        self.member.released(self.now_ms(), partitions);
+        if self.member.due_at().is_some() {
             self.heartbeat = None;
         }
     }
@@ -284,21 +311,19 @@ impl Session {
         }
     }
 
-    /// Lets go of what the program has, once all that it acknowledged before is committed.
+    /// Releases what the program asked to release, once all that it acknowledged before is committed.
     fn release(&mut self) {
         if !self.acknowledgements.are_committed() {
             return;
         }
         let Some(releasing) = self.releasing.take() else { return };
-        let released = releasing.into_iter().filter(|at| self.share.release(*at)).count();
-        if released > 0 {
-            self.report_now();
-        }
+        let released = releasing.into_iter().filter(|at| self.assignment.release(*at)).collect();
+        self.released(&released);
     }
 
     fn has_message(&self) -> bool {
-        let joined = self.greeting.is_some() && self.epoch.is_some();
-        joined || self.acknowledgements.has_answer() || (self.share.has_notice() && !self.half_closed)
+        let joined = self.greeting.is_some() && self.member.is_joined();
+        joined || self.acknowledgements.has_answer() || (self.assignment.has_notice() && !self.half_closed)
     }
 
     fn use_place(&mut self, place: Place) {
@@ -312,7 +337,7 @@ impl Session {
     }
 
     fn next_message(&mut self) -> Option<Response> {
-        if self.epoch.is_some()
+        if self.member.is_joined()
             && let Some(greeting) = self.greeting.take()
         {
             return Some(Response::Joined(greeting));
@@ -323,7 +348,7 @@ impl Session {
         if self.half_closed {
             return None;
         }
-        let notice = self.share.next_notice()?;
+        let notice = self.assignment.next_notice()?;
         Some(match notice {
             Notice::Lost(gone) => Response::Lost(self.gone(&gone)),
             Notice::Revoked(gone) => Response::Revoked(self.gone(&gone)),
@@ -356,12 +381,12 @@ impl Session {
 
     /// Begins to read a partition, if the program has heard all that comes before its records.
     fn begin_reading(&mut self, at: TopicPartition) {
-        let Some(next) = self.share.readable(at) else { return };
+        let Some(next) = self.assignment.readable(at) else { return };
         // The coordinator takes away what is gone.
         let Some(topic) = self.membership.engine.replicas().topics().by_id(at.topic_id) else { return };
         match self.membership.engine.replicas().leading_replica(&topic, at.partition) {
             Ok(replica) => self.reader.begin(at, Source::new(replica, next, None)),
-            Err(refusal) => self.share.failed(at, refusal),
+            Err(refusal) => self.assignment.failed(at, refusal),
         }
     }
 
@@ -372,7 +397,7 @@ impl Session {
             Ok(Read::Nothing { moved }) => self.reader.go_on(at, source, (!moved).then_some(changed)),
             Ok(Read::Records(records)) => {
                 if let Some(end) = records.records.last().and_then(|last| Offset::new(last.offset)) {
-                    self.share.sent(at, end.saturating_add(1), source.next);
+                    self.assignment.sent(at, end.saturating_add(1), source.next);
                     let records = v1::SubscribeResponse { response: Some(Response::Records(*records)) };
                     let (records, permit) = fetch::with_permit(records, permit);
                     place.send((Ok(records), permit));
@@ -381,9 +406,9 @@ impl Session {
             }
             Err(refusal) => match refusal.log_start {
                 Some(log_start) if refusal.code == ErrorCode::OffsetOutOfRange && source.next < log_start => {
-                    self.share.overtaken(at, source.next);
+                    self.assignment.overtaken(at, source.next);
                 }
-                _ => self.share.failed(at, refusal),
+                _ => self.assignment.failed(at, refusal),
             },
         }
     }
@@ -411,13 +436,20 @@ impl Session {
             });
             topic.partitions.push(at.partition.0);
         }
-        let had: BTreeSet<_> = self.share.owned().iter().map(|at| at.topic_id).collect();
+        let had: BTreeSet<_> = self.member.owned().iter().map(|at| at.topic_id).collect();
         self.names.retain(|id, _| had.contains(id));
         v1::Revoked { topics: topics.into_values().collect() }
     }
 }
 
-/// The end of what is going on, if anything is.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of what is under way, if anything is.
 async fn running<T>(running: &mut Option<BoxFuture<'static, T>>) -> T {
     match running {
         Some(running) => running.await,

@@ -1,4 +1,4 @@
-//! What a member on a stream has, what its program knows of that, and what there is to tell it: a pure state machine.
+//! What the member of a stream has, what its program knows of that, and what it is to be sent: a pure state machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,27 @@ use corduroy_types::Offset;
 
 /// The partitions of one member.
 ///
-/// The coordinator's word changes what the member has at once. The program hears of it when there is room for a
-/// message: what came and went in between it never hears of, so that a program that does not read costs no
+/// What the coordinator assigns and revokes takes effect at once. The program is sent it when there is room for a
+/// message. What was assigned and revoked in between is never sent, so that a program that does not read costs no
 /// memory beyond what it has.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(super) struct MemberAssignment {
     slots: BTreeMap<TopicPartition, Slot>,
-    /// To be told that they are gone without having been let go of.
+    /// The program has yet to be sent that these were lost without being released.
     lost: BTreeSet<TopicPartition>,
-    /// To be told that they are taken away.
+    /// The program has yet to be sent that these are revoked.
     revoked: BTreeSet<TopicPartition>,
-    /// Slots of which there is something to tell.
-    news: BTreeSet<TopicPartition>,
-    /// Slots of which is to be found out where reading begins; with a place, retention has overtaken the reader there.
+    /// Slots of which the program has yet to be sent something.
+    notices: BTreeSet<TopicPartition>,
+    /// Slots whose start offset is not known yet. With an offset, retention has overtaken the reader there.
     opening: BTreeMap<TopicPartition, Option<Offset>>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// The program was told that it has it.
+    /// The program was sent that it has it.
     known: bool,
-    /// Once it was found out where to begin.
+    /// Once the start offset is known.
     span: Option<Span>,
     stage: Stage,
 }
@@ -41,13 +41,13 @@ impl Slot {
 
 #[derive(Debug)]
 enum Stage {
-    /// Where to begin is being found out.
+    /// The start offset is not known yet.
     Opening,
-    /// Its records are sent, once the program knows what is missing before them.
+    /// Its records are sent, after the program was sent what is missing before them.
     Reading { missing: Option<Missing> },
-    /// It cannot be read; why is yet to be told.
+    /// It cannot be read; the program has yet to be sent why.
     Failed { why: Option<Refusal> },
-    /// Taken away, with records that the program has yet to be done with.
+    /// Revoked, with records that the program has not acknowledged.
     Revoking,
 }
 
@@ -59,14 +59,14 @@ struct Span {
     /// Behind the last record that was sent.
     delivered: Offset,
     /// Where the last message said that reading goes on: behind `delivered` where nothing is stored in between.
-    told: Offset,
+    next: Offset,
     /// What was committed last.
     acknowledged: Offset,
 }
 
 impl Span {
     fn beginning(position: Offset) -> Self {
-        Self { position, delivered: position, told: position, acknowledged: position }
+        Self { position, delivered: position, next: position, acknowledged: position }
     }
 }
 
@@ -88,15 +88,15 @@ pub(super) enum Beginning {
     /// Not where the group had come to.
     Behind(Missing),
     /// It cannot be read.
-    Nowhere(Refusal),
+    Unreadable(Refusal),
 }
 
-/// Something to tell the program.
+/// Something that the program is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// These are gone.
     Lost(Vec<TopicPartition>),
-    /// These are taken away.
+    /// These are revoked.
     Revoked(Vec<TopicPartition>),
     /// It has these, and their records come from there on, where any can.
     Assigned(Vec<(TopicPartition, Option<Offset>)>),
@@ -119,56 +119,57 @@ pub(super) enum Verdict {
     NotAssigned,
 }
 
-impl Share {
-    /// What the member has, as the coordinator is to hear it.
+impl MemberAssignment {
+    /// What the member has: what it reads, and what it has not released.
+    #[cfg(test)]
     pub(super) fn owned(&self) -> BTreeSet<TopicPartition> {
         self.slots.keys().copied().collect()
     }
 
-    /// Takes the coordinator's word for what the member may have. Returns what is not read any more.
-    pub(super) fn assign(&mut self, assignment: &BTreeSet<TopicPartition>) -> Vec<TopicPartition> {
-        let taken: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(at, slot)| !assignment.contains(at) && !matches!(slot.stage, Stage::Revoking))
-            .map(|(at, _)| *at)
-            .collect();
-        for at in &taken {
-            self.take_away(*at);
-        }
-        for at in assignment {
+    /// The member has got these.
+    pub(super) fn assign(&mut self, new: &BTreeSet<TopicPartition>) {
+        for at in new {
             if !self.slots.contains_key(at) {
                 self.slots.insert(*at, Slot { known: false, span: None, stage: Stage::Opening });
                 self.opening.insert(*at, None);
             }
         }
-        taken
     }
 
-    /// Whether retention has overtaken the reader of any partition, and it is not yet found out where to go on.
+    /// The member is to release these: they are read no more. Returns those that are released with that, because the program
+    /// has acknowledged all that it was sent.
+    pub(super) fn revoke(&mut self, taken: &BTreeSet<TopicPartition>) -> BTreeSet<TopicPartition> {
+        let mut released = BTreeSet::new();
+        for at in taken {
+            self.notices.remove(at);
+            self.opening.remove(at);
+            let is_held = |slot: &Slot| !matches!(slot.stage, Stage::Revoking);
+            let Some(slot) = self.slots.get(at).filter(|slot| is_held(slot)) else { continue };
+            let (was_known, is_outstanding) = (slot.known, slot.is_outstanding());
+            if was_known {
+                self.revoked.insert(*at);
+            }
+            if is_outstanding {
+                self.slots.entry(*at).and_modify(|slot| slot.stage = Stage::Revoking);
+            } else {
+                self.slots.remove(at);
+                released.insert(*at);
+            }
+        }
+        released
+    }
+
+    /// Whether retention has overtaken the reader of a partition, and its new start offset is not known yet.
     pub(super) fn is_overtaken(&self) -> bool {
         self.opening.values().any(Option::is_some)
     }
 
-    /// Lets go of a partition, at once where the program is done with all that it was sent.
-    fn take_away(&mut self, at: TopicPartition) {
-        self.news.remove(&at);
-        self.opening.remove(&at);
-        let Some(slot) = self.slots.remove(&at) else { return };
-        if slot.known {
-            self.revoked.insert(at);
-        }
-        if slot.is_outstanding() {
-            self.slots.insert(at, Slot { stage: Stage::Revoking, ..slot });
-        }
-    }
-
-    /// Of which partitions is to be found out where to begin; with a place where retention has overtaken the reader.
+    /// The partitions whose start offset is not known yet; with an offset where retention has overtaken the reader.
     pub(super) fn opening(&self) -> &BTreeMap<TopicPartition, Option<Offset>> {
         &self.opening
     }
 
-    /// It was found out where to begin.
+    /// The start offset is known.
     pub(super) fn opened(&mut self, at: TopicPartition, beginning: Beginning) {
         let (true, Some(slot)) = (self.opening.remove(&at).is_some(), self.slots.get_mut(&at)) else {
             return;
@@ -182,21 +183,21 @@ impl Share {
                 slot.span = Some(Span::beginning(missing.resumed_at));
                 Stage::Reading { missing: Some(missing) }
             }
-            Beginning::Nowhere(why) => Stage::Failed { why: Some(why) },
+            Beginning::Unreadable(why) => Stage::Failed { why: Some(why) },
         };
         if !(slot.known && matches!(slot.stage, Stage::Reading { missing: None })) {
-            self.news.insert(at);
+            self.notices.insert(at);
         }
     }
 
-    /// Retention has overtaken the reader: it is to be found out again where to begin.
-    pub(super) fn overtaken(&mut self, at: TopicPartition, place: Offset) {
+    /// Retention has overtaken the reader: a new start offset is needed.
+    pub(super) fn overtaken(&mut self, at: TopicPartition, offset: Offset) {
         if let Some(slot) = self.slots.get_mut(&at)
             && matches!(slot.stage, Stage::Reading { .. })
         {
             slot.stage = Stage::Opening;
-            self.news.remove(&at);
-            self.opening.insert(at, Some(place));
+            self.notices.remove(&at);
+            self.opening.insert(at, Some(offset));
         }
     }
 
@@ -206,15 +207,15 @@ impl Share {
             && matches!(slot.stage, Stage::Reading { .. })
         {
             slot.stage = Stage::Failed { why: Some(why) };
-            self.news.insert(at);
+            self.notices.insert(at);
         }
     }
 
-    /// Where the records of a partition are to be read from now, if the program has heard all that comes before them.
+    /// Where the records of a partition are to be read from now, if the program was sent all that comes before them.
     pub(super) fn readable(&self, at: TopicPartition) -> Option<Offset> {
         match self.slots.get(&at) {
             Some(Slot { known: true, span, stage: Stage::Reading { missing: None } }) => {
-                Some(span.as_ref()?.told)
+                Some(span.as_ref()?.next)
             }
             _ => None,
         }
@@ -224,7 +225,7 @@ impl Share {
     pub(super) fn sent(&mut self, at: TopicPartition, end: Offset, next: Offset) {
         if let Some(Slot { span: Some(span), stage: Stage::Reading { .. }, .. }) = self.slots.get_mut(&at) {
             span.delivered = span.delivered.max(end);
-            span.told = span.told.max(next);
+            span.next = span.next.max(next);
         }
     }
 
@@ -233,26 +234,26 @@ impl Share {
         match self.slots.get(&at) {
             Some(Slot { known: true, span: Some(span), .. }) => match offset {
                 _ if offset < span.acknowledged => Verdict::Behind(span.acknowledged),
-                _ if offset > span.told => Verdict::NotSent(span.told),
+                _ if offset > span.next => Verdict::NotSent(span.next),
                 _ => Verdict::Commit,
             },
             _ => Verdict::NotAssigned,
         }
     }
 
-    /// An offset was committed. Returns whether the member has let go of the partition with that.
+    /// An offset was committed. Returns whether the partition is released with that.
     pub(super) fn committed(&mut self, at: TopicPartition, offset: Offset) -> bool {
         let Some(slot) = self.slots.get_mut(&at) else { return false };
         let Some(span) = &mut slot.span else { return false };
         span.acknowledged = offset.max(span.acknowledged);
-        let let_go = matches!(slot.stage, Stage::Revoking) && !slot.is_outstanding();
-        if let_go {
+        let is_released = matches!(slot.stage, Stage::Revoking) && !slot.is_outstanding();
+        if is_released {
             self.slots.remove(&at);
         }
-        let_go
+        is_released
     }
 
-    /// The program has let go of a partition. Returns whether that is news: it had been told to, and not before.
+    /// The program releases a partition. Returns whether that counts: it was sent that the partition is revoked.
     pub(super) fn release(&mut self, at: TopicPartition) -> bool {
         let revoking = self.slots.get(&at).is_some_and(|slot| matches!(slot.stage, Stage::Revoking));
         if !revoking || self.revoked.contains(&at) {
@@ -262,21 +263,21 @@ impl Share {
         true
     }
 
-    /// The member was put out of its group: everything is gone.
+    /// The member was removed from its group: everything is gone.
     pub(super) fn lose(&mut self) {
         let known = std::mem::take(&mut self.slots).into_iter().filter(|(_, slot)| slot.known);
         self.lost.extend(known.map(|(at, _)| at));
         self.lost.append(&mut self.revoked);
-        self.news.clear();
+        self.notices.clear();
         self.opening.clear();
     }
 
-    /// Whether there is something to tell.
+    /// Whether there is something to send.
     pub(super) fn has_notice(&self) -> bool {
-        !(self.lost.is_empty() && self.revoked.is_empty() && self.news.is_empty())
+        !(self.lost.is_empty() && self.revoked.is_empty() && self.notices.is_empty())
     }
 
-    /// What to tell next, which is told with that.
+    /// What to send next. It counts as sent.
     pub(super) fn next_notice(&mut self) -> Option<Notice> {
         if !self.lost.is_empty() {
             return Some(Notice::Lost(std::mem::take(&mut self.lost).into_iter().collect()));
@@ -288,7 +289,7 @@ impl Share {
         if !assigned.is_empty() {
             return Some(Notice::Assigned(assigned));
         }
-        let at = self.news.pop_first()?;
+        let at = self.notices.pop_first()?;
         match &mut self.slots.get_mut(&at)?.stage {
             Stage::Reading { missing } => Some(Notice::PositionLost(at, missing.take()?)),
             Stage::Failed { why } => Some(Notice::Failed(at, why.take()?)),
@@ -296,10 +297,10 @@ impl Share {
         }
     }
 
-    /// What the program does not yet know that it has, which it knows with that.
+    /// What the program was not sent yet that it has. It counts as sent.
     fn take_unknown(&mut self) -> Vec<(TopicPartition, Option<Offset>)> {
         let (mut unknown, mut settled) = (Vec::new(), BTreeSet::new());
-        for at in &self.news {
+        for at in &self.notices {
             let Some(slot) = self.slots.get_mut(at).filter(|slot| !slot.known) else { continue };
             slot.known = true;
             unknown.push((*at, slot.span.map(|span| span.position)));
@@ -307,11 +308,11 @@ impl Share {
                 settled.insert(*at);
             }
         }
-        self.news.retain(|at| !settled.contains(at));
+        self.notices.retain(|at| !settled.contains(at));
         unknown
     }
 }
 
 #[cfg(test)]
-#[path = "share_tests.rs"]
+#[path = "assignment_tests.rs"]
 mod tests;

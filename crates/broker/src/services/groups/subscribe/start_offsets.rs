@@ -1,5 +1,5 @@
-//! Where reading of partitions begins: where the group had come to, which is committed before the first record is
-//! sent. So nothing is skipped unseen.
+//! The start offsets of partitions: where the group had come to. A new one is committed before the first record is
+//! sent, so that nothing is skipped unseen.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,13 +8,13 @@ use corduroy_group::{CommitOffset, GroupError, MemberEpoch, TopicPartition};
 use corduroy_types::{ErrorCode, Offset};
 
 use super::{
+    assignment::{Beginning, Missing},
     membership::Membership,
-    share::{Beginning, Missing},
 };
 use crate::{engine::Replica, services::offsets};
 
-/// Finds out where to begin in some partitions. One with a place is being read up to there, and the log now begins
-/// behind it. What is not in the answer is not the member's any more, gone, or not open yet.
+/// Finds the start offsets of some partitions. One with an offset was read up to there, and the log now starts
+/// behind it. A partition that is not in the answer is not the member's any more, is deleted, or is not open yet.
 ///
 /// # Errors
 /// The coordinator's, for all of them together.
@@ -32,7 +32,7 @@ pub(super) async fn find(
             Err(refusal) => {
                 // One that is not open yet is looked for again.
                 if refusal.code == ErrorCode::NotLeader {
-                    found.push((at, Beginning::Nowhere(refusal)));
+                    found.push((at, Beginning::Unreadable(refusal)));
                 }
                 continue;
             }
@@ -42,7 +42,7 @@ pub(super) async fn find(
         match &beginning {
             Beginning::At(offset) if reached.is_none() => to_commit.push((at, *offset, beginning)),
             Beginning::Behind(Missing { resumed_at, .. }) => to_commit.push((at, *resumed_at, beginning)),
-            Beginning::At(_) | Beginning::Nowhere(_) => found.push((at, beginning)),
+            Beginning::At(_) | Beginning::Unreadable(_) => found.push((at, beginning)),
         }
     }
     found.extend(commit(membership, epoch, to_commit).await?);
@@ -52,13 +52,13 @@ pub(super) async fn find(
 async fn begin(membership: &Membership, replica: &Arc<Replica>, reached: Option<Offset>) -> Beginning {
     let cursors = match replica.cursors() {
         Ok(cursors) => cursors,
-        Err(refusal) => return Beginning::Nowhere(refusal),
+        Err(refusal) => return Beginning::Unreadable(refusal),
     };
     let (log_start, high_watermark) = (cursors.log_start, cursors.high_watermark);
     let Some(position) = reached else {
         return match offsets::resolve(&membership.engine, replica, Some(membership.start)).await {
             Ok(resolved) => Beginning::At(resolved.offset),
-            Err(refusal) => Beginning::Nowhere(refusal),
+            Err(refusal) => Beginning::Unreadable(refusal),
         };
     };
     if position >= log_start {
@@ -80,7 +80,7 @@ async fn begin(membership: &Membership, replica: &Arc<Replica>, reached: Option<
                  at {log_start}: {gone} offsets are gone that it has not read"
             );
             let refusal = Refusal::new(ErrorCode::PositionLost, text);
-            return Beginning::Nowhere(refusal.with_range(log_start, high_watermark));
+            return Beginning::Unreadable(refusal.with_range(log_start, high_watermark));
         }
     };
     Beginning::Behind(Missing { position, log_start, resumed_at })
@@ -108,7 +108,7 @@ async fn commit(
             Ok(()) => Some((at, beginning)),
             // The next heartbeat says so too.
             Err(GroupError::NotAssigned { .. } | GroupError::NoPartition { .. }) => None,
-            Err(error) => Some((at, Beginning::Nowhere(Refusal::new(error.code(), error.to_string())))),
+            Err(error) => Some((at, Beginning::Unreadable(Refusal::new(error.code(), error.to_string())))),
         })
         .collect())
 }
