@@ -38,14 +38,22 @@ const DELETIONS_BYTES: u64 = RESERVE_BYTES / 2;
 pub(super) struct Reserve {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    /// Whether the file is there; `None` before that was checked.
+    /// Whether the file is there; `None` before that was checked. Locked during I/O.
     held: Mutex<Option<bool>>,
+    /// Whether it was given up. To be read without waiting for the disk.
+    in_use: AtomicBool,
     seen: Mutex<Option<Space>>,
 }
 
 impl Reserve {
     pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf) -> Arc<Self> {
-        Arc::new(Self { disk, data_dir, held: Mutex::new(None), seen: Mutex::new(None) })
+        Arc::new(Self {
+            disk,
+            data_dir,
+            held: Mutex::new(None),
+            in_use: AtomicBool::new(false),
+            seen: Mutex::new(None),
+        })
     }
 
     /// Free and total space; `None` where the disk does not say.
@@ -88,6 +96,12 @@ impl Reserve {
             Err(error) => tracing::warn!(%error, "the reserve for a full disk cannot be given up"),
         }
         *held = Some(false);
+        self.in_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the reserve was given up.
+    fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed)
     }
 
     /// Takes the reserve, unless it is there already. Where it cannot be had, nothing but the reserve is missing.
@@ -97,7 +111,10 @@ impl Reserve {
             return;
         }
         match self.write() {
-            Ok(()) => *held = Some(true),
+            Ok(()) => {
+                *held = Some(true);
+                self.in_use.store(false, Ordering::Relaxed);
+            }
             Err(error) => tracing::warn!(%error, "no space is kept for a full disk"),
         }
     }
@@ -188,7 +205,12 @@ impl Context {
     /// `INTERNAL`: the worker failed.
     pub(super) async fn make_room(&self) -> Result<(), Refusal> {
         let reserve = Arc::clone(&self.space.reserve);
-        self.workers.control.run(move || reserve.make_room()).await
+        self.workers.control.run(move || reserve.make_room()).await?;
+        // What it gave back is not for appends.
+        if self.space.reserve.is_in_use() {
+            self.space.is_blocked.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.
@@ -197,7 +219,10 @@ impl Context {
         let Ok(Some(space)) = self.workers.control.run(move || reserve.measure()).await else { return };
         let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
         let low = self.config.storage.disk_low_watermark.bytes(space.total_bytes);
-        let (blocked, is_low) = (space.free_bytes < block, space.free_bytes < low);
+        // While the reserve is in use, there has to be room for it above the watermark.
+        let kept = if self.space.reserve.is_in_use() { 2 * RESERVE_BYTES } else { 0 };
+        let needed = block.saturating_add(kept);
+        let (blocked, is_low) = (space.free_bytes < needed, space.free_bytes < low);
         let was_blocked = self.space.is_blocked.swap(blocked, Ordering::Relaxed);
         let was_low = self.space.is_low.swap(is_low, Ordering::Relaxed);
         self.health.set_disk_blocked(blocked);
@@ -210,7 +235,7 @@ impl Context {
             tracing::error!(
                 event = "B0203",
                 free_bytes,
-                needed_bytes = block,
+                needed_bytes = needed,
                 "disk is full: appends are refused"
             );
         } else if was_blocked && !blocked {

@@ -87,9 +87,8 @@ impl MetadataPlane {
         C: Command + Send + Sync + 'static,
         C::Answer: Send + 'static,
     {
-        if self.context.check_writable().is_err() {
-            self.context.make_room().await?;
-        }
+        // Whatever the last look at the disk has said: a write that fails stops the metadata log for a while.
+        self.context.make_room().await?;
         proposals::propose(&self.proposals, command).await
     }
 }

@@ -8,7 +8,7 @@ use corduroy_metadata::{Command, Image, MetadataError, Record};
 use corduroy_types::{Acks, ErrorCode, Offset, TopicId};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Applied, MetadataPlane};
@@ -25,6 +25,8 @@ pub(super) const QUEUE_MAX: usize = 1_024;
 const TOGETHER_MAX: usize = 256;
 /// How often a proposal checks whether the log is still led, while it waits for what was appended before it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long proposals wait for a log that is not led. Reopening it begins within a second.
+const LED_WITHIN: Duration = Duration::from_secs(3);
 
 /// An applied change.
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl MetadataPlane {
     /// Decides proposals one after the other, each on what those before it write; appends all of them; and answers each
     /// once everything that it depends on is applied.
     async fn carry_out(&self, proposals: Vec<Box<dyn AnyProposal>>) {
+        self.led().await;
         self.caught_up().await;
         let mut draft = self.draft();
         let mut end = self.applied.borrow().end;
@@ -150,6 +153,15 @@ impl MetadataPlane {
                 (Ok(_), Some(refusal)) => proposal.refuse(refusal),
                 (Ok(end), None) => proposal.applied(end),
             }
+        }
+    }
+
+    /// Waits for a log that is being reopened after a failure, as a full disk brings one: not for long, since the failure may last.
+    async fn led(&self) {
+        let until = Instant::now() + LED_WITHIN;
+        let may_come = || !self.context.is_stopping() && self.context.health.data_dir_lost().is_none();
+        while !self.replica.is_led() && may_come() && Instant::now() < until {
+            sleep(LOOK_EVERY).await;
         }
     }
 
