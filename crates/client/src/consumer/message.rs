@@ -7,7 +7,7 @@ use corduroy_batch::{Batch, RecordRef};
 use corduroy_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
 use super::batch::{Fetched, Source};
-use crate::group::Track;
+use crate::group::DeliveryTracker;
 
 /// A place in the batch's records. Their size is below 4 GiB, because the decompression cap is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Message {
     value: Option<Span>,
     headers: Box<[HeaderSpan]>,
     /// Of a group's consumer.
-    track: Option<Arc<Track>>,
+    track: Option<Arc<DeliveryTracker>>,
 }
 
 impl Message {
@@ -67,7 +67,7 @@ impl Message {
     }
 
     /// As a message of a group's consumer.
-    pub(crate) fn tracked(mut self, track: Arc<Track>) -> Self {
+    pub(crate) fn tracked(mut self, track: Arc<DeliveryTracker>) -> Self {
         self.track = Some(track);
         self
     }
@@ -96,7 +96,7 @@ impl Message {
         self.track.as_ref().is_some_and(|track| track.is_wanted())
     }
 
-    /// It will not be done: see [`Track::give_back`].
+    /// It will not be done: see [`DeliveryTracker::give_back`].
     pub(crate) fn give_back(&self) {
         if let Some(track) = &self.track {
             track.give_back();

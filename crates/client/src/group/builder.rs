@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::{
     GroupConsumer, RebalanceHook,
+    assignment_task::AssignmentTask,
     core::{Core, Options},
+    heartbeat_task::HeartbeatTask,
     hook::AnyHook,
-    pulse::Pulse,
-    steward::Steward,
 };
 use crate::{Client, ClientError, Event, OffsetSpec, backoff::Backoff, topics::topic_name};
 
@@ -247,17 +247,17 @@ impl GroupConsumerBuilder {
         let third = self.session_timeout / 3;
         let longest_wait = third.min(shared.request_timeout / 2);
         let core = Core::new(shared, options, self.buffer_bytes, self.in_flight_max.into());
-        let (wishes_to, wishes) = mpsc::unbounded_channel();
-        let (orders_to, orders) = mpsc::unbounded_channel();
-        let (news_to, news) = mpsc::unbounded_channel();
+        let (wishes_to, commands) = mpsc::unbounded_channel();
+        let (orders_to, heartbeat_commands) = mpsc::unbounded_channel();
+        let (news_to, events) = mpsc::unbounded_channel();
         let (joined_to, joined) = oneshot::channel();
-        let pulse = Pulse {
+        let pulse = HeartbeatTask {
             core: Arc::clone(&core),
             member: Member::new(u64::try_from(longest_wait.as_millis()).unwrap_or(u64::MAX)),
             join,
-            patience: third.max(PATIENCE_LEAST),
-            orders,
-            news: news_to,
+            answer_timeout: third.max(PATIENCE_LEAST),
+            heartbeat_commands,
+            events: news_to,
             joined: Some(joined_to),
             born: Instant::now(),
             failures: 0,
@@ -265,7 +265,7 @@ impl GroupConsumerBuilder {
             leave_by: None,
         };
         tokio::spawn(pulse.run());
-        tokio::spawn(Steward::new(Arc::clone(&core), wishes, news, orders_to).run());
+        tokio::spawn(AssignmentTask::new(Arc::clone(&core), commands, events, orders_to).run());
         // From here on, whatever happens to this future, the member leaves the group when this is dropped.
         let consumer = GroupConsumer::new(Arc::clone(&core), wishes_to);
         match joined.await {

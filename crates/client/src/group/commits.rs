@@ -129,7 +129,7 @@ impl Core {
             }
         }
         drop(state);
-        self.signals.tell();
+        self.signals.notify_all();
         Ok(())
     }
 

@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 
 use super::{
     Commit, GroupConsumeError, OnPositionLost,
+    delivery_tracker::{DeliveryTracker, Signals},
     hook::AnyHook,
     offsets::Part,
-    track::{Signals, Track},
     window::Place,
 };
 use crate::{
@@ -67,7 +67,7 @@ impl fmt::Debug for Options {
 pub(crate) struct Slot {
     /// Its place in the reader; `None` once it is to be let go of.
     pub(crate) place: Option<usize>,
-    pub(crate) track: Arc<Track>,
+    pub(crate) track: Arc<DeliveryTracker>,
     /// What is committed, where that is known.
     pub(crate) committed: Option<Offset>,
     /// With [`Commit::BeforeHandling`]: messages below may be handed out.
@@ -102,7 +102,7 @@ pub(crate) struct State {
     /// The member is out, or on its way.
     pub(crate) closing: bool,
     /// The partition of the last message, to be found faster.
-    last: Option<(usize, Part, Arc<Track>)>,
+    last: Option<(usize, Part, Arc<DeliveryTracker>)>,
 }
 
 /// What a consumer of a group and its background tasks share.
@@ -196,7 +196,7 @@ impl State {
             if !self.opening.remove(&start.part) || self.closing {
                 continue;
             }
-            let track = Track::new(start.position, start.epoch, Arc::clone(signals));
+            let track = DeliveryTracker::new(start.position, start.epoch, Arc::clone(signals));
             if self.going.contains(&start.part) {
                 track.stop();
             } else {
@@ -243,7 +243,7 @@ impl State {
     }
 
     /// Has nothing to do with these partitions any more.
-    pub(crate) fn let_go<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part> + Clone) {
+    pub(crate) fn release<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part> + Clone) {
         self.stop_reading(parts.clone());
         for part in parts {
             self.opening.remove(part);
@@ -268,7 +268,7 @@ impl State {
     }
 
     /// The partition, with its track, at a place in the reader.
-    pub(crate) fn at(&mut self, place: usize) -> Option<(&Part, &Arc<Track>)> {
+    pub(crate) fn at(&mut self, place: usize) -> Option<(&Part, &Arc<DeliveryTracker>)> {
         if self.last.as_ref().is_none_or(|(last, _, _)| *last != place) {
             let (part, slot) = self.slots.iter().find(|(_, slot)| slot.place == Some(place))?;
             self.last = Some((place, part.clone(), Arc::clone(&slot.track)));
@@ -291,7 +291,7 @@ impl State {
         }
         self.last = None;
         let Some(slot) = self.slots.get_mut(part) else { return };
-        let before = std::mem::replace(&mut slot.track, Track::new(to, None, Arc::clone(signals)));
+        let before = std::mem::replace(&mut slot.track, DeliveryTracker::new(to, None, Arc::clone(signals)));
         before.retire();
         slot.cleared_to = to;
         slot.stuck = None;

@@ -1,16 +1,16 @@
 //! Consuming as a member of a group.
 
+mod assignment_task;
 mod builder;
 mod commits;
 mod core;
 mod deliver;
+mod delivery_tracker;
 mod error;
+mod heartbeat_task;
 mod hook;
 mod offsets;
-mod pulse;
-mod starts;
-mod steward;
-mod track;
+mod start_offsets;
 mod window;
 
 use std::{
@@ -31,9 +31,9 @@ pub use hook::{HookError, Rebalance, RebalanceHook};
 pub use offsets::{Offsets, TopicPartition};
 
 pub(crate) use core::Options;
-pub(crate) use track::{Signals, Track};
+pub(crate) use delivery_tracker::{DeliveryTracker, Signals};
 
-use self::{core::Core, offsets::Part, steward::Wish};
+use self::{assignment_task::ConsumerCommand, core::Core, offsets::Part};
 use crate::{
     AssignedPartition, Client, ClientError, Event, Message, OffsetSpec, PartitionStatus,
     consumer::{Partition, resolve},
@@ -61,13 +61,13 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let broker = corduroy_testing::Broker::start().await?;
-/// # broker.topic("orders", 3).await?;
+/// # broker.topic("heartbeat_commands", 3).await?;
 /// # let client = broker.client();
 /// # let producer = client.producer().build().await?;
-/// # producer.send(corduroy_client::Record::to("orders").value("1 book")).await?;
+/// # producer.send(corduroy_client::Record::to("heartbeat_commands").value("1 book")).await?;
 /// use std::time::Duration;
 ///
-/// let mut consumer = client.consumer().group("billing").topics(["orders"]).build().await?;
+/// let mut consumer = client.consumer().group("billing").topics(["heartbeat_commands"]).build().await?;
 /// loop {
 ///     let message = tokio::select! {
 ///         message = consumer.next() => message,
@@ -85,7 +85,7 @@ use crate::{
 #[derive(Debug)]
 pub struct GroupConsumer {
     core: Arc<Core>,
-    wishes: Option<mpsc::UnboundedSender<Wish>>,
+    commands: Option<mpsc::UnboundedSender<ConsumerCommand>>,
     /// An error that came behind messages of a batch.
     held_back: Option<GroupConsumeError>,
 }
@@ -109,8 +109,8 @@ impl GroupConsumer {
         self.core.state.lock().reader.set_patient(is_patient);
     }
 
-    fn new(core: Arc<Core>, wishes: mpsc::UnboundedSender<Wish>) -> Self {
-        Self { core, wishes: Some(wishes), held_back: None }
+    fn new(core: Arc<Core>, commands: mpsc::UnboundedSender<ConsumerCommand>) -> Self {
+        Self { core, commands: Some(commands), held_back: None }
     }
 
     /// The next message; `None` when the member is out of the group for good. Nothing is lost when the future is
@@ -243,7 +243,7 @@ impl GroupConsumer {
         let places = partitions.into_iter().map(place).collect::<Result<Vec<_>, _>>()?;
         state.reader.switch(&places, from, to);
         drop(state);
-        self.core.signals.tell();
+        self.core.signals.notify_all();
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl GroupConsumer {
             _ => return Err(not_read(topic, partition)),
         }
         drop(state);
-        self.core.signals.tell();
+        self.core.signals.notify_all();
         Ok(())
     }
 
@@ -299,8 +299,8 @@ impl GroupConsumer {
     /// [`CloseError`] tells what was not as it should be. The consumer is closed nevertheless.
     pub async fn close(mut self, within: Duration) -> Result<Offsets, CloseError> {
         let (answer, closed) = oneshot::channel();
-        if let Some(wishes) = self.wishes.take() {
-            let _ = wishes.send(Wish::Close { within, answer });
+        if let Some(commands) = self.commands.take() {
+            let _ = commands.send(ConsumerCommand::Close { within, answer });
         }
         match closed.await {
             Ok(closed) => closed,
@@ -317,13 +317,13 @@ fn not_read(topic: &str, partition: u32) -> ClientError {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        let Some(wishes) = self.wishes.take() else { return };
+        let Some(commands) = self.commands.take() else { return };
         let uncommitted_count = self.core.uncommitted_count();
         if uncommitted_count > 0 {
             let group = Arc::clone(&self.core.options.group);
             self.core.client.events.tell(Event::NotClosed { group, uncommitted_count });
         }
-        let _ = wishes.send(Wish::Abandon);
+        let _ = commands.send(ConsumerCommand::Abandon);
     }
 }
 

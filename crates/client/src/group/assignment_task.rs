@@ -18,8 +18,8 @@ use super::{
     CloseError, Commit, CommitError, GroupConsumeError, Offsets, Rebalance,
     commits::Which,
     core::Core,
+    heartbeat_task::{HeartbeatCommand, MembershipEvent},
     offsets::{Part, names},
-    pulse::{News, Order},
 };
 use crate::{ClientError, Event, backoff::Backoff};
 
@@ -28,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the user of the consumer wants.
 #[derive(Debug)]
-pub(crate) enum Wish {
+pub(crate) enum ConsumerCommand {
     Close {
         within: Duration,
         answer: Answer,
@@ -37,11 +37,11 @@ pub(crate) enum Wish {
     Abandon,
 }
 
-pub(crate) struct Steward {
+pub(crate) struct AssignmentTask {
     core: Arc<Core>,
-    wishes: mpsc::UnboundedReceiver<Wish>,
-    news: mpsc::UnboundedReceiver<News>,
-    orders: mpsc::UnboundedSender<Order>,
+    commands: mpsc::UnboundedReceiver<ConsumerCommand>,
+    events: mpsc::UnboundedReceiver<MembershipEvent>,
+    heartbeat_commands: mpsc::UnboundedSender<HeartbeatCommand>,
     jobs: JoinSet<()>,
     /// The commit in the background.
     committing: Option<AbortHandle>,
@@ -65,8 +65,8 @@ type Closed = Result<Offsets, CloseError>;
 type Answer = oneshot::Sender<Closed>;
 
 enum Next {
-    News(Option<News>),
-    Wish(Option<Wish>),
+    MembershipEvent(Option<MembershipEvent>),
+    ConsumerCommand(Option<ConsumerCommand>),
     Commit,
     Tick,
     Clear,
@@ -74,19 +74,19 @@ enum Next {
     JobDone,
 }
 
-impl Steward {
+impl AssignmentTask {
     pub(crate) fn new(
         core: Arc<Core>,
-        wishes: mpsc::UnboundedReceiver<Wish>,
-        news: mpsc::UnboundedReceiver<News>,
-        orders: mpsc::UnboundedSender<Order>,
+        commands: mpsc::UnboundedReceiver<ConsumerCommand>,
+        events: mpsc::UnboundedReceiver<MembershipEvent>,
+        heartbeat_commands: mpsc::UnboundedSender<HeartbeatCommand>,
     ) -> Self {
         let (closed_to, closed) = mpsc::unbounded_channel();
         Self {
             core,
-            wishes,
-            news,
-            orders,
+            commands,
+            events,
+            heartbeat_commands,
             jobs: JoinSet::new(),
             committing: None,
             held: CancellationToken::new(),
@@ -105,12 +105,12 @@ impl Steward {
         let mut commits = every.map(interval);
         let mut ticks = interval(self.core.options.stuck_after / 4);
         let core = Arc::clone(&self.core);
-        let mut wishes_end = false;
+        let mut no_more_commands = false;
         loop {
             let next = tokio::select! {
                 biased;
-                news = self.news.recv() => Next::News(news),
-                wish = self.wishes.recv(), if !wishes_end => Next::Wish(wish),
+                events = self.events.recv() => Next::MembershipEvent(events),
+                command = self.commands.recv(), if !no_more_commands => Next::ConsumerCommand(command),
                 Some(closed) = self.closed.recv() => Next::Closed(closed),
                 () = core.signals.clear.notified() => Next::Clear,
                 () = tick(&mut commits) => Next::Commit,
@@ -118,13 +118,13 @@ impl Steward {
                 Some(_) = self.jobs.join_next() => Next::JobDone,
             };
             match next {
-                Next::News(Some(News::Do(action))) => self.act(action),
-                Next::News(Some(News::Over { refusal, has_left })) => {
+                Next::MembershipEvent(Some(MembershipEvent::Do(action))) => self.act(action),
+                Next::MembershipEvent(Some(MembershipEvent::Over { refusal, has_left })) => {
                     return self.over(refusal.map(ClientError::from), has_left).await;
                 }
-                Next::News(None) => return self.over(None, false).await,
-                Next::Wish(Some(wish)) => self.close(wish),
-                Next::Wish(None) => wishes_end = true,
+                Next::MembershipEvent(None) => return self.over(None, false).await,
+                Next::ConsumerCommand(Some(command)) => self.close(command),
+                Next::ConsumerCommand(None) => no_more_commands = true,
                 Next::Clear => self.clear(),
                 Next::Commit => self.commit(),
                 Next::Tick => self.core.find_stuck(),
@@ -154,12 +154,12 @@ impl Steward {
                     state.going.extend(parts.iter().cloned());
                     state.stop_reading(&parts);
                 }
-                let (held, orders) = (self.held.clone(), self.orders.clone());
+                let (held, heartbeat_commands) = (self.held.clone(), self.heartbeat_commands.clone());
                 self.jobs.spawn(async move {
                     core.until(|state| parts.is_disjoint(&state.opening) || held.is_cancelled()).await;
                     // Once they are lost, what is said of them would be said of a later turn with them.
                     if !held.is_cancelled() && core.revoke(&parts, &held).await {
-                        let _ = orders.send(Order::Released(parts));
+                        let _ = heartbeat_commands.send(HeartbeatCommand::Released(parts));
                     }
                 });
             }
@@ -176,12 +176,12 @@ impl Steward {
         let core = Arc::clone(&self.core);
         let gone: Vec<_> = {
             let mut state = core.state.lock();
-            state.let_go(parts);
+            state.release(parts);
             let gone: Vec<_> = parts.iter().filter(|part| state.hooked.remove(*part)).cloned().collect();
             state.losing += 1;
             gone
         };
-        core.signals.tell();
+        core.signals.notify_all();
         let (group, partitions) = (Arc::clone(&core.options.group), names(parts));
         self.jobs.spawn(async move {
             if let Some(hook) = core.options.hook.as_ref().filter(|_| !gone.is_empty()) {
@@ -190,7 +190,7 @@ impl Steward {
             }
             core.client.events.tell(Event::Lost { group, partitions });
             core.state.lock().losing -= 1;
-            core.signals.tell();
+            core.signals.notify_all();
         });
     }
 
@@ -217,16 +217,16 @@ impl Steward {
     }
 
     /// Begins to close, in the background.
-    fn close(&mut self, wish: Wish) {
+    fn close(&mut self, command: ConsumerCommand) {
         let (core, closed_to) = (Arc::clone(&self.core), self.closed_to.clone());
         core.state.lock().closing = true;
         self.jobs.spawn(async move {
-            let closed = match wish {
-                Wish::Close { within, answer } => {
+            let closed = match command {
+                ConsumerCommand::Close { within, answer } => {
                     let until = Instant::now() + within;
                     (answer, core.close(until).await, until)
                 }
-                Wish::Abandon => (oneshot::channel().0, core.abandon().await, Instant::now()),
+                ConsumerCommand::Abandon => (oneshot::channel().0, core.abandon().await, Instant::now()),
             };
             let _ = closed_to.send(closed);
         });
@@ -236,7 +236,7 @@ impl Steward {
     fn leave(&mut self, (answer, outcome, until): (Answer, Closed, Instant)) {
         self.closing = Some((answer, outcome));
         let by = until.max(Instant::now() + LAST_WORDS);
-        let _ = self.orders.send(Order::Leave { by });
+        let _ = self.heartbeat_commands.send(HeartbeatCommand::Leave { by });
     }
 
     /// The member is out for good.
@@ -245,7 +245,7 @@ impl Steward {
         let parts: BTreeSet<_> = {
             let mut state = core.state.lock();
             let parts: BTreeSet<_> = state.slots.keys().cloned().collect();
-            state.let_go(&parts);
+            state.release(&parts);
             state.opening.clear();
             state.errors.extend(error.map(GroupConsumeError::Out));
             state.closing = true;
@@ -254,7 +254,7 @@ impl Steward {
         if !parts.is_empty() && self.closing.is_none() {
             self.lose(&parts);
         }
-        core.signals.tell();
+        core.signals.notify_all();
         let tell = |answer: Answer, closed: Closed| {
             let closed = match closed {
                 Ok(committed) if !has_left => Err(CloseError::NotLeft { committed }),
@@ -297,10 +297,10 @@ impl Core {
             if held.is_cancelled() {
                 return false;
             }
-            state.let_go(parts);
+            state.release(parts);
         }
         let names = names(parts);
-        self.signals.tell();
+        self.signals.notify_all();
         let group = Arc::clone(&self.options.group);
         self.client.events.tell(Event::Revoked { group, partitions: names });
         true
@@ -354,7 +354,7 @@ impl Core {
             state.stop_reading(&parts);
             parts
         };
-        self.signals.tell();
+        self.signals.notify_all();
         let _ = tokio::time::timeout_at(until, self.until(|_| self.signals.awaited_count() == 0)).await;
         let until = until.max(Instant::now() + LAST_WORDS);
         let _ = tokio::time::timeout_at(until, self.tell_going(&parts)).await;

@@ -26,7 +26,7 @@ use crate::{ClientError, backoff::Backoff, client::Repeat};
 
 /// What the member is told to do.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum HeartbeatCommand {
     /// These partitions were let go of.
     Released(BTreeSet<Part>),
     /// Leave, and give up on it then.
@@ -35,7 +35,7 @@ pub(crate) enum Order {
 
 /// What happens to the member.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum MembershipEvent {
     Do(Action<Part>),
     /// It is out for good: because of an error, or because it has left, or could not in time.
     Over {
@@ -46,14 +46,14 @@ pub(crate) enum News {
 
 type Call = Pin<Box<dyn Future<Output = Result<v1::HeartbeatResponse, ClientError>> + Send>>;
 
-pub(crate) struct Pulse {
+pub(crate) struct HeartbeatTask {
     pub(crate) core: Arc<Core>,
     pub(crate) member: Member<Part>,
     pub(crate) join: v1::JoinGroup,
     /// How long an answer may take beyond the time that it may be held back.
-    pub(crate) patience: Duration,
-    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
-    pub(crate) news: mpsc::UnboundedSender<News>,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) heartbeat_commands: mpsc::UnboundedReceiver<HeartbeatCommand>,
+    pub(crate) events: mpsc::UnboundedSender<MembershipEvent>,
     /// Who waits for the member to be in.
     pub(crate) joined: Option<oneshot::Sender<Result<(), ClientError>>>,
     pub(crate) born: Instant,
@@ -63,13 +63,13 @@ pub(crate) struct Pulse {
 }
 
 enum Event {
-    Order(Option<Order>),
+    HeartbeatCommand(Option<HeartbeatCommand>),
     Answer(Result<v1::HeartbeatResponse, ClientError>),
     Due,
     GiveUp,
 }
 
-impl Pulse {
+impl HeartbeatTask {
     /// Runs until the member is out for good.
     pub(crate) async fn run(mut self) {
         let mut call: Option<Call> = None;
@@ -77,7 +77,7 @@ impl Pulse {
             let (due_at, leave_by) = (self.due_at(), self.leave_by);
             let event = tokio::select! {
                 biased;
-                order = self.orders.recv() => Event::Order(order),
+                command = self.heartbeat_commands.recv() => Event::HeartbeatCommand(command),
                 () = sleep_until(leave_by) => Event::GiveUp,
                 answer = answer_of(&mut call) => Event::Answer(answer),
                 () = sleep_until(due_at) => Event::Due,
@@ -85,9 +85,9 @@ impl Pulse {
             let now = self.now();
             let over = match event {
                 // Nobody is left who could be told.
-                Event::Order(None) => return,
-                Event::Order(Some(order)) => {
-                    self.obey(now, order);
+                Event::HeartbeatCommand(None) => return,
+                Event::HeartbeatCommand(Some(command)) => {
+                    self.obey(now, command);
                     if self.member.due_at().is_some() {
                         call = None;
                     }
@@ -121,10 +121,10 @@ impl Pulse {
         self.member.due_at().map(|at| self.born + Duration::from_millis(at))
     }
 
-    fn obey(&mut self, now: u64, order: Order) {
-        match order {
-            Order::Released(parts) => self.member.released(now, &parts),
-            Order::Leave { by } => {
+    fn obey(&mut self, now: u64, command: HeartbeatCommand) {
+        match command {
+            HeartbeatCommand::Released(parts) => self.member.released(now, &parts),
+            HeartbeatCommand::Leave { by } => {
                 self.leave_by = Some(by);
                 self.member.leave(now, self.core.options.is_static);
             }
@@ -162,7 +162,7 @@ impl Pulse {
                     self.over(refusal, has_left);
                     return true;
                 }
-                action => drop(self.news.send(News::Do(action))),
+                action => drop(self.events.send(MembershipEvent::Do(action))),
             }
         }
         false
@@ -183,7 +183,7 @@ impl Pulse {
 
     fn over(&mut self, refusal: Option<Refusal>, has_left: bool) {
         let refusal = refusal.filter(|_| self.leave_by.is_none());
-        let _ = self.news.send(News::Over { refusal, has_left });
+        let _ = self.events.send(MembershipEvent::Over { refusal, has_left });
     }
 
     fn call(&self, request: Request<Part>) -> Call {
@@ -202,7 +202,7 @@ impl Pulse {
             wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
         };
         let client = Arc::clone(&self.core.client);
-        let limit = Duration::from_millis(wait_ms) + self.patience;
+        let limit = Duration::from_millis(wait_ms) + self.answer_timeout;
         Box::pin(async move {
             let call = client.control(Repeat::Never, |channel| {
                 let request = request.clone();

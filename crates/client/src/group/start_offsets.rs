@@ -13,8 +13,8 @@ use super::{
     Commit, GroupConsumeError,
     core::{Core, Start},
     deliver::is_gone,
+    heartbeat_task::is_passing,
     offsets::{Part, names, to_wire},
-    pulse::is_passing,
     window::Place,
 };
 use crate::{
@@ -58,7 +58,7 @@ impl Core {
             self.client.events.tell(event);
         }
         self.state.lock().errors.extend(errors);
-        self.signals.tell();
+        self.signals.notify_all();
         if !begun.is_empty() {
             let (group, partitions) = (Arc::clone(&self.options.group), names(&begun));
             self.client.events.tell(Event::Assigned { group, partitions });

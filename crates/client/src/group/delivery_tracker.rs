@@ -66,7 +66,7 @@ impl Signals {
     }
 
     /// Tells everybody to look again.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn notify_all(&self) {
         self.user.wake();
         self.changed.notify_waiters();
     }
@@ -74,7 +74,7 @@ impl Signals {
 
 /// A partition from when it was assigned, or sought in, until it is let go of.
 #[derive(Debug)]
-pub(crate) struct Track {
+pub(crate) struct DeliveryTracker {
     window: Mutex<Window>,
     /// Messages that were handed out and will not be done. Changes only under the window's lock.
     given_back: AtomicU64,
@@ -84,7 +84,7 @@ pub(crate) struct Track {
     signals: Arc<Signals>,
 }
 
-impl Track {
+impl DeliveryTracker {
     pub(crate) fn new(position: Offset, epoch: Option<LeaderEpoch>, signals: Arc<Signals>) -> Arc<Self> {
         let window = Mutex::new(Window::new(position, epoch));
         Arc::new(Self {
@@ -192,7 +192,7 @@ impl Track {
         *window = Window::new(offset, epoch);
         drop(window);
         self.signals.fewer(count);
-        self.signals.tell();
+        self.signals.notify_all();
         self.signals.going.notify_one();
     }
 }
