@@ -173,6 +173,62 @@ fn producers_outlive_the_records_that_retention_removes() {
 }
 
 #[test]
+fn a_gap_is_unknown_where_the_producer_may_have_written_it_before() {
+    let config = LogConfig { producer_expiration_ms: 100, ..small_config() };
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, config, false);
+    for sequence in 0..3 {
+        append(&mut log, batch(1, sequence, 10, 5)).unwrap();
+    }
+    assert!(!may_be_written(&append(&mut log, batch(1, 5, 10, 5)).unwrap_err()), "it is certainly not there");
+    // It is forgotten, and begins again at 0: sequence 2 is in the log, and not remembered.
+    append(&mut log, batch(-1, -1, 10, 500)).unwrap();
+    append(&mut log, batch(1, 0, 10, 500)).unwrap();
+    assert!(may_be_written(&append(&mut log, batch(1, 2, 10, 500)).unwrap_err()));
+    commit(&mut log, &disk);
+
+    let check = |log: &mut Log, why: &str| {
+        assert!(may_be_written(&append(log, batch(1, 2, 10, 500)).unwrap_err()), "{why}");
+    };
+    log.close().unwrap();
+    let (mut log, _) = open(&disk, config, true);
+    check(&mut log, "from a snapshot");
+    drop(log);
+    for name in snapshots(&disk) {
+        disk.remove_file(&dir().join(name)).unwrap();
+    }
+    let (log, _) = open(&disk, config, false);
+    let (start, end) = (log.cursors().log_start(), log.cursors().log_end());
+    assert_eq!((start, end), (at(0), at(5)));
+    let mut log = log;
+    check(&mut log, "from the log");
+}
+
+#[test]
+fn of_a_log_whose_beginning_is_gone_nothing_is_certain() {
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, small_config(), false);
+    for n in 0..20 {
+        append(&mut log, batch(-1, -1, 900, 10 + n)).unwrap();
+        commit(&mut log, &disk);
+    }
+    append(&mut log, batch(1, 0, 10, 50)).unwrap();
+    commit(&mut log, &disk);
+    assert!(!may_be_written(&append(&mut log, batch(1, 5, 10, 50)).unwrap_err()));
+    let removal = log.plan_delete_records(at(15), Offset::MAX).unwrap().unwrap();
+    removal.persist(&disk).unwrap();
+    log.apply_removal(&removal).unwrap().remove(&disk).unwrap();
+    for name in snapshots(&disk) {
+        disk.remove_file(&dir().join(name)).unwrap();
+    }
+    disk.sync_dir(&dir()).unwrap();
+    disk.crash();
+    let (mut log, _) = open(&disk, small_config(), false);
+    assert!(append(&mut log, batch(1, 0, 10, 50)).unwrap().duplicate);
+    assert!(may_be_written(&append(&mut log, batch(1, 5, 10, 50)).unwrap_err()));
+}
+
+#[test]
 fn compaction_keeps_what_a_producer_is_known_by() {
     let config = LogConfig { compaction: Some(CompactionConfig::default()), ..small_config() };
     let disk = new_disk();

@@ -255,7 +255,7 @@ codes! {
         "The other side answered something that the API does not allow.",
         "Check that the address belongs to a Corduroy broker of a compatible version.";
     OutOfSequence = 1601, "OUT_OF_SEQUENCE", false, Failed, NotWritten,
-        "The batch skips sequences of its producer: one before it is not in the partition. Nothing was written.",
+        "The batch skips sequences of its producer: one before it is not in the partition. This request wrote nothing; an earlier one may have, where the producer was forgotten before.",
         "Send what is missing first. If it was acknowledged, records are lost: do not go on as if they were there.";
     ProducerFenced = 1602, "PRODUCER_FENCED", false, Conflict, NotNow,
         "The batch is of an older epoch than its producer's present one. This request wrote nothing; an earlier one may have written the batch.",

@@ -51,12 +51,20 @@ pub struct Producer {
     /// Oldest first; those from `count` on mean nothing and are the default.
     batches: [ProducerBatch; WINDOW_BATCHES],
     quiet_since: TimestampMs,
+    is_whole: bool,
 }
 
 impl Producer {
-    pub(super) fn new(epoch: i16) -> Self {
+    /// `is_whole`: see [`Producer::is_whole`].
+    pub(super) fn new(epoch: i16, is_whole: bool) -> Self {
         let batches = [ProducerBatch::default(); WINDOW_BATCHES];
-        Self { epoch, count: 0, batches, quiet_since: TimestampMs(i64::MIN) }
+        Self { epoch, count: 0, batches, quiet_since: TimestampMs(i64::MIN), is_whole }
+    }
+
+    /// Whether it was remembered from its first batch in this epoch on, and never forgotten before: every sequence beyond its last
+    /// one is then certainly not in the log.
+    pub const fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Its newest epoch.

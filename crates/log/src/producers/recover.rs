@@ -79,12 +79,13 @@ pub(crate) fn recover(
         Some(Snapshot { offset, segment_base, position, producers, .. }) => {
             CatchingUp { producers, from: offset, place: Some((segment_base, position)), scanned_bytes: 0 }
         }
-        None => CatchingUp {
-            producers: Producers::new(expiration_ms),
-            from: Offset::ZERO,
-            place: None,
-            scanned_bytes: 0,
-        },
+        None => {
+            let mut producers = Producers::new(expiration_ms);
+            if !segments.are_whole() {
+                producers.forget_all();
+            }
+            CatchingUp { producers, from: Offset::ZERO, place: None, scanned_bytes: 0 }
+        }
     };
     catching_up.read(shared, segments)?;
     let CatchingUp { producers, scanned_bytes, .. } = catching_up;
@@ -134,6 +135,12 @@ pub(crate) fn index_checksum(shared: &Shared, end: Offset) -> Option<u32> {
 }
 
 impl Segments<'_> {
+    /// Whether every batch that was ever appended is there: none was removed by retention or compaction.
+    fn are_whole(&self) -> bool {
+        let first = self.sealed.first().map_or(self.active.base(), |sealed| sealed.base());
+        first == Offset::ZERO && self.sealed.iter().all(|sealed| !sealed.gaps)
+    }
+
     /// Whether a segment begins there, so that the snapshot there was synced.
     fn is_base(&self, offset: Offset) -> bool {
         offset == self.active.base()
@@ -189,7 +196,7 @@ impl CatchingUp {
                 return Ok(());
             }
         }
-        // Headers that cannot be believed may have been noted: again, with checksums, and nobody known from before.
+        // Headers that cannot be believed may have been noted: again, with checksums, and no producer known from before.
         self.producers.forget_all();
         self.from = from;
         self.walk(part, &file, Depth::Checksums, ScanStart::of_segment(part.extent.base))?;

@@ -1,11 +1,11 @@
 //! The state of all producers, as a file.
 //!
-//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (3) · whether the partition is known u8 · topic id
+//! `<20-digit offset>.snapshot`, big-endian: magic `CDPR` · version u16 (4) · whether the partition is known u8 · topic id
 //! 16 bytes · partition u32 (before version 3 none of these) · offset u64: all batches below it are in ·
 //! base offset u64 of the segment it is in, and position u64 of that offset in it · whether index files were written
-//! with it u8 (version 1 had neither this nor the next), and CRC-32 over them u32 · log time i64 · count u32 · for
-//! each producer, the one quiet longest first: id i64 · epoch i16 · log time of its last batch i64 · batches u8 (1 to
-//! 5), and for each, oldest first: first sequence u32 · last delta u32 · base offset u64 · max timestamp i64 · at the
+//! with it u8 (version 1 had neither this nor the next), and CRC-32 over them u32 · log time i64 · greatest id of a producer that was forgotten i64, -1: none (not before version 4) · count u32 · for
+//! each producer, the one quiet longest first: id i64 · epoch i16 · whether it is whole u8 (not before version 4) · log time of its
+//! last batch i64 · batches u8 (1 to 5), and for each, oldest first: first sequence u32 · last delta u32 · base offset u64 · max timestamp i64 · at the
 //! end CRC-32 u32 (ISO-HDLC) over all before it.
 
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::journal::PartitionKey;
 use super::{PRODUCERS_MAX, Producer, ProducerBatch, Producers, Sequence, WINDOW_BATCHES};
 
 const MAGIC: [u8; 4] = *b"CDPR";
-const VERSION: u16 = 3;
-const HEAD_BYTES: usize = 4 + 2 + 1 + 16 + 4 + 8 + 8 + 8 + 1 + 4 + 8 + 4;
-const PRODUCER_BYTES_MAX: usize = 8 + 2 + 8 + 1 + WINDOW_BATCHES * 24;
+const VERSION: u16 = 4;
+const HEAD_BYTES: usize = 4 + 2 + 1 + 16 + 4 + 8 + 8 + 8 + 1 + 4 + 8 + 8 + 4;
+const PRODUCER_BYTES_MAX: usize = 8 + 2 + 1 + 8 + 1 + WINDOW_BATCHES * 24;
 /// No snapshot is larger.
 pub(crate) const SNAPSHOT_BYTES_MAX: u64 = (HEAD_BYTES + PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4) as u64;
 
@@ -75,11 +75,13 @@ impl Snapshot {
         bytes.push(index_checksum.is_some().into());
         bytes.extend_from_slice(&index_checksum.unwrap_or(0).to_be_bytes());
         bytes.extend_from_slice(&producers.log_time().0.to_be_bytes());
+        bytes.extend_from_slice(&producers.forgotten_id_max().unwrap_or(-1).to_be_bytes());
         let count = u32::try_from(producers.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&count.to_be_bytes());
         for (id, producer) in producers.iter() {
             bytes.extend_from_slice(&id.to_be_bytes());
             bytes.extend_from_slice(&producer.epoch().to_be_bytes());
+            bytes.push(producer.is_whole().into());
             bytes.extend_from_slice(&producer.quiet_since().0.to_be_bytes());
             bytes.push(u8::try_from(producer.batches().len()).unwrap_or(u8::MAX));
             for batch in producer.batches() {
@@ -99,7 +101,7 @@ impl Snapshot {
         self.partition.zip(own).is_some_and(|(found, own)| found != own)
     }
 
-    /// Reads what `Snapshot::encode` wrote, and forgets whoever has expired by `expiration_ms`.
+    /// Reads what `Snapshot::encode` wrote, and forgets producers that have expired by `expiration_ms`.
     ///
     /// # Errors
     /// [`SnapshotFault`].
@@ -125,16 +127,21 @@ impl Snapshot {
         let position = u64::from_be_bytes(take(rest)?);
         let index_checksum = if version >= 2 { take_index_checksum(rest)? } else { None };
         let log_time = TimestampMs(i64::from_be_bytes(take(rest)?));
+        let forgotten_id_max = match version {
+            // Whether one was forgotten is not known.
+            ..4 => Some(i64::MAX),
+            _ => Some(i64::from_be_bytes(take(rest)?)).filter(|id| *id >= 0),
+        };
         let count = u32::from_be_bytes(take(rest)?);
         // No room is made for a count that was not read: the vector grows with what is there.
         let mut producers = Vec::new();
         for _ in 0..count {
-            let (id, producer) = decode_producer(rest)?;
+            let (id, producer) = decode_producer(rest, version)?;
             (producer.last_batch()?.next_offset() <= offset && producer.quiet_since() <= log_time)
                 .then_some(())?;
             producers.push((id, producer));
         }
-        let producers = Producers::restore(expiration_ms, log_time, producers)?;
+        let producers = Producers::restore(expiration_ms, log_time, forgotten_id_max, producers)?;
         Some(Self { partition, offset, segment_base, position, index_checksum, producers })
     }
 }
@@ -152,9 +159,12 @@ fn take_index_checksum(rest: &mut &[u8]) -> Option<Option<u32>> {
     (present <= 1).then_some((present == 1).then_some(checksum))
 }
 
-fn decode_producer(rest: &mut &[u8]) -> Option<(i64, Producer)> {
+fn decode_producer(rest: &mut &[u8], version: u16) -> Option<(i64, Producer)> {
     let id = i64::from_be_bytes(take(rest)?);
-    let mut producer = Producer::new(i16::from_be_bytes(take(rest)?));
+    let epoch = i16::from_be_bytes(take(rest)?);
+    let [is_whole] = if version >= 4 { take(rest)? } else { [0] };
+    (is_whole <= 1).then_some(())?;
+    let mut producer = Producer::new(epoch, is_whole == 1);
     let quiet_since = TimestampMs(i64::from_be_bytes(take(rest)?));
     let [batches] = take(rest)?;
     (id >= 0 && (1..=WINDOW_BATCHES).contains(&usize::from(batches))).then_some(())?;

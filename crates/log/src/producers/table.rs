@@ -14,10 +14,11 @@ pub const PRODUCERS_MAX: usize = 10_000;
 /// Why a producer's batch was not appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SequenceError {
-    /// A batch before it is not in the log. Certainly not written: send what is missing first.
+    /// A batch before it is not in the log as far as the producer is remembered: send what is missing first.
     #[error(
         "producer {producer_id} epoch {epoch}: the next sequence is {expected}, but the batch begins at {got}; \
-         what lies between is not in the partition"
+         what lies between is not in the partition{}",
+        if *.may_be_written { ", but the producer was forgotten before, and may have written it then" } else { "" }
     )]
     OutOfSequence {
         /// The producer.
@@ -28,6 +29,9 @@ pub enum SequenceError {
         expected: Sequence,
         /// The batch's first one.
         got: Sequence,
+        /// The producer was forgotten once and has begun again at 0 in the same epoch, or that may be so: then it may have written
+        /// the batch before, and the outcome is *unknown*. Otherwise it is certainly not written.
+        may_be_written: bool,
     },
     /// A later epoch of the producer has begun, so it is not written now and never will be. What was written in
     /// earlier epochs is not remembered: the outcome is *unknown*.
@@ -78,7 +82,7 @@ impl SequenceError {
     /// Whether the batch may be in the log from an earlier time.
     pub const fn may_be_written(&self) -> bool {
         match self {
-            Self::OutOfSequence { .. } => false,
+            Self::OutOfSequence { may_be_written, .. } => *may_be_written,
             Self::Fenced { .. } | Self::BehindWindow { .. } | Self::UnknownProducer { .. } => true,
         }
     }
@@ -91,6 +95,8 @@ pub struct Producers {
     /// The greatest timestamp of any batch.
     log_time: TimestampMs,
     by_id: BTreeMap<i64, Producer>,
+    /// The greatest id of a producer that was forgotten. One with a greater id never was.
+    forgotten_id_max: Option<i64>,
     /// By the base offset of their last batch. Log time never goes back, so this is also the order in which they
     /// expire.
     by_last_batch: BTreeMap<Offset, i64>,
@@ -101,7 +107,8 @@ impl Producers {
     /// time without a batch.
     pub fn new(expiration_ms: u64) -> Self {
         let log_time = TimestampMs(i64::MIN);
-        Self { expiration_ms, log_time, by_id: BTreeMap::new(), by_last_batch: BTreeMap::new() }
+        let (by_id, by_last_batch) = (BTreeMap::new(), BTreeMap::new());
+        Self { expiration_ms, log_time, by_id, forgotten_id_max: None, by_last_batch }
     }
 
     /// Whether a batch is to be appended: `None` when it comes next (or has no producer), the batch in the log when it
@@ -131,7 +138,8 @@ impl Producers {
             return Ok(None);
         }
         if epoch > known.epoch() || got.is_after(expected) {
-            return Err(SequenceError::OutOfSequence { producer_id, epoch, expected, got });
+            let may_be_written = !known.is_whole();
+            return Err(SequenceError::OutOfSequence { producer_id, epoch, expected, got, may_be_written });
         }
         let original = known.find(got, last_offset_delta).copied();
         original.map(Some).ok_or(SequenceError::BehindWindow { producer_id, epoch, got })
@@ -150,7 +158,10 @@ impl Producers {
     }
 
     fn remember(&mut self, id: i64, epoch: i16, batch: ProducerBatch) {
-        let producer = self.by_id.entry(id).or_insert_with(|| Producer::new(epoch));
+        let is_first = batch.first_sequence == Sequence::ZERO;
+        let never_forgotten = self.forgotten_id_max.is_none_or(|max| id > max);
+        let new = || Producer::new(epoch, is_first && never_forgotten);
+        let producer = self.by_id.entry(id).or_insert_with(new);
         if epoch < producer.epoch() {
             return; // no log has this: it would have been fenced
         }
@@ -158,7 +169,7 @@ impl Producers {
             self.by_last_batch.remove(&last.base_offset);
         }
         if producer.epoch() != epoch {
-            *producer = Producer::new(epoch);
+            *producer = Producer::new(epoch, is_first && producer.is_whole());
         }
         producer.push(batch, self.log_time);
         self.by_last_batch.insert(batch.base_offset, id);
@@ -173,12 +184,16 @@ impl Producers {
             if !expired && self.by_id.len() <= PRODUCERS_MAX {
                 break;
             }
-            self.by_id.remove(&oldest.remove());
+            let id = oldest.remove();
+            self.by_id.remove(&id);
+            self.forgotten_id_max = self.forgotten_id_max.max(Some(id));
         }
     }
 
-    /// Forgets everybody: after damage, what is remembered from before it proves nothing about what came then.
+    /// Forgets all of them: what is remembered from before damage proves nothing about what it hit. Nor is it known what a log
+    /// held whose beginning is gone.
     pub(super) fn forget_all(&mut self) {
+        self.forgotten_id_max = Some(i64::MAX);
         self.by_id.clear();
         self.by_last_batch.clear();
     }
@@ -223,13 +238,18 @@ impl Producers {
         self.log_time
     }
 
+    pub(super) fn forgotten_id_max(&self) -> Option<i64> {
+        self.forgotten_id_max
+    }
+
     /// As stored: producers in the order of [`Producers::iter`]. `None` if they cannot have been such a state.
     pub(super) fn restore(
         expiration_ms: u64,
         log_time: TimestampMs,
+        forgotten_id_max: Option<i64>,
         producers: impl IntoIterator<Item = (i64, Producer)>,
     ) -> Option<Self> {
-        let mut restored = Self { log_time, ..Self::new(expiration_ms) };
+        let mut restored = Self { log_time, forgotten_id_max, ..Self::new(expiration_ms) };
         for (id, producer) in producers {
             let last = producer.last_batch()?.base_offset;
             let new = restored.by_last_batch.insert(last, id).is_none();

@@ -71,6 +71,13 @@ fn naive(log: &[BatchHeader], batch: &BatchHeader) -> Answer {
     if ahead || remembered.is_empty() { Answer::Gap } else { Answer::MayBeWritten }
 }
 
+fn is_same(one: &BatchHeader, other: &BatchHeader) -> bool {
+    let of = |header: &BatchHeader| {
+        (header.producer_id, header.producer_epoch, header.base_sequence, header.last_offset_delta)
+    };
+    of(one) == of(other)
+}
+
 fn sequence(header: &BatchHeader, plus: u32) -> i64 {
     (i64::from(header.base_sequence) + i64::from(plus)).rem_euclid(1 << 31)
 }
@@ -88,10 +95,7 @@ fn answer(producers: &Producers, batch: &BatchHeader) -> Answer {
     match producers.check(batch) {
         Ok(None) => Answer::New,
         Ok(Some(original)) => Answer::Duplicate(original.base_offset),
-        Err(error @ SequenceError::OutOfSequence { .. }) => {
-            assert!(!error.may_be_written());
-            Answer::Gap
-        }
+        Err(SequenceError::OutOfSequence { .. }) => Answer::Gap,
         Err(error) => {
             // Only what is known to be absent is said to be.
             assert!(error.may_be_written());
@@ -191,6 +195,14 @@ fn run(attempts: &[Attempt], wraps: bool) -> Result<(), TestCaseError> {
         let got = answer(&producers, &batch);
         if batch.producer_id >= 0 {
             prop_assert_eq!(&got, &naive(&log, &batch), "{:?}", batch);
+            let is_in_log = log.iter().any(|one| is_same(one, &batch));
+            let is_not_written = match producers.check(&batch) {
+                Ok(original) => original.is_none(),
+                Err(error) => !error.may_be_written(),
+            };
+            // One that is taken as new is written a second time; a retry that is late by more than the expiration is that.
+            let is_refused = producers.check(&batch).is_err();
+            prop_assert!(!(is_in_log && is_not_written && is_refused), "{:?} is in the log", batch);
         }
         if got == Answer::New {
             producers.note(&batch);
@@ -253,21 +265,60 @@ fn the_stored_form_never_drifts() {
     producers.note(&header(10, (3, 1, 0), 2, 5));
     let bytes = Snapshot::encode(Path::new("/"), &producers, (at(12), at(10), 70), Some(7));
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let body = "000000000000000c000000000000000a00000000000000460100000007000000000000000500000001\
-                000000000000000300010000000000000005010000000000000001000000000000000a0000000000000005";
+    let (head, time) = ("000000000000000c000000000000000a00000000000000460100000007", "0000000000000005");
+    let (count, id) = ("00000001", "00000000000000030001");
+    let batches = "0000000000000005010000000000000001000000000000000a0000000000000005";
     let partition = "00".repeat(1 + 16 + 4);
-    assert_eq!(hex.split_at(hex.len() - 8).0, format!("434450520003{partition}{body}"));
-    // Version 2 says no partition.
-    let mut older = [b"CDPR".as_slice(), &[0, 2], &bytes[6 + 21..bytes.len() - 4]].concat();
-    older.extend_from_slice(&crc32fast::hash(&older).to_be_bytes());
-    assert_eq!(Snapshot::decode(&older, EXPIRATION_MS), Snapshot::decode(&bytes, EXPIRATION_MS));
-    let newer = {
-        let mut bytes = bytes[..bytes.len() - 4].to_vec();
-        bytes[5] = 4;
+    let body = format!("434450520004{partition}{head}{time}ffffffffffffffff{count}{id}01{batches}");
+    assert_eq!(hex.split_at(hex.len() - 8).0, body);
+
+    let as_bytes = |hex: &str| {
+        let pair = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let mut bytes: Vec<u8> = (0..hex.len()).step_by(2).map(pair).collect();
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
         bytes
     };
-    assert_eq!(Snapshot::decode(&newer, 0), Err(SnapshotFault::NewerFormat(4)));
+    // Version 3 does not say what was forgotten, and version 2 names no partition either.
+    let mut unknown = producers.clone();
+    unknown.forget_all();
+    unknown.note(&header(10, (3, 1, 0), 2, 5));
+    for older in [
+        format!("434450520003{partition}{head}{time}{count}{id}{batches}"),
+        format!("434450520002{head}{time}{count}{id}{batches}"),
+    ] {
+        assert_eq!(Snapshot::decode(&as_bytes(&older), EXPIRATION_MS).unwrap().producers, unknown);
+    }
+    let newer = as_bytes(&body.replacen("0004", "0005", 1));
+    assert_eq!(Snapshot::decode(&newer, 0), Err(SnapshotFault::NewerFormat(5)));
+}
+
+/// Whether the outcome of a refused gap is *unknown*.
+fn gap_may_be_written(producers: &Producers, producer: (i64, i16, i32)) -> bool {
+    match producers.check(&header(1_000, producer, 1, 0)) {
+        Err(SequenceError::OutOfSequence { may_be_written, .. }) => may_be_written,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_gap_of_a_producer_that_was_forgotten_before_is_unknown() {
+    let mut producers = Producers::new(EXPIRATION_MS);
+    producers.note(&header(0, (3, 0, 0), 5, 0));
+    assert!(!gap_may_be_written(&producers, (3, 0, 9)), "it was remembered from the beginning on");
+    producers.note(&header(5, (7, 0, 0), 1, 5_000));
+    // Sequences 0 to 4 were written, and are forgotten.
+    producers.note(&header(6, (3, 0, 0), 1, 5_000));
+    assert!(gap_may_be_written(&producers, (3, 0, 4)));
+    producers.note(&header(7, (3, 1, 0), 1, 5_000));
+    assert!(gap_may_be_written(&producers, (3, 1, 4)), "its later epochs were forgotten too");
+    assert!(!gap_may_be_written(&producers, (7, 0, 4)), "a greater id was never forgotten");
+    producers.note(&header(8, (2, 0, 0), 1, 5_000));
+    assert!(gap_may_be_written(&producers, (2, 0, 4)), "a smaller one may have been");
+    producers.note(&header(9, (7, 1, 0), 1, 5_000));
+    assert!(!gap_may_be_written(&producers, (7, 1, 4)), "each of its epochs was remembered");
+    let mut middle = Producers::new(EXPIRATION_MS);
+    middle.note(&header(0, (3, 0, 4), 1, 0));
+    assert!(gap_may_be_written(&middle, (3, 0, 9)), "the log begins in the middle of the epoch");
 }
 
 #[test]
