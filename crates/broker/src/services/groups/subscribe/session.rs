@@ -1,5 +1,7 @@
 //! The task of one stream: several things go on at once, so that none holds up the heartbeat.
 
+mod heartbeat;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -7,10 +9,7 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_group::{
-    HeartbeatAnswer, MemberEpoch, TopicPartition,
-    member::{Action, Answer, Member, Request as HeartbeatRequest},
-};
+use corduroy_group::{HeartbeatAnswer, TopicPartition, member::Member};
 use corduroy_types::{ErrorCode, Offset, TopicId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::mpsc, time::Instant};
@@ -31,8 +30,6 @@ use crate::services::{
     push::{Read, Source},
 };
 
-/// The longest that a heartbeat may wait for an answer; the coordinator sets a smaller limit.
-const HEARTBEAT_WAIT_MS_MAX: u64 = 30_000;
 /// Where a partition that was assigned cannot be found, it is looked for again after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -89,7 +86,7 @@ impl Session {
             acknowledgements: Acknowledgements::default(),
             releasing: None,
             half_closed: false,
-            member: Member::new(HEARTBEAT_WAIT_MS_MAX),
+            member: Member::new(heartbeat::WAIT_MS_MAX),
             began: Instant::now(),
             heartbeat: None,
             opening: None,
@@ -163,65 +160,6 @@ impl Session {
         }
     }
 
-    fn begin_heartbeat(&mut self) {
-        let now_ms = self.now_ms();
-        if self.member.due_at().is_none_or(|due_at| due_at > now_ms) {
-            return;
-        }
-        let membership = Arc::clone(&self.membership);
-        self.heartbeat = Some(match self.member.request(now_ms) {
-            HeartbeatRequest::Join { again } => async move { membership.join(again).await }.boxed(),
-            HeartbeatRequest::Stay { epoch, owned, wait_ms } => {
-                async move { membership.stay(MemberEpoch(epoch), owned, wait_ms).await }.boxed()
-            }
-            HeartbeatRequest::Leave { .. } => async move { membership.leave().await }.boxed(),
-        });
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn heartbeat_due_at(&self) -> Option<Instant> {
-        self.member.due_at().map(|at| self.began + Duration::from_millis(at))
-    }
-
-    /// The member epoch, while it is in the group.
-    fn epoch(&self) -> Option<MemberEpoch> {
-        self.member.is_joined().then(|| MemberEpoch(self.member.epoch()))
-    }
-
-    fn take_heartbeat(&mut self, answered: Result<HeartbeatAnswer, Refusal>) -> Result<(), End> {
-        self.heartbeat = None;
-        // The last word of the member that it was is not the other stream's.
-        if !self.membership.is_present() {
-            return Err(End::Silenced(displaced(&self.membership)));
-        }
-        let answer = match answered {
-            Ok(answer) => answer,
-            Err(refusal) => return self.take_refusal(refusal),
-        };
-        let HeartbeatAnswer { epoch, interval_ms, assignment, .. } = answer;
-        let answer = Answer { epoch: epoch.0, interval_ms: interval_ms.into(), assignment };
-        for action in self.member.answered(self.now_ms(), answer) {
-            match action {
-                Action::Assign(new) => {
-                    self.learn_names(&new);
-                    self.assignment.assign(&new);
-                }
-                Action::Revoke(taken) => {
-                    let released = self.assignment.revoke(&taken);
-                    self.reader.stop(&taken);
-                    // It may include partitions that need another start offset if they come back.
-                    self.opening = None;
-                    self.released(&released);
-                }
-                Action::Lost(_) | Action::Joined | Action::Ended => {}
-            }
-        }
-        Ok(())
-    }
-
     /// The coordinator has refused the member.
     fn take_refusal(&mut self, refusal: Refusal) -> Result<(), End> {
         match refusal.code {
@@ -272,14 +210,6 @@ impl Session {
     fn take_committed(&mut self, outcome: Outcome) -> Result<(), End> {
         self.released(&outcome.released);
         outcome.refusal.map_or(Ok(()), |refusal| self.take_refusal(refusal))
-    }
-
-    /// The member has less: the coordinator hears of it at once.
-    fn released(&mut self, partitions: &BTreeSet<TopicPartition>) {
-        self.member.released(self.now_ms(), partitions);
-        if self.member.due_at().is_some() {
-            self.heartbeat = None;
-        }
     }
 
     fn take_request(&mut self, request: Result<Option<v1::SubscribeRequest>, Status>) -> Result<(), End> {
