@@ -1,4 +1,4 @@
-//! What the benchmark programs share: real processes, the raw disk beside them, and medians.
+//! What the benchmark programs share: real processes, the raw disk next to them, and medians.
 
 mod figures;
 mod process;

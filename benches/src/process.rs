@@ -9,7 +9,7 @@ use std::{
 
 use crate::Failure;
 
-/// A program that was built beside this one.
+/// A program that was built next to this one.
 ///
 /// # Errors
 /// This program's own path is not known.

@@ -46,7 +46,7 @@ async fn a_cancelled_change_is_made_whole_or_not_at_all() {
     let mut expected = BTreeMap::new();
     for n in 0..150 {
         let name = format!("t{n}");
-        // Given up or not: the outcome of these is nobody's business.
+        // Given up or not: the outcome of these is no one's business.
         let _given_up = admin.create_topics(hurried(create(&name), &mut random)).await;
         let created = admin.create_topics(create(&name)).await.unwrap().into_inner().topics.remove(0);
         assert_eq!(created.error, None, "seed {seed:#x}, {name}");

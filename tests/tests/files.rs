@@ -249,7 +249,7 @@ fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
         "{planned:?}"
     );
     assert_eq!(recover(&[]).status.code(), Some(2), "the loss has to be accepted");
-    assert_eq!(recover(&["--accept-data-loss"]).status.code(), Some(8), "nobody is there to confirm it");
+    assert_eq!(recover(&["--accept-data-loss"]).status.code(), Some(8), "no one is there to confirm it");
     assert_eq!(read(&broker, "start").1, "0=a ", "nothing has changed by then");
     let recovered = recover(&["--accept-data-loss", "--yes"]);
     assert!(recovered.status.success(), "{recovered:?}");

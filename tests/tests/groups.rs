@@ -35,7 +35,7 @@ async fn feed(url: &str, partitions: u32) -> Feed {
     Feed::start(url, TOPIC, partitions)
 }
 
-/// Whoever got these partitions began not before what the group had committed, and not behind what the one before it had
+/// The one who got these partitions began not before what the group had committed, and not behind what the one before it had
 /// come to.
 fn check_taken_over(from: &Told, by: &[&Told], committed: &BTreeMap<u32, u64>, context: &str) {
     for partition in from.has.iter().copied() {
@@ -175,7 +175,7 @@ async fn a_static_member_that_was_killed_comes_back_to_what_it_had() {
     check_taken_over(&told[killed], &[&told[back]], &committed, context);
 
     let (epoch_after, mut shares_after) = group::shares(&group::describe(&broker.grpc, GROUP).await);
-    assert_eq!(epoch_after, epoch, "{context}: nothing was shared out anew");
+    assert_eq!(epoch_after, epoch, "{context}: nothing was assigned again");
     let (_, had) = shares.remove(&told[killed].member).unwrap();
     let (_, has) = shares_after.remove(&told[back].member).unwrap();
     assert_eq!(has, had, "{context}");

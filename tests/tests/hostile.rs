@@ -1,4 +1,4 @@
-//! Clients that take and do not give: they cost bounded memory, and nobody else notices.
+//! Clients that take and do not give: they cost bounded memory, and no one else notices.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -76,7 +76,7 @@ fn frame(announced_bytes: u32, body: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Somebody else's work while the attack goes on: it must succeed.
+/// Someone else's work while the attack goes on: it must succeed.
 async fn bystander(broker: &Brokerd, topic: &str) {
     let mut ledger = Ledger::default();
     let mut random = support::Random(7);
@@ -157,7 +157,7 @@ async fn a_client_that_never_reads_costs_little() {
     }
     tokio::time::timeout(Duration::from_secs(120), bystander(&broker, "bystander"))
         .await
-        .expect("a bystander is served while nobody reads");
+        .expect("a bystander is served while no one reads");
     // By what is kept for it, and not by taking from others: they hold no more than their own.
     assert_eq!(killed(&broker).await, 0, "connections that had to be closed");
     let peak = resident_bytes(&broker);
@@ -167,7 +167,7 @@ async fn a_client_that_never_reads_costs_little() {
 }
 
 #[test]
-fn half_sent_questions_keep_nobody_else_from_an_answer() {
+fn half_sent_questions_keep_no_one_else_from_an_answer() {
     use std::io::Write as _;
 
     let (_dir, home) = support::scratch();

@@ -45,7 +45,7 @@ fn more_partitions_than_files_that_may_be_open() {
     assert!(open_below(broker.pid(), &data) < FILES_MAX as usize);
     assert!(broker.terminate().success());
 
-    // Nobody has asked for anything: only the lock, and what the broker itself writes to, is open.
+    // No one has asked for anything: only the lock, and what the broker itself writes to, is open.
     for start in ["after a clean stop", "after a kill"] {
         let broker = Brokerd::start_with_files(FILES_MAX, &data, &[]);
         let open = open_below(broker.pid(), &data);

@@ -104,7 +104,7 @@ fn damage_of_the_commit_journal_is_named_until_it_is_accepted() {
 
     let accept = ["broker", "accept-journal-damage", "1"];
     let refused = run(&accept);
-    assert_eq!(refused.status.code(), Some(8), "nobody can be asked: {refused:?}");
+    assert_eq!(refused.status.code(), Some(8), "no one can be asked: {refused:?}");
     let tried = run(&[&accept[..], &["--dry-run"]].concat());
     assert!(stdout(&tried).contains("no commit journal"), "{tried:?}");
     assert_eq!(run(&["status"]).status.code(), Some(9), "nothing was accepted yet");

@@ -1,5 +1,5 @@
 //! One node as its users meet it: start, idle memory, a file in and out through `logctl`, and a send-await loop;
-//! each beside what the raw disk does for the same bytes in the same run.
+//! each next to what the raw disk does for the same bytes in the same run.
 //!
 //! `cargo run --release -p corduroy-benches --bin single-node -- [MB] [RUNS]`
 

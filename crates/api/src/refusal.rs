@@ -6,7 +6,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::v1;
 
-/// The trailer that carries the whole [`v1::Error`] beside a gRPC status.
+/// The trailer that carries the whole [`v1::Error`] next to a gRPC status.
 pub const ERROR_DETAIL_KEY: &str = "corduroy-error-bin";
 
 /// Why something was refused or failed, as both sides of the wire speak of it.

@@ -251,7 +251,7 @@ pub enum RecordFault {
         /// Which field.
         field: &'static str,
     },
-    /// Attribute bits that nobody has given a meaning.
+    /// Attribute bits that no one has given a meaning.
     #[error("its attributes are {bits:#04x}, expected 0")]
     Attributes {
         /// Their value.

@@ -5,7 +5,7 @@ use corduroy_types::PartitionIndex;
 /// The partition of `key` in a topic of `partitions` partitions: Kafka's default partitioner for keyed records.
 ///
 /// The same key always maps to the same partition as long as the number of partitions stays; adding partitions
-/// maps keys anew. `partitions` is at least 1; 0 is answered with partition 0.
+/// maps keys again. `partitions` is at least 1; 0 is answered with partition 0.
 #[must_use]
 pub fn partition_for_key(key: &[u8], partitions: u32) -> PartitionIndex {
     let positive = murmur2(key) & 0x7fff_ffff;

@@ -113,7 +113,7 @@ fn rebased(old: &BatchHeader, new: &BatchHeader, timestamp: TimestampMs) -> Resu
         return Ok(None);
     }
     match (timestamp.0.checked_sub(new.base_timestamp.0), old.timestamp_type()) {
-        // Nobody looks at the delta then.
+        // No one looks at the delta then.
         (_, TimestampType::LogAppendTime) => Ok(None),
         (Some(delta), _) => Ok(Some(delta)),
         (None, _) => Err(BatchError::TimestampDelta { got: timestamp, base: new.base_timestamp }),

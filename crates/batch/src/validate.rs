@@ -133,7 +133,7 @@ fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
     match fields.into_iter().find(|(_, got)| (*got != -1) != has_producer) {
         None => Ok(()),
         Some((field, got)) if has_producer => {
-            Err(BatchError::HeaderField { field, got, expected: "expected 0 or more beside a producer_id" })
+            Err(BatchError::HeaderField { field, got, expected: "expected 0 or more next to a producer_id" })
         }
         Some((field, got)) => {
             Err(BatchError::HeaderField { field, got, expected: "expected -1 without a producer_id" })

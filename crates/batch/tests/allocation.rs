@@ -76,7 +76,7 @@ fn peak_of(run: impl FnOnce()) -> usize {
     PEAK_BYTES.get() - before
 }
 
-/// Beside the cap: the walk's window, and the tables of a decoder (gzip's take 40 KiB).
+/// In addition to the cap: the walk's window, and the tables of a decoder (gzip's take 40 KiB).
 const SLACK_BYTES: usize = 64 * 1024;
 
 fn budget() -> usize {

@@ -1,4 +1,4 @@
-//! Bytes that nobody meant well: no panic, and all ways through the crate agree. The fuzz target does the same for
+//! Bytes that no one meant well: no panic, and all ways through the crate agree. The fuzz target does the same for
 //! longer.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! Figures that are read when somebody scrapes.
+//! Figures that are read when someone scrapes.
 
 use std::{
     sync::{Arc, Weak},

@@ -12,11 +12,11 @@ use crate::services::{AdminService, ClusterService, FetchService, GroupsService,
 /// The most bytes of a request that carries no records.
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 /// HTTP/2 flow control: what a client may send before the broker has taken it, and so what a connection can cost
-/// that sends into streams which nobody reads yet. Larger windows made no difference that could be measured on one
+/// that sends into streams which no one reads yet. Larger windows made no difference that could be measured on one
 /// machine, up to 1 GB/s.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// A body that waits for its charge holds one frame back, so frames are small beside messages.
+/// A body that waits for its charge holds one frame back, so frames are small compared to messages.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client opened and reset before they were looked at, and streams that it broke the rules on.

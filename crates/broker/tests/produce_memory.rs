@@ -1,4 +1,4 @@
-//! The memory for produce requests: whoever waits for it gets it in the end, and nobody can keep it.
+//! The memory for produce requests: the one who waits for it gets it in the end, and no one can keep it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 

@@ -343,7 +343,7 @@ async fn a_static_member_that_comes_back_finds_its_partitions() {
     again.leave().await;
     let mut again = node.join(fixed()).await;
     assert_eq!([again.gets(1).await, of_b].concat_sets(), [0, 1].into(), "also after a clean end");
-    assert_eq!(node.describe().await.group_epoch, epoch, "nothing was shared out anew");
+    assert_eq!(node.describe().await.group_epoch, epoch, "nothing was assigned again");
     node.broker.crash();
 }
 
@@ -421,7 +421,7 @@ async fn a_position_never_goes_back_and_what_is_not_accepted_is_answered() {
 }
 
 #[tokio::test]
-async fn who_does_not_let_go_in_time_loses_all_and_joins_anew() {
+async fn who_does_not_let_go_in_time_loses_all_and_joins_again() {
     let node = Node::with_orders(2, 3).await;
     let mut a = node.join(join_with(|spec| spec.rebalance_timeout_ms = 1_000)).await;
     assert_eq!(a.gets(2).await.len(), 2);
@@ -433,7 +433,7 @@ async fn who_does_not_let_go_in_time_loses_all_and_joins_anew() {
     a.acknowledge(revoked[0], 3).await;
     // The answer to that, and what it gets as a new member, come in any order.
     let (mut answer, mut got) = (None, BTreeSet::new());
-    let anew = async {
+    let again = async {
         while answer.is_none() || got.is_empty() {
             match a.next().await {
                 Response::Committed(committed) => answer = Some(committed.offsets[0].error.clone()),
@@ -447,10 +447,10 @@ async fn who_does_not_let_go_in_time_loses_all_and_joins_anew() {
     };
     // `b` may have got both meanwhile, and gives one of them back.
     tokio::select! {
-        () = anew => {}
+        () = again => {}
         () = b.lets_go() => unreachable!("it goes on"),
     }
-    // Not its own any more, or its own again: then it counts only once the records have been sent anew.
+    // Not its own any more, or its own again: then it counts only once the records have been sent again.
     match answer.unwrap().map(|error| Refusal::from(error).code) {
         Some(code) => {
             assert!(matches!(code, ErrorCode::PartitionNotAssigned | ErrorCode::InvalidRequest), "{code}");
@@ -470,7 +470,7 @@ async fn start_is_committed_before_the_first_record() {
     assert_eq!(stub.assigned().await, [(0, Some(3))]);
     assert_eq!(node.committed().await, [(0, Some(3))]);
     drop(stub);
-    // What comes while nobody is there is not skipped.
+    // What comes while no one is there is not skipped.
     node.produce(0, 2).await;
     let mut stub = node.join(end).await;
     assert_eq!(stub.assigned().await, [(0, Some(3))]);
@@ -511,7 +511,7 @@ async fn a_lost_position_is_an_error_of_the_partition() {
     assert_eq!((failed.log_start, failed.high_watermark), (5, 10));
     assert_eq!(node.committed().await, [(0, Some(2))], "it stays as it is");
     assert_eq!(node.members().await.len(), 1, "and the member stays");
-    // Whoever has seen to it joins again.
+    // The one who has seen to it joins again.
     stub.leave().await;
     let start = v1::SubscribeJoin { on_position_lost: v1::OnPositionLost::Start.into(), ..join() };
     let mut stub = node.join(start).await;
@@ -544,7 +544,7 @@ async fn a_reader_that_retention_overtakes_is_told() {
     start.on_position_lost = v1::OnPositionLost::Start.into();
     let mut stub = node.join(start).await;
     assert_eq!(stub.assigned().await, [(0, Some(0))]);
-    // Larger than what flow control lets through to somebody who does not read.
+    // Larger than what flow control lets through to someone who does not read.
     let value = bytes::Bytes::from(vec![b'x'; 512 * 1024]);
     for _ in 0..16 {
         let record = v1::Record { value: Some(value.clone()), ..Default::default() };
@@ -651,7 +651,7 @@ async fn a_stream_that_says_what_it_must_not_ends() {
 #[tokio::test]
 async fn who_does_not_read_stays_in_the_group_while_its_connection_lives() {
     let node = Node::with_orders(2, 0).await;
-    // On a connection of its own: what it does not read must stop nobody else.
+    // On a connection of its own: what it does not read must stop no one else.
     let url = format!("http://{}", node.broker.grpc_addr());
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     let mut silent = Stub::join(channel, join_with(|spec| spec.session_timeout_ms = 1_000)).await;

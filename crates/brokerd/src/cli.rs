@@ -68,7 +68,7 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the configuration that brokerd would start with
     Show {
-        /// Print beside each value where it came from
+        /// Print next to each value where it came from
         #[arg(long)]
         origin: bool,
     },

@@ -46,7 +46,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to standard error; where that fails, nobody listens.
+/// Writes to standard error; where that fails, no one listens.
 fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

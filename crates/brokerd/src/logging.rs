@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 /// How the log reaches its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// Lines, to somebody who sees the start-up report as well.
+    /// Lines, to someone who sees the start-up report as well.
     Person,
     /// JSON or lines, to a file or a collector.
     Collector,
@@ -39,7 +39,7 @@ pub(crate) fn install(config: &LogConfig) -> (Reader, Arc<LogLevels>) {
         let handle = builder.reload_handle();
         (builder.try_init(), apply_by(handle))
     };
-    // Somebody who embeds `main` may have installed a log of their own; then that one is used.
+    // Someone who embeds `main` may have installed a log of their own; then that one is used.
     drop(installed);
     let reader = if text && terminal { Reader::Person } else { Reader::Collector };
     (reader, LogLevels::new(config.level.clone(), apply))

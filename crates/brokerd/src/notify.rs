@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What is asked for at a time while the broker starts or stops, in microseconds: much more than the time between looks.
 const EXTEND_BY_US: u64 = 30_000_000;
 
-/// Sends `state` to the socket in `NOTIFY_SOCKET`; without one, nobody asked.
+/// Sends `state` to the socket in `NOTIFY_SOCKET`; without one, no one asked.
 pub(crate) fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, state) {

@@ -54,7 +54,7 @@ async fn accept_only(load: &Load, _client: &Client) -> Outcome {
         drop(producer.enqueue_ref(RecordRef { value: Some(&load.value), ..RecordRef::to("t") }).await?);
     }
     load.report("enqueue, nothing sent", began.elapsed());
-    // Nobody is there to take them.
+    // No one is there to take them.
     let _ = producer.close(Duration::ZERO).await;
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) events: EventSink,
 }
 
-/// A connection that makes itself anew whenever it is used after a failure.
+/// A connection that makes itself again whenever it is used after a failure.
 ///
 /// With several addresses, a failure moves on to the next one.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Connection {
         let mut down_since = self.down_since.lock();
         if down_since.is_none() {
             *down_since = Some(Instant::now());
-            // Told under the lock, so that nobody hears of the end before the beginning.
+            // Told under the lock, so that no one hears of the end before the beginning.
             self.events.tell(Event::Disconnected {
                 role: self.role,
                 url: self.url(index).to_owned(),

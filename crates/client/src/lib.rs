@@ -14,7 +14,7 @@
 //!
 //! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
 //! notification; every buffer is bounded in bytes; after `close` every call answers `CLOSED`; a failed produce
-//! says whether the record was certainly not written or may have been; connections are made anew for ever.
+//! says whether the record was certainly not written or may have been; connections are made again for ever.
 //!
 //! Features: `zstd` adds that codec; without it the crate is pure Rust.
 //!

@@ -164,7 +164,7 @@ async fn bytes_that_were_damaged_on_the_way_are_never_handed_out() {
 }
 
 #[tokio::test]
-async fn connecting_to_nobody_says_so() {
+async fn connecting_to_no_one_says_so() {
     let mut fake = FakeBroker::start(1).await;
     fake.builder().connect().await.unwrap();
     fake.kill();
@@ -184,8 +184,8 @@ async fn connecting_to_nobody_says_so() {
 async fn the_first_address_that_answers_is_used() {
     let fake = FakeBroker::start(1).await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = gone.local_addr().unwrap();
+    let no_listener = gone.local_addr().unwrap();
     drop(gone);
-    let urls = format!("http://{nobody},http://{}", fake.address);
+    let urls = format!("http://{no_listener},http://{}", fake.address);
     Client::builder(urls).connect().await.unwrap();
 }

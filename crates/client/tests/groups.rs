@@ -383,7 +383,7 @@ async fn a_restart_of_the_broker_within_the_session_moves_nothing() {
 }
 
 #[tokio::test]
-async fn a_static_member_comes_back_to_its_partitions_and_nobody_notices() {
+async fn a_static_member_comes_back_to_its_partitions_and_no_one_notices() {
     let broker = broker(4).await;
     let (tell, mut told) = mpsc::unbounded_channel();
     let patient = || builder(broker.client()).session_timeout(LONG);

@@ -199,7 +199,7 @@ async fn a_batch_that_stays_unknown_hands_back_what_is_behind_it_and_shuts_out_w
 }
 
 #[tokio::test]
-async fn a_partition_that_forgot_the_producer_is_begun_anew_if_nothing_is_in_doubt() {
+async fn a_partition_that_forgot_the_producer_is_begun_again_if_nothing_is_in_doubt() {
     let mut fake = FakeBroker::start(1).await;
     let producer = numbering(&fake).await;
     let mut deliveries = enqueue(&producer, 0..3).await;
@@ -213,7 +213,7 @@ async fn a_partition_that_forgot_the_producer_is_begun_anew_if_nothing_is_in_dou
     assert_eq!(again[0].values(), first[1].values());
     again[0].ack(1);
     again[1].break_stream();
-    // In doubt now: nobody can tell, and it is not sent a second time.
+    // In doubt now: no one can tell, and it is not sent a second time.
     fake.request().await.refuse(ErrorCode::SequenceUnknown, Outcome::Unknown);
     let ends = ends(deliveries).await;
     assert_eq!(ends[0].as_ref().unwrap().offset.get(), 1);

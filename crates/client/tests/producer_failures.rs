@@ -191,7 +191,7 @@ async fn a_refusal_for_good_fails_that_batch_alone() {
     assert_eq!((error.kind(), error.code()), (SendErrorKind::Refused, ErrorCode::InvalidTimestamp));
     assert_eq!(error.outcome(), Outcome::NotWritten);
     deliveries.next().unwrap().await.unwrap();
-    // Nobody took its delivery, and flush still knows.
+    // No one took its delivery, and flush still knows.
     let error = producer.flush().await.unwrap_err();
     assert_eq!((error.failed_count, error.unknown_count), (1, 0));
     producer.flush().await.unwrap();

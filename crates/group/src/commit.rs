@@ -12,7 +12,7 @@ use crate::{
     TopicPartition, state::Group,
 };
 
-/// The greatest length of the metadata beside a committed offset, in bytes.
+/// The greatest length of the metadata next to a committed offset, in bytes.
 pub const COMMIT_METADATA_BYTES_MAX: usize = 4096;
 
 /// Offsets to commit.
@@ -110,7 +110,7 @@ impl Coordinator {
         Err(GroupError::NotAssigned { group, member, partition })
     }
 
-    /// The committed offsets of a group; empty where nothing was committed or nobody knows the group.
+    /// The committed offsets of a group; empty where nothing was committed or no one knows the group.
     pub fn committed(&self, group: &GroupName) -> impl Iterator<Item = (TopicPartition, &Committed)> {
         let group = self.groups.get(group);
         group

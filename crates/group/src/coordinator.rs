@@ -72,7 +72,7 @@ pub enum RemovedReason {
     RebalanceTimedOut,
 }
 
-/// Why it was decided anew who should have what.
+/// Why it was decided again who should have what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebalanceCause {
     /// A member came in.
@@ -113,7 +113,7 @@ impl fmt::Display for RemovedReason {
 ///
 /// Every call that changes something adds to `out` the records that say so, and has applied them already: they
 /// must be appended to the partition as one batch, in the order of the calls, and no answer may be given
-/// before they are committed there. If that fails, the coordinator is of no use any more and is loaded anew.
+/// before they are committed there. If that fails, the coordinator is of no use any more and is loaded again.
 #[derive(Clone, Debug, Default)]
 pub struct Coordinator {
     pub(crate) config: GroupConfig,
@@ -141,7 +141,7 @@ impl Coordinator {
         self.set_topics(now, topics, out);
     }
 
-    /// Gives everyone a whole session again. For when the coordinator itself stood still, so that nobody could be heard.
+    /// Gives everyone a whole session again. For when the coordinator itself stood still, so that no one could be heard.
     pub fn renew_sessions(&mut self, now: Now) {
         for member in self.groups.values_mut().flat_map(|group| group.members.values_mut()) {
             member.begin_session(now.monotonic);
@@ -192,7 +192,7 @@ impl Coordinator {
         }
     }
 
-    /// The rebalances since the last call, for whoever counts them.
+    /// The rebalances since the last call, for the one who counts them.
     pub fn take_rebalances(&mut self) -> Vec<(GroupName, RebalanceCause)> {
         std::mem::take(&mut self.rebalances)
     }
@@ -266,7 +266,7 @@ impl Coordinator {
         }
     }
 
-    /// Decides anew who should have what. The group's epoch rises only when that differs from before.
+    /// Decides again who should have what. The group's epoch rises only when that differs from before.
     pub(crate) fn rebalance(
         &mut self,
         now: Now,
@@ -343,7 +343,7 @@ impl Coordinator {
 }
 
 impl Member {
-    /// Begins the session anew, and the time to let go of partitions where it has to.
+    /// Begins the session again, and the time to let go of partitions where it has to.
     fn begin_session(&mut self, now: MonotonicMs) {
         self.touch(now);
         let revokes = self.current.as_ref().is_some_and(|current| !current.revoking.is_empty());

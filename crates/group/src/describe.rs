@@ -48,7 +48,7 @@ pub struct GroupDescription {
     pub group: GroupName,
     /// What it is up to.
     pub activity: GroupActivity,
-    /// How often it was decided anew who should have what.
+    /// How often it was decided again who should have what.
     pub epoch: GroupEpoch,
     /// How partitions are shared out.
     pub assignor: Assignor,

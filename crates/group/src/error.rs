@@ -95,7 +95,7 @@ pub enum GroupError {
         /// The partition.
         partition: TopicPartition,
     },
-    /// Too long a text beside a committed offset.
+    /// Too long a text next to a committed offset.
     #[error("the metadata of a committed offset has at most {max} bytes, this one has {got}")]
     MetadataTooLong {
         /// Its length in bytes.

@@ -23,7 +23,7 @@ const UNSETTLED_INTERVAL_MS: u32 = 200;
 pub struct Heartbeat {
     /// The group.
     pub group: GroupName,
-    /// The member: drawn by itself, anew for each consumer.
+    /// The member: drawn by itself, again for each consumer.
     pub member: MemberId,
     /// Whether it joins, stays or leaves.
     pub kind: HeartbeatKind,
@@ -98,7 +98,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`GroupError`]; nothing was changed. After `UnknownMember` and `FencedMember` the member has lost all its
-    /// partitions and joins anew; after `FencedInstance` it stops.
+    /// partitions and joins again; after `FencedInstance` it stops.
     pub fn heartbeat(
         &mut self,
         now: Now,
@@ -215,7 +215,7 @@ impl Coordinator {
         Ok(self.answer(group, member))
     }
 
-    /// A restarted instance gets what it had: nobody else notices. The process before it, if it still runs, is
+    /// A restarted instance gets what it had: no one else notices. The process before it, if it still runs, is
     /// fenced, since it is known by a member id that is no more.
     fn take_over(&mut self, group: &GroupName, before: &MemberId, member: &MemberId, out: &mut Vec<Record>) {
         let Some(known) = self.groups.get(group).and_then(|known| known.members.get(before)).cloned() else {

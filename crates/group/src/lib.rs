@@ -2,8 +2,8 @@
 //!
 //! Partitions are shared out on the broker, in steps (the model of KIP-848): a [`Coordinator`] takes a
 //! [`Heartbeat`] from each member, tells it what it may have, takes partitions back from one before it gives
-//! them to another, and stops nobody who keeps what it has. What is to be remembered comes out as [`Record`]s;
-//! whoever holds the coordinator appends them to the partition of `__groups` that it is for, answers when they are committed, and
+//! them to another, and stops no one who keeps what it has. What is to be remembered comes out as [`Record`]s;
+//! the one who holds the coordinator appends them to the partition of `__groups` that it is for, answers when they are committed, and
 //! after a change of leader replays them into a new one.
 //!
 //! | module | what it holds |
@@ -20,7 +20,7 @@
 //! Where it differs from KIP-848: a member's epoch counts the changes of its own share, so that one joining does
 //! not cost a record for everyone, and each partition remembers since which of them it is held, which is what
 //! fences late commits and late reports. And a static member that comes back takes over at once from the process before it, which
-//! is fenced, since after a crash nobody is there to leave.
+//! is fenced, since after a crash no one is there to leave.
 //!
 //! Never: clock, file, socket, await.
 

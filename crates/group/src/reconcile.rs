@@ -17,7 +17,7 @@ pub(crate) struct Report<'a> {
 
 /// What a member is to have next; `None` when nothing changes.
 ///
-/// `free` tells whether nobody holds a partition.
+/// `free` tells whether no one holds a partition.
 pub(crate) fn next(
     current: &Current,
     target: &BTreeSet<TopicPartition>,

@@ -62,7 +62,7 @@ pub enum Record {
 /// A group, without its members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupState {
-    /// How often it was decided anew who should have what.
+    /// How often it was decided again who should have what.
     pub epoch: GroupEpoch,
     /// How partitions are shared out.
     pub assignor: Assignor,
@@ -89,7 +89,7 @@ pub struct MemberSpec {
     pub joined_at: TimestampMs,
 }
 
-/// What a member has: its epoch, and the partitions that nobody else may touch.
+/// What a member has: its epoch, and the partitions that no one else may touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current {
     /// How often its share changed: what it names to show what it has heard of.
@@ -137,7 +137,7 @@ impl Current {
         self.assigned.get(&partition).or_else(|| self.revoking.get(&partition)).copied()
     }
 
-    /// All partitions that nobody else may have.
+    /// All partitions that no one else may have.
     pub(crate) fn held(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.assigned.keys().chain(self.revoking.keys()).copied()
     }

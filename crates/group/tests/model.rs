@@ -31,7 +31,7 @@ struct Client {
     told: BTreeSet<TopicPartition>,
     /// It has to say what it owns.
     report: bool,
-    /// How often it has begun anew under its id.
+    /// How often it has begun again under its id.
     life: u32,
 }
 
@@ -46,7 +46,7 @@ enum Op {
         answer_lost: bool,
         lets_go_at_once: bool,
     },
-    /// A heartbeat is sent again and arrives much later; nobody waits for its answer.
+    /// A heartbeat is sent again and arrives much later; no one waits for its answer.
     Delay {
         client: usize,
     },
@@ -311,7 +311,7 @@ impl World {
             Op::Arrive => {
                 if !self.delayed.is_empty() {
                     let late = self.delayed.remove(0);
-                    let _nobody_waits = self.coordinator.heartbeat(self.now(), &late, &mut self.records);
+                    let _no_one_waits = self.coordinator.heartbeat(self.now(), &late, &mut self.records);
                 }
                 for (commit, member, life) in std::mem::take(&mut self.late_commits) {
                     self.late_commit(&commit, &member, life);

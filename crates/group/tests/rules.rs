@@ -211,7 +211,7 @@ fn who_does_not_let_go_in_time_is_put_out() {
 fn offsets_expire_after_the_later_of_last_commit_and_becoming_empty() {
     const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
     let mut groups = coordinator(2);
-    // Nobody joins: the group is empty from the first commit on, and lives while it commits anywhere.
+    // No one joins: the group is empty from the first commit on, and lives while it commits anywhere.
     commit_at(&mut groups, 0, None, 0, 5).unwrap();
     commit_at(&mut groups, RETENTION_MS / 2, None, 1, 6).unwrap();
     groups.expire_offsets(now(RETENTION_MS).wall, &mut Vec::new());
@@ -334,7 +334,7 @@ fn an_instance_whose_session_ended_does_not_put_out_the_process_that_took_its_pl
     let fenced = beat(&mut groups, 60_002, "old", join_again_as("one"), None);
     assert!(matches!(fenced, Err(GroupError::FencedInstance { .. })), "{fenced:?}");
     beat(&mut groups, 60_004, "new", stay(new.epoch), None).expect("the newer one goes on");
-    // With nobody in its place, it may come back.
+    // With no one in its place, it may come back.
     beat(&mut groups, 60_005, "new", HeartbeatKind::Leave, None).unwrap();
     beat(&mut groups, 60_006, "old", join_again_as("one"), None).expect("the place is free");
 }

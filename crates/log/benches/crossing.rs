@@ -1,8 +1,8 @@
 //! Where the commit journal begins to pay: commits of N logs with B bytes each, synced where they belong (up to 8 files
-//! beside each other, as the broker does) against written to the journal, in turns on the same logs.
+//! in parallel, as the broker does) against written to the journal, in turns on the same logs.
 //!
 //! `cargo bench -p corduroy-log --bench crossing` writes under `TMPDIR`, prints a line for each N and B, and removes
-//! its files. The time is that until all are acknowledged; checkpoints run after each series, and are printed beside it
+//! its files. The time is that until all are acknowledged; checkpoints run after each series, and are printed next to it
 //! for each commit.
 
 #![allow(clippy::unwrap_used, reason = "a measurement may stop")]

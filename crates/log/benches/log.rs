@@ -1,4 +1,4 @@
-//! Measures the log beside the raw disk, in one run: appends with sync, and sequential reads that are warm.
+//! Measures the log next to the raw disk, in one run: appends with sync, and sequential reads that are warm.
 //!
 //! `cargo bench -p corduroy-log` writes under `TMPDIR`, prints a line for each figure, and removes its files.
 

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 use crate::state_file::StateFault;
 use crate::tail::Tail;
 
-/// One partition's log. Whoever holds it serialises access; no method but open and close does I/O.
+/// One partition's log. The one who holds it serialises access; no method but open and close does I/O.
 #[derive(Debug)]
 pub struct Log {
     pub(crate) shared: Arc<Shared>,
@@ -188,7 +188,7 @@ impl Log {
         for sealed in self.sealed.iter() {
             sealed.file.release();
             if sealed.end <= self.settled_end && !sealed.file.is_swapping() {
-                // Whoever holds it is opening or building them now, which is I/O and no idleness.
+                // The one who holds it is opening or building them now, which is I/O and no idleness.
                 if let Some(mut indexes) = sealed.indexes.try_lock() {
                     *indexes = None;
                 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_log_gives_back_what_nobody_uses_and_waits_for_nobody() {
+    fn an_idle_log_gives_back_what_no_one_uses_and_waits_for_no_one() {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
         disk.create_dir_all(Path::new("/data")).unwrap();
         let config = LogConfig { segment_bytes: 1, ..LogConfig::default() };
@@ -242,7 +242,7 @@ mod tests {
         }
         let sealed = Arc::clone(&log.sealed);
         let [busy, idle, ..] = sealed.as_slice() else { panic!("{} segments are sealed", sealed.len()) };
-        // Somebody opens the indexes of one: to wait for it here would end in a deadlock.
+        // Someone opens the indexes of one: to wait for it here would end in a deadlock.
         let opening = busy.indexes.lock();
         log.release_idle();
         assert!(idle.indexes.lock().is_none());

@@ -1,4 +1,4 @@
-//! The durable mark, and what whoever opens a log knows about it from elsewhere.
+//! The durable mark, and what the one who opens a log knows about it from elsewhere.
 
 use corduroy_types::{EpochHistory, Offset, TimestampMs};
 

@@ -8,7 +8,7 @@ use corduroy_batch::{BatchHeader, HEADER_BYTES};
 use corduroy_types::Offset;
 
 use crate::damage::Sought;
-use crate::disk::{DiskFile, write_beside};
+use crate::disk::{DiskFile, write_next_to};
 use crate::error::ReadError;
 use crate::index::{Expect, Indexes, ScanStart};
 use crate::lower::Lower;
@@ -206,7 +206,7 @@ fn build_indexes(shared: &Shared, sealed: &Sealed, file: &Arc<dyn DiskFile>) -> 
     if as_sealed && !sealed.file.is_swapping() {
         for (suffix, contents) in [(INDEX_SUFFIX, &indexes.offsets), (TIME_INDEX_SUFFIX, &indexes.times)] {
             let path = file_path(&shared.dir, sealed.base(), suffix);
-            let written = write_beside(&*shared.disk, &path, contents.clone());
+            let written = write_next_to(&*shared.disk, &path, contents.clone());
             let _built_again_when_needed =
                 written.and_then(|temporary| shared.disk.rename(&temporary, &path));
         }

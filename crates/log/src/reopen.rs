@@ -62,7 +62,7 @@ impl Reopen {
     }
 
     /// Cuts the files, writes again what only the journal holds, and opens the log afresh. The result replaces the
-    /// stopped log, which must not be used beside it. Offsets from the new log end on were lost and are given to
+    /// stopped log, which must not be used any more. Offsets from the new log end on were lost and are given to
     /// other records.
     ///
     /// # Errors

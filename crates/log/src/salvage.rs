@@ -88,7 +88,7 @@ impl Salvage {
         Ok(Some(doubt))
     }
 
-    /// Writes the sound batches of the next damaged segment beside it; `None` when there are no more.
+    /// Writes the sound batches of the next damaged segment next to it; `None` when there are no more.
     ///
     /// # Errors
     /// The disk's. Nothing has changed then; try again later.

@@ -69,7 +69,7 @@ pub(crate) struct SegmentFile {
     swapping: AtomicBool,
     /// What has taken its place.
     replacement: OnceLock<Arc<Sealed>>,
-    /// Why a sync failed, once one has. Held during a sync: of two beside each other on one handle only one would
+    /// Why a sync failed, once one has. Held during a sync: of two in parallel on one handle only one would
     /// be told of an error.
     failed: Mutex<Option<String>>,
     /// Whether it holds batches that the journal has made durable, and no sync of this file yet.
@@ -135,7 +135,7 @@ impl SegmentFile {
     }
 
     /// The segment that has taken this one's place, once one has. Known before the file with this name is another:
-    /// whoever read from it and then finds nothing here has read the file that was meant.
+    /// the one who read from it and then finds nothing here has read the file that was meant.
     pub(crate) fn replacement(&self) -> Option<&Arc<Sealed>> {
         self.replacement.get()
     }

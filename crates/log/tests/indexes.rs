@@ -144,7 +144,7 @@ fn giving_back_what_is_idle_waits_for_no_reader_whose_disk_hangs() {
 }
 
 #[test]
-fn an_index_file_that_is_cut_while_it_is_in_use_kills_nobody() {
+fn an_index_file_that_is_cut_while_it_is_in_use_kills_no_one() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("5f0c54b6-0f0e-4d2c-9a43-6f4e0f1a2b3c/0");
     let mut log = open(RealDisk::shared(), dir.clone(), Known::default());

@@ -195,7 +195,7 @@ proptest! {
             prop_assert!(log.damages().is_empty(), "found without looking");
             let found = scrub(&log, u64::from(max_bytes));
             prop_assert_eq!(found, 1, "the scrub found {} at {}", found, within);
-            prop_assert_eq!(scrub(&log, 1 << 30), 0, "found anew");
+            prop_assert_eq!(scrub(&log, 1 << 30), 0, "found again");
         } else if !unseen {
             prop_assert!(report.cut.is_some());
             prop_assert_eq!(end, base, "cut elsewhere than before the batch that was hit");

@@ -68,7 +68,7 @@ fn sealed_segments_are_held_to_the_catalogue() {
         damage.reason == DamageReason::Shortened { stored_bytes: bytes } && damage.position == last.position
     };
     assert!(matches!(&found[..], [Finding::Damage(damage), ..] if shortened(damage)), "{found:?}");
-    // Bytes behind its end are nobody's.
+    // Bytes behind its end are no one's.
     let disk = sound.fork();
     let file = disk.open(path, OpenMode::ReadWrite).unwrap();
     file.write_at(&[Bytes::from_static(b"surplus")], bytes).unwrap();
@@ -102,7 +102,7 @@ fn an_index_that_is_not_there_is_no_finding() {
 }
 
 #[test]
-fn indexes_are_checked_and_written_anew() {
+fn indexes_are_checked_and_written_again() {
     let disk = new_disk();
     let (_log, segments) = filled(&disk);
     let (segment, last) = (&segments[1], segments.last().unwrap());

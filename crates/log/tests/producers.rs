@@ -99,7 +99,7 @@ fn duplicates_are_known_after_a_crash_and_after_a_cut() {
     assert_eq!(append(&mut log, batch(1, 7, 900, 5)).unwrap().base_offset, at(7));
     assert!(may_be_written(&append(&mut log, batch(1, 2, 900, 5)).unwrap_err()), "behind the window");
 
-    // What was cut is not known any more: it is appended anew.
+    // What was cut is not known any more: it is appended again.
     assert!(!append(&mut log, batch(1, 8, 10, 5)).unwrap().duplicate);
     disk.fail_nth(SimCall::Sync, 0);
     let round = log.take_round().unwrap();
@@ -269,7 +269,7 @@ fn compaction_keeps_what_a_producer_is_known_by() {
 }
 
 #[test]
-fn after_damage_nobody_is_taken_for_known() {
+fn after_damage_no_one_is_taken_for_known() {
     let disk = new_disk();
     let (mut log, _) = open(&disk, small_config(), false);
     for sequence in 0..12 {

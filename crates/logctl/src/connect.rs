@@ -209,7 +209,7 @@ fn open_as(
     change: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Session, CliError> {
     let target = ui.settings.target()?;
-    if target.chosen_by == ChosenBy::Nobody && ui.settings.verbosity > 0 {
+    if target.chosen_by == ChosenBy::Default && ui.settings.verbosity > 0 {
         announce_dev_broker(ui, &target);
     }
     let client = change(builder(ui.settings, &target)).connect_lazy();
@@ -217,7 +217,7 @@ fn open_as(
     Ok(Session { client, target, retry_policy: RetryPolicy::new(ui.settings) })
 }
 
-/// Says that nobody chose the broker.
+/// Says that no one chose the broker.
 pub(crate) fn announce_dev_broker(ui: &mut Ui<'_>, target: &Target) {
     ui.note(format!("no context set: using the broker found at {}", target.servers.join(",")));
 }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_not_read_hears_who_may() {
+    fn the_one_who_may_not_read_hears_who_may() {
         let error = |kind| CliError::file(Path::new("/data"), "open", &io::Error::from(kind));
         let hints = |kind| error(kind).hints.join(" ");
         assert!(error(io::ErrorKind::PermissionDenied).message.starts_with("cannot open /data: "));

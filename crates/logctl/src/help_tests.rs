@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::cli::Cli;
 
-/// A terminal that nobody has enlarged.
+/// A terminal that no one has enlarged.
 const SCREEN_LINES: usize = 28;
 
 fn tree() -> Command {
@@ -182,7 +182,7 @@ fn reference() -> String {
             "unreachable, not ready, or too slow; `details.outcome` says whether records are certainly not written",
         ),
         ("7", "some items failed; they are listed on stderr"),
-        ("8", "an answer is needed, and nobody can be asked"),
+        ("8", "an answer is needed, and no one can be asked"),
         ("9", "a check has findings"),
         ("130, 143", "ended by Ctrl-C, by SIGTERM or a closed terminal"),
     ] {

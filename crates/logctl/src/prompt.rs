@@ -1,4 +1,4 @@
-//! Questions: asked only where somebody can answer, and answered No unless somebody says otherwise.
+//! Questions: asked only where someone can answer, and answered No unless someone says otherwise.
 
 use std::io::{self, BufRead as _};
 
@@ -9,7 +9,7 @@ use crate::{error::CliError, ui::Ui};
 /// Asks to type `name` again before it is destroyed.
 ///
 /// # Errors
-/// `CONFIRMATION_NEEDED` where nobody can be asked, or the answer was something else.
+/// `CONFIRMATION_NEEDED` where no one can be asked, or the answer was something else.
 pub(crate) fn retype(ui: &mut Ui<'_>, question: &str, name: &str) -> Result<(), CliError> {
     let answer = match ask(ui, &format!("{question}\nType {name:?} to confirm: "))? {
         Confirmation::GivenBefore => return Ok(()),
@@ -21,7 +21,7 @@ pub(crate) fn retype(ui: &mut Ui<'_>, question: &str, name: &str) -> Result<(), 
 /// Asks yes or no; anything but `y` or `yes` is no.
 ///
 /// # Errors
-/// `CONFIRMATION_NEEDED` where nobody can be asked, or the answer was no.
+/// `CONFIRMATION_NEEDED` where no one can be asked, or the answer was no.
 pub(crate) fn confirm(ui: &mut Ui<'_>, question: &str) -> Result<(), CliError> {
     match ask(ui, &format!("{question} [y/N] "))? {
         Confirmation::GivenBefore => Ok(()),
@@ -44,7 +44,7 @@ fn ask(ui: &mut Ui<'_>, text: &str) -> Result<Confirmation, CliError> {
         let question = text.lines().next().unwrap_or_default().trim_end_matches(" [y/N] ");
         return Err(CliError::new(
             ErrorCode::ConfirmationNeeded,
-            format!("{question} This needs a confirmation, and nobody can be asked"),
+            format!("{question} This needs a confirmation, and no one can be asked"),
         )
         .with_hint("give --yes if you mean it"));
     }

@@ -1,4 +1,4 @@
-//! Whether somebody still reads stdout, for commands that may have nothing to write for a long time.
+//! Whether someone still reads stdout, for commands that may have nothing to write for a long time.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::error::CliError;
 
-/// Whoever reads stdout.
+/// The one who reads stdout.
 pub(crate) struct Reader {
     gone: oneshot::Receiver<()>,
 }
@@ -29,7 +29,7 @@ impl Reader {
         let (sender, gone) = oneshot::channel();
         let watching = move || {
             if waits_until_gone() {
-                // Nobody waits any more only when the command is over.
+                // No one waits any more only when the command is over.
                 let _ = sender.send(());
             }
         };
@@ -39,7 +39,7 @@ impl Reader {
         Ok(Self { gone })
     }
 
-    /// Waits until nobody reads any more; for ever, where stdout has no reader that could go.
+    /// Waits until no one reads any more; for ever, where stdout has no reader that could go.
     pub(crate) async fn gone(&mut self) {
         if (&mut self.gone).await.is_err() {
             std::future::pending::<()>().await;

@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     pub(crate) color_out: bool,
     pub(crate) color_err: bool,
     pub(crate) timeout: Duration,
-    /// The same, where somebody gave it.
+    /// The same, where someone gave it.
     pub(crate) given_timeout: Option<Duration>,
     pub(crate) yes: bool,
     pub(crate) can_prompt: bool,

@@ -55,7 +55,7 @@ impl Signals {
         }
     }
 
-    /// From here on the next signal ends the process at once: whoever sends a second one does not want to wait.
+    /// From here on the next signal ends the process at once: the one who sends a second one does not want to wait.
     pub(crate) fn end_at_next(mut self) {
         tokio::spawn(async move {
             let exit = self.next().await;
@@ -97,7 +97,7 @@ impl Interrupt {
         tokio::spawn(async move {
             let exit = signals.next().await;
             sender.send_replace(Some(exit));
-            // A write to somebody who does not read cannot be cancelled, only left behind.
+            // A write to someone who does not read cannot be cancelled, only left behind.
             let last = tokio::time::timeout(grace, signals.next()).await.unwrap_or(exit);
             std::process::exit(i32::from(last.code()));
         });

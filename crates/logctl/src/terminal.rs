@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 /// The terminal, or its absence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terminal {
-    /// Somebody can type.
+    /// Someone can type.
     pub(crate) stdin_tty: bool,
     /// Data is read by a person.
     pub(crate) stdout_tty: bool,

@@ -378,7 +378,7 @@ async fn nothing_is_sent_behind_a_record_that_missed_its_offset() {
     // The second of these has a batch of its own, and would be at its right place.
     let large = [b"x".repeat(700 << 10), b"\n".to_vec()].concat();
     stdin.write_all(&large).unwrap();
-    // Nobody reads it any more once the command has ended.
+    // No one reads it any more once the command has ended.
     let _ = stdin.write_all(&large);
     drop(stdin);
     let ran = ended(child);
@@ -718,7 +718,7 @@ async fn topics_are_completed_and_remembered() {
     assert!(complete().contains("orders"), "from the cache");
 }
 
-/// Listens on a free port and passes connections on to `address` as long as somebody answers there.
+/// Listens on a free port and passes connections on to `address` as long as someone answers there.
 fn forward(address: &str) -> String {
     use std::net::{Shutdown, TcpListener, TcpStream};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

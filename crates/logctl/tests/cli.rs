@@ -72,7 +72,7 @@ fn an_unknown_variable_is_an_error() {
 #[test]
 fn a_user_without_a_home_needs_no_file_of_contexts() {
     let home = Home::new();
-    let nobody = |args: &[&str], value: Option<&str>| {
+    let no_one = |args: &[&str], value: Option<&str>| {
         let mut command = home.command(args);
         command.env_remove("HOME");
         if let Some(value) = value {
@@ -82,12 +82,12 @@ fn a_user_without_a_home_needs_no_file_of_contexts() {
     };
     for value in [None, Some(""), Some("/dev/null"), Some("/nonexistent")] {
         // Nothing listens there: it is the connection that fails, and not the search for contexts.
-        let ran = nobody(&["--server", "http://127.0.0.1:1", "topic", "ls"], value);
+        let ran = no_one(&["--server", "http://127.0.0.1:1", "topic", "ls"], value);
         assert!(ran.stderr.starts_with("error[E1501]: "), "{value:?}: {}", ran.stderr);
-        let ran = nobody(&["context", "ls"], value);
+        let ran = no_one(&["context", "ls"], value);
         assert_eq!(ran.code, 0, "{value:?}: {}", ran.stderr);
     }
-    let ran = nobody(&["context", "add", "a", "--server", "http://a:1"], None);
+    let ran = no_one(&["context", "add", "a", "--server", "http://a:1"], None);
     assert!(ran.stderr.contains("HOME is not set") && ran.stderr.contains("LOGCTL_CONFIG"), "{}", ran.stderr);
     // Brokers that are given do not need the file, whatever is wrong with it.
     let mut command = home.command(&["--server", "http://127.0.0.1:1", "topic", "ls"]);
@@ -256,7 +256,7 @@ fn shells_get_their_script_and_their_words() {
     assert!(complete(&["topic", "cre"]).contains("create"));
     assert!(complete(&["context", "use", "p"]).contains("prod"));
     assert!(complete(&["topic", "unset", "t", "retention.m"]).contains("retention.ms"));
-    // No broker answers: nothing is offered, and nobody waits.
+    // No broker answers: nothing is offered, and no one waits.
     assert_eq!(complete(&["consume", "x"]).trim(), "");
 }
 

@@ -103,7 +103,7 @@ async fn lists_are_filtered_and_lead_on() {
         assert!(ran.stderr.contains("did you mean \"billing\"?"), "{}", ran.stderr);
         assert!(ran.stderr.contains("hint: logctl group ls"), "{}", ran.stderr);
     }
-    let partly = home.run(&["group", "describe", "billing", "nobody"]);
+    let partly = home.run(&["group", "describe", "billing", "no one"]);
     assert_eq!(partly.code, 7, "{}", partly.stderr);
     assert!(partly.stdout.starts_with("billing  empty  members 0  "), "{}", partly.stdout);
 }
@@ -122,7 +122,7 @@ async fn lag_is_told_and_waited_for() {
         "{}",
         late.stderr
     );
-    // It comes true while somebody waits.
+    // It comes true while someone waits.
     let waiting = home.spawn(&["group", "lag", "billing", "--wait-for", "caught-up", "--timeout", "60s"]);
     commit(&broker, "billing", &[(0, 10)]).await;
     let ran: Ran = waiting.wait_with_output().unwrap().into();
@@ -250,7 +250,7 @@ async fn groups_are_copied_by_name_and_by_file() {
     assert_eq!(home.ok(&["group", "export", "second"]).stdout, exported.stdout);
     home.ok(&["group", "reset", "third", "--topics", "orders:1", "--to", "file:billing.jsonl", "--execute"]);
     assert_eq!(committed(&home, "third"), [(1, Some(0))]);
-    home.fails(3, &["group", "reset", "fourth", "--to", "group:nobody"]);
+    home.fails(3, &["group", "reset", "fourth", "--to", "group:no one"]);
 
     let dry = home.ok(&["group", "import", "fifth", "billing.jsonl", "--dry-run"]);
     assert!(dry.stderr.contains("dry run: nothing was changed"), "{}", dry.stderr);

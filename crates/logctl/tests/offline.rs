@@ -206,7 +206,7 @@ fn a_compacted_partition_is_sound_and_its_producers_are_shown() {
 }
 
 #[test]
-fn indexes_are_checked_and_written_anew() {
+fn indexes_are_checked_and_written_again() {
     let home = Home::new();
     let dir = compacted(&home);
     home.ok(&["log", "index", "check", "data"]);
@@ -232,7 +232,7 @@ fn indexes_are_checked_and_written_anew() {
     home.ok(&["log", "index", "check", "data"]);
     let ran = home.fails(1, &["log", "index", "check", index.to_str().unwrap()]);
     assert!(ran.stderr.contains("is not a segment"), "{}", ran.stderr);
-    // Nobody else may be there meanwhile.
+    // No one else may be there meanwhile.
     let lock = fs::File::create(dir.ancestors().nth(2).unwrap().join("LOCK")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).unwrap();
     home.ok(&["log", "index", "check", "data"]);
@@ -245,7 +245,7 @@ fn the_journal_is_named_and_said_to_be_unreadable() {
     partition(&home);
     let journal = home.path().join("data").join("journal");
     fs::create_dir(&journal).unwrap();
-    fs::write(journal.join("a.journal"), b"nobody can read this").unwrap();
+    fs::write(journal.join("a.journal"), b"no one can read this").unwrap();
     let listed = home.ok(&["log", "ls", "data"]);
     assert!(listed.stderr.contains("a.journal: commit journal"), "{}", listed.stderr);
     let verified = home.ok(&["log", "verify", "data"]);

@@ -125,7 +125,7 @@ async fn what_destroys_is_asked_for_by_name() {
 }
 
 #[tokio::test]
-async fn a_question_is_no_unless_somebody_says_yes() {
+async fn a_question_is_no_unless_someone_says_yes() {
     let broker = Broker::start().await.unwrap();
     let home = Home::at(broker.url());
     home.ok(&["topic", "create", "t"]);
@@ -249,7 +249,7 @@ async fn a_second_interrupt_ends_at_once() {
     screen.wait_for("Ctrl-D ends them");
     screen.type_line("one");
     screen.wait_for("0 0");
-    // Nobody will answer for the next one.
+    // No one will answer for the next one.
     assert!(broker.stop().await);
     screen.type_line("two");
     screen.wait_for("2 records");
@@ -262,7 +262,7 @@ async fn a_second_interrupt_ends_at_once() {
         std::thread::yield_now();
     }
     assert_eq!(code(child), 130);
-    // Whoever waited would tell what became of the records.
+    // The one who waited would tell what became of the records.
     let rest = screen.rest();
     assert!(!rest.contains("interrupted"), "{rest}");
 }

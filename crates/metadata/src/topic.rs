@@ -29,7 +29,7 @@ pub struct Partition {
     pub replicas: Arc<[BrokerId]>,
     /// The one of them that leads.
     pub leader: BrokerId,
-    /// The number of this leadership. The first is 1; 0 means that nobody has led.
+    /// The number of this leadership. The first is 1; 0 means that no one has led.
     pub leader_epoch: LeaderEpoch,
     /// The run of the leader that this leadership belongs to: no other run may use it (replication rule R3).
     pub leader_incarnation: Incarnation,
@@ -69,7 +69,7 @@ pub struct DescribedConfig {
 }
 
 impl Topic {
-    /// Its identity: a topic created anew under the same name has another.
+    /// Its identity: a topic created again under the same name has another.
     pub const fn id(&self) -> TopicId {
         self.id
     }

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_names_its_leader_and_nobody_twice() {
+    fn a_set_names_its_leader_and_no_one_twice() {
         assert!(Replicas::new(BrokerId(1), &[BrokerId(2)], at(0), at(0)).is_none());
         assert!(Replicas::new(BrokerId(1), &[BrokerId(1), BrokerId(1)], at(0), at(0)).is_none());
         assert!(Replicas::new(BrokerId(1), &[], at(0), at(0)).is_none());

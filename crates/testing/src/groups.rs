@@ -118,7 +118,7 @@ impl fmt::Display for Behind {
         match self {
             Self::NotDescribed(error) => error.fmt(f),
             Self::NoPartitions => f.write_str(
-                "it has no partitions: nobody joined it with a topic that exists, and nothing was committed",
+                "it has no partitions: no one joined it with a topic that exists, and nothing was committed",
             ),
             Self::Rebalancing => f.write_str("partitions are on their way between members"),
             Self::Lagging(partitions) => {
@@ -144,7 +144,7 @@ impl fmt::Display for Lag {
         }
         match &self.owner {
             Some(owner) => write!(f, ", read by {owner}"),
-            None => f.write_str(", read by nobody"),
+            None => f.write_str(", read by no one"),
         }
     }
 }

@@ -45,7 +45,7 @@ async fn a_group_has_caught_up_when_everything_is_done_and_committed() {
     // It is behind again without anybody who reads.
     produce(&broker, 1, 1).await;
     let late = broker.caught_up_within("billing", NOW).await.unwrap_err();
-    let words = "group billing has not caught up within 0 ms: topic \"orders\" partition 1: 1 record behind, read by nobody";
+    let words = "group billing has not caught up within 0 ms: topic \"orders\" partition 1: 1 record behind, read by no one";
     assert_eq!(late.to_string(), words);
 }
 

@@ -96,7 +96,7 @@ pub struct LeaderEpoch(u32);
 impl LeaderEpoch {
     /// The greatest epoch: i32::MAX, because the record batch stores it in a signed 32-bit field.
     pub const MAX: Self = Self(i32::MAX as u32);
-    /// The epoch of a partition that nobody has led yet.
+    /// The epoch of a partition that no one has led yet.
     pub const ZERO: Self = Self(0);
 
     /// An epoch, when `value` is at most `i32::MAX`.

@@ -19,7 +19,7 @@ pub enum ExitClass {
     Unavailable,
     /// 7: some items failed.
     Partial,
-    /// 8: an answer is needed, and nobody can be asked.
+    /// 8: an answer is needed, and no one can be asked.
     InputNeeded,
     /// 9: a check has findings.
     Findings,

@@ -214,7 +214,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0403",
-        summary: "The broker stood still for seconds and could hear no member of a group: all sessions begin anew.",
+        summary: "The broker stood still for seconds and could hear no member of a group: all sessions begin again.",
         action: "Look for what stopped the process: a paused machine, too little memory, too few processors.",
     },
     CodeText {

@@ -35,7 +35,7 @@ pub use units::{
 };
 
 /// The format version of everything below a data directory, as its `directory.toml` tells it. A change that an older
-/// program would misread raises it; whoever finds a higher one than this leaves the directory alone.
+/// program would misread raises it; the one who finds a higher one than this leaves the directory alone.
 pub const DATA_FORMAT_VERSION: u64 = 2;
 
 /// Bytes in one KiB.

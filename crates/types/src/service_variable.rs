@@ -3,7 +3,7 @@
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 /// Whether a variable is one that Kubernetes sets in every pod for a Service, or Docker for a link, whose name begins with
-/// `prefix` (`BROKERD_`): `BROKERD_SERVICE_HOST`, `BROKERD_HEADLESS_PORT_9480_TCP_ADDR`, `BROKERD_PORT=tcp://..`. Nobody
+/// `prefix` (`BROKERD_`): `BROKERD_SERVICE_HOST`, `BROKERD_HEADLESS_PORT_9480_TCP_ADDR`, `BROKERD_PORT=tcp://..`. No one
 /// chose them, so a program ignores them where it refuses other variables that it does not know.
 ///
 /// `BROKERD_PORT` with a plain number is none of them: a person wrote it and expects something of it.

@@ -76,6 +76,6 @@ impl RebalanceHook for Teller {
     }
 
     async fn lost(&self, gone: &[TopicPartition]) {
-        let _nobody_listens = Self::tell("lost", gone);
+        let _no_one_listens = Self::tell("lost", gone);
     }
 }

@@ -98,7 +98,7 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Nobody yet: members of `group`, which read `topic` at `url`. `context` is in the text of each failure.
+    /// No one yet: members of `group`, which read `topic` at `url`. `context` is in the text of each failure.
     pub fn new(url: &str, group: &str, topic: &str, session: Duration, context: &str) -> Self {
         let arguments = [url.to_owned(), group.to_owned(), topic.to_owned(), session.as_millis().to_string()];
         let news = watch::Sender::new(());
@@ -119,11 +119,11 @@ impl Crew {
         let out = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let number = self.processes.len();
         self.processes.push(process);
-        self.told.lock().expect("nobody panics with it").push(Told::default());
+        self.told.lock().expect("no one panics with it").push(Told::default());
         let (told, news) = (Arc::clone(&self.told), self.news.clone());
         self.listeners.push(Some(std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                told.lock().expect("nobody panics with it")[number].take(&line);
+                told.lock().expect("no one panics with it")[number].take(&line);
                 news.send_replace(());
             }
         })));
@@ -132,7 +132,7 @@ impl Crew {
 
     /// What they have told so far, by number.
     pub fn told(&self) -> Vec<Told> {
-        self.told.lock().expect("nobody panics with it").clone()
+        self.told.lock().expect("no one panics with it").clone()
     }
 
     /// Waits until what they told is so.
@@ -141,7 +141,7 @@ impl Crew {
         let wait = async {
             loop {
                 {
-                    let told = self.told.lock().expect("nobody panics with it");
+                    let told = self.told.lock().expect("no one panics with it");
                     let faults: Vec<_> = told.iter().map(|told| &told.faults).collect();
                     assert!(faults.iter().all(|faults| faults.is_empty()), "{}: {faults:?}", self.context);
                     if holds(&told) {
@@ -169,7 +169,7 @@ impl Crew {
 
     /// Forgets who was told to let go of what.
     pub fn forget_moves(&self) {
-        for told in self.told.lock().expect("nobody panics with it").iter_mut() {
+        for told in self.told.lock().expect("no one panics with it").iter_mut() {
             told.revoked.clear();
             told.lost.clear();
         }

@@ -53,7 +53,7 @@ impl Load {
                     let value = Bytes::from(format!("{n}-{padding}"));
                     let record = Record::to(topic).partition(partition).value(value.clone());
                     let delivery = producer.enqueue(record).await.expect("the record is accepted");
-                    told.send((partition, value, delivery)).await.expect("somebody waits for it");
+                    told.send((partition, value, delivery)).await.expect("someone waits for it");
                 }
                 producer.flush().await.expect("nothing failed");
             }

@@ -112,7 +112,7 @@ async fn stay_until(crowd: &mut Crowd, until: Instant) -> Result<Vec<Duration>, 
     Ok(late.into_iter().flatten().collect())
 }
 
-/// One position for each group, committed by nobody in particular.
+/// One position for each group, committed by no one in particular.
 async fn commit_for_all(broker: &Brokerd, groups: std::ops::Range<usize>) -> Result<(), Failure> {
     let mut client = connect(broker).await?;
     for group in groups {

@@ -1,4 +1,4 @@
-//! The log at its own face, each figure beside what the raw disk does for the same pattern in the same run.
+//! The log at its own face, each figure next to what the raw disk does for the same pattern in the same run.
 //!
 //! `cargo run --release -p corduroy-benches --bin log -- [SUITE..] [--rounds N] [--quick]`
 //!

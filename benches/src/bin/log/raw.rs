@@ -123,7 +123,7 @@ pub(crate) fn forget(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads all segments of a partition in pieces, each into memory of its own as whoever sends it needs it. Returns
+/// Reads all segments of a partition in pieces, each into memory of its own as the one who sends it needs it. Returns
 /// the seconds.
 pub(crate) fn read_all(dir: &Path, piece_bytes: usize) -> Result<f64, Failure> {
     let segments = segments(dir)?;

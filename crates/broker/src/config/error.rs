@@ -7,7 +7,7 @@ use corduroy_types::CodeText;
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody set it.
+    /// No one set it.
     Default,
     /// A line of the file.
     File {

@@ -34,7 +34,7 @@ pub fn reference() -> String {
     out
 }
 
-/// A configuration as a TOML file, with the origin of each value beside it when `with_origin`.
+/// A configuration as a TOML file, with the origin of each value next to it when `with_origin`.
 pub fn show(loaded: &Loaded, with_origin: bool) -> String {
     let mut out = String::new();
     for section in SECTIONS {

@@ -48,7 +48,7 @@ impl DirLock {
     ///
     /// # Errors
     /// [`DataDirError::InUse`] at once when another process has it; [`DataDirError::Foreign`], before anything is
-    /// written into it, when the directory has files of somebody else; [`DataDirError::Failed`] when it cannot be
+    /// written into it, when the directory has files of someone else; [`DataDirError::Failed`] when it cannot be
     /// created or written.
     pub fn take(dir: &Path) -> Result<Self, DataDirError> {
         let failed = |action| move |source| DataDirError::Failed { dir: dir.to_owned(), action, source };

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_keeps_a_place_for_long() {
+    async fn no_one_keeps_a_place_for_long() {
         let (mut listener, address) = listener().await;
         let _silent = TcpStream::connect(address).await.unwrap();
         let (mut stream, _) = listener.accept().await;

@@ -243,7 +243,7 @@ async fn time_in_which_the_broker_does_not_ask_is_not_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_sits_on_memory_that_others_wait_for_is_closed() {
+async fn the_one_who_sits_on_memory_that_others_wait_for_is_closed() {
     let limits = limits();
     let mut hoarders = Vec::new();
     let mut held = Vec::new();
@@ -254,7 +254,7 @@ async fn whoever_sits_on_memory_that_others_wait_for_is_closed() {
     }
     assert_eq!(limits.answering_bytes(), 12 * MIB);
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(hoarders.iter().all(|hoarder| !hoarder.is_killed()), "nobody waits, so nobody is closed");
+    assert!(hoarders.iter().all(|hoarder| !hoarder.is_killed()), "no one waits, so no one is closed");
 
     let waiting = tokio::spawn({
         let (limits, reader) = (Arc::clone(&limits), connect(&limits));
@@ -272,7 +272,7 @@ async fn whoever_sits_on_memory_that_others_wait_for_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_take_nothing_keep_nobody_waiting() {
+async fn readers_that_take_nothing_keep_no_one_waiting() {
     for hoarders_hold_large_answers in [false, true] {
         let limits = limits();
         let began = Instant::now();

@@ -66,8 +66,8 @@ impl DataMetrics {
         };
     }
 
-    /// The metrics of a topic that exists, made at the first call. Keep the handle beside the topic's
-    /// partitions; never call this with a name that a client sent and that nobody looked up.
+    /// The metrics of a topic that exists, made at the first call. Keep the handle next to the topic's
+    /// partitions; never call this with a name that a client sent and that no one looked up.
     pub fn topic(&self, name: &TopicName) -> Arc<TopicMetrics> {
         let mut topics = self.topics.lock();
         if let Some(known) = topics.get(name) {

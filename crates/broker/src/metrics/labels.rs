@@ -138,7 +138,7 @@ label_words! {
         Ok = "ok",
         /// Refused before it was appended.
         NotWritten = "not_written",
-        /// Appended, or perhaps: nobody knows whether it survives.
+        /// Appended, or perhaps: no one knows whether it survives.
         Unknown = "unknown",
     }
 }
@@ -202,7 +202,7 @@ label_words! {
 }
 
 label_words! {
-    /// Why partitions were shared out anew.
+    /// Why partitions were assigned again.
     RebalanceReason {
         /// A member came in.
         Joined = "joined",

@@ -1,7 +1,7 @@
 //! What the broker counts and times, and how it is exported: one registry, typed handles.
 //!
 //! Handles are cheap to clone and to bump: an atomic addition each. Figures that are states rather than events
-//! (free disk space, bytes of a topic, memory) are read when somebody scrapes: see [`ScrapeSample`].
+//! (free disk space, bytes of a topic, memory) are read when someone scrapes: see [`ScrapeSample`].
 
 mod data;
 mod exposition;

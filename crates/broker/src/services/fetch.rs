@@ -44,7 +44,7 @@ struct Place {
 /// Answers a `Fetch` of `caller`, with the permit for the answer's memory.
 ///
 /// # Errors
-/// Only what concerns the whole request; a partition's trouble stands beside the others' records.
+/// Only what concerns the whole request; a partition's trouble stands next to the others' records.
 pub(super) async fn fetch(
     shared: &Arc<Shared>,
     caller: Option<Arc<Connection>>,
@@ -71,7 +71,7 @@ pub(super) async fn fetch(
     let deadline = Instant::now() + Duration::from_millis(max_wait_ms.into());
     loop {
         let changes = Changes::of(&wanted);
-        // Taken anew for each read: nobody holds memory while there is nothing to read.
+        // Taken again for each read: no one holds memory while there is nothing to read.
         let ReadAnswer { answer, bytes, permit, limit } =
             read_charged(shared, &engine, caller.as_ref(), &wanted, max_bytes, plain).await?;
         let failed = answer.partitions.iter().any(|partition| partition.error.is_some());

@@ -160,7 +160,7 @@ impl Shared {
         self.groups.get().map(|groups| groups.lag_snapshot()).unwrap_or_default()
     }
 
-    /// Refuses new work and lets whoever waits for records go.
+    /// Refuses new work and lets the one who waits for records go.
     pub(crate) fn begin_stop(&self) {
         self.stopping.send_replace(true);
     }

@@ -55,7 +55,7 @@ impl v1::produce_server::Produce for ProduceService {
         // A request from elsewhere than our listener has nothing left out and nothing charged.
         let received = request.extensions().get::<Received>().cloned().unwrap_or_default();
         tokio::spawn(async move {
-            // A send fails only when the client is gone; then nobody is left to tell.
+            // A send fails only when the client is gone; then no one is left to tell.
             let _client_gone = serve(shared, request.into_inner(), received, answers).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))

@@ -94,7 +94,7 @@ pub struct TopicConfig {
     pub key: String,
     /// Its value as people write it: `7d`, `256MiB`.
     pub value: String,
-    /// What it is where nobody sets it.
+    /// What it is where no one sets it.
     pub default_value: String,
     /// Where the value comes from.
     pub source: ConfigSource,

@@ -80,7 +80,7 @@ impl Admin {
 }
 
 impl Shared {
-    /// Looks offsets up; an empty list asks nobody.
+    /// Looks offsets up; an empty list asks no one.
     pub(crate) async fn list_offsets(
         &self,
         partitions: Vec<v1::ListOffsetsPartition>,

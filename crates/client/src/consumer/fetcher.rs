@@ -326,7 +326,7 @@ impl Fetcher {
     }
 
     fn send(&self, index: usize, high_watermark: Option<Offset>, kind: ChunkKind) {
-        // Nobody listens any more: the next look at the plans ends the task.
+        // No one listens any more: the next look at the plans ends the task.
         let _ = self.chunks.send(Chunk { generation: self.generation, index, high_watermark, kind });
     }
 }

@@ -24,7 +24,7 @@ const BUFFER_BYTES: u64 = 64 * MIB;
 const IN_FLIGHT_MAX: u32 = 65_536;
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// The least that the broker is given to answer a heartbeat, beside the time it may hold the answer back.
+/// The least that the broker is given to answer a heartbeat, in addition to the time it may hold the answer back.
 const PATIENCE_LEAST: Duration = Duration::from_millis(500);
 /// The time-outs are always said, so that broker and client plan with the same.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -163,7 +163,7 @@ impl GroupConsumerBuilder {
     }
 
     /// Makes it a static member (Kafka: `group.instance.id`): a program that comes back as the same instance within
-    /// its session gets the same partitions, and nobody else notices. No two programs may share an instance: the
+    /// its session gets the same partitions, and no one else notices. No two programs may share an instance: the
     /// newer one is in.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.instance = instance.into();

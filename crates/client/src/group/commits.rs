@@ -40,7 +40,7 @@ impl Core {
         self.commit(Which::All, until).await
     }
 
-    /// Commits what is done in some partitions, trying until then. Once begun it runs to its end, even if nobody
+    /// Commits what is done in some partitions, trying until then. Once begun it runs to its end, even if no one
     /// waits for it: otherwise an older commit could come behind a newer.
     pub(crate) async fn commit(
         self: &Arc<Self>,

@@ -22,7 +22,7 @@ enum Verdict {
     Tell(GroupConsumeError),
     /// Reading goes on elsewhere.
     GoOn(Event),
-    /// Nobody needs to know: the coordinator takes it back.
+    /// No one needs to know: the coordinator takes it back.
     Ignore,
 }
 

@@ -141,7 +141,7 @@ impl DeliveryTracker {
         self.window.lock().place()
     }
 
-    /// A message that was handed out will not be done: nobody is to wait for it, though the position stays below it. To
+    /// A message that was handed out will not be done: no one is to wait for it, though the position stays below it. To
     /// be said once for each.
     pub(crate) fn give_back(&self) {
         let window = self.window.lock();

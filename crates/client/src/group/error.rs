@@ -78,7 +78,7 @@ impl GroupConsumeError {
         match self {
             Self::Partition(error) => error.hint(),
             Self::PositionLost(_) => ErrorCode::PositionLost.action(),
-            Self::Hook { .. } => "See to what the hook says, and build the consumer anew.",
+            Self::Hook { .. } => "See to what the hook says, and build the consumer again.",
             Self::Out(error) => error.hint(),
         }
     }
@@ -93,7 +93,7 @@ impl GroupConsumeError {
 /// Why offsets were not committed, or perhaps not.
 ///
 /// The position stays what it was; committing again later commits at least as much. `PARTITION_NOT_ASSIGNED`,
-/// `UNKNOWN_MEMBER` and `FENCED_MEMBER`: partitions are somebody else's by now, and what was read of them behind
+/// `UNKNOWN_MEMBER` and `FENCED_MEMBER`: partitions are another one's by now, and what was read of them behind
 /// their committed position is read again there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{refusal}")]

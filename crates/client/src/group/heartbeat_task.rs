@@ -84,7 +84,7 @@ impl HeartbeatTask {
             };
             let now = self.now();
             let over = match event {
-                // Nobody is left who could be told.
+                // No one is left who could be told.
                 Event::HeartbeatCommand(None) => return,
                 Event::HeartbeatCommand(Some(command)) => {
                     self.obey(now, command);
@@ -168,7 +168,7 @@ impl HeartbeatTask {
         false
     }
 
-    /// Tells whoever waits for the member to be in that it may take long.
+    /// Tells the one who waits for the member to be in that it may take long.
     fn report(&mut self, error: &ClientError, failure: Failure) {
         tracing::debug!(group = %self.core.options.group, %error, "heartbeat failed");
         self.failures += 1;

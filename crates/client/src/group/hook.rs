@@ -47,7 +47,7 @@ pub trait RebalanceHook: Send + Sync + 'static {
     }
 
     /// These partitions are to be let go of. No more of their records is handed out, and those that were are done, or
-    /// the time for that is over. Nobody else reads them yet: what is done can still be committed, which happens
+    /// the time for that is over. No one else reads them yet: what is done can still be committed, which happens
     /// after this by itself where commits are automatic. Together with the waiting before it, it is cut off after
     /// three quarters of the rebalance time-out.
     fn revoking(

@@ -275,7 +275,7 @@ impl Chosen {
     }
 }
 
-/// What the user is told of a partition that cannot be begun with: nothing where it is gone or somebody else's by now,
+/// What the user is told of a partition that cannot be begun with: nothing where it is gone or another one's by now,
 /// for the coordinator sees to that.
 fn cannot_begin(part: &Part, position: Offset, refusal: Refusal) -> Option<GroupConsumeError> {
     let is_left = matches!(

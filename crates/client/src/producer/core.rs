@@ -270,7 +270,7 @@ impl Core {
         });
     }
 
-    /// Ends a batch: its room is free again, and whoever waits for it is told.
+    /// Ends a batch: its room is free again, and the one who waits for it is told.
     pub(crate) fn finish(&self, queue: &PartitionQueue, batch: &Ended<'_>, end: BatchEnd) {
         let Ended { ticket, record_count, held_bytes } = *batch;
         queue.finished(ticket);
@@ -334,7 +334,7 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The record takes it: whoever finishes the record gives it back.
+    /// The record takes it: the one who finishes the record gives it back.
     fn spend(self) {
         std::mem::forget(self);
     }

@@ -318,7 +318,7 @@ impl Pump {
     }
 }
 
-/// What those are told that come behind a batch of which nobody knows.
+/// What those are told that come behind a batch of which no one knows.
 pub(super) fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
     let what = match outcome {
         Outcome::Unknown => "sent",

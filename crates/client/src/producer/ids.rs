@@ -16,7 +16,7 @@ use crate::{
 type Asking = Pin<Box<dyn Future<Output = Result<Numbering, ClientError>> + Send>>;
 
 enum IdState {
-    /// Nobody needs one.
+    /// No one needs one.
     Idle,
     Asking(Asking),
     /// It is asked for again at this time.
@@ -46,7 +46,7 @@ impl ProducerIds {
         None
     }
 
-    /// The id is used up, or somebody else has it: whoever needs one gets another.
+    /// The id is used up, or someone else has it: the one who needs one gets another.
     pub(crate) fn discard(&mut self, id: i64) {
         if matches!(&self.state, IdState::Known(first) if first.id() == id) {
             self.state = IdState::Idle;

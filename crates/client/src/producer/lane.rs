@@ -44,7 +44,7 @@ pub(crate) enum Again {
 /// that was, or may have been, written does not leave again.
 ///
 /// A numbered batch that failed for good leaves a gap. Nothing behind it was written, since the partition would not take
-/// it: so what is behind is numbered anew, once nothing is in flight. Where one of those may still be on its way from
+/// it: so what is behind is numbered again, once nothing is in flight. Where one of those may still be on its way from
 /// an earlier attempt, that happens in the next epoch, so that the partition refuses what arrives late.
 ///
 /// What was accepted behind a batch that expects an offset is written only if that batch is: when it fails, everything
@@ -110,7 +110,7 @@ impl Lane {
         self.retry.pop_front().map_or(Again::Nothing, Again::Send)
     }
 
-    /// Numbers everything behind a gap anew; nothing is in flight. False when that takes another id.
+    /// Numbers everything behind a gap again; nothing is in flight. False when that takes another id.
     fn close_gap(&mut self, gap: Gap) -> bool {
         let Some(mut numbering) = self.numbering else { return false };
         if gap.next_epoch || self.retry.iter().any(|sealed| sealed.outcome == Outcome::Unknown) {

@@ -40,7 +40,7 @@ use crate::{Record, RecordRef, record::Source};
 ///
 /// It is idempotent, unless acks is [`Acks::One`](crate::Acks::One): a batch that was refused for a passing reason, or
 /// whose answer was lost, is sent again until `delivery_timeout`, and the partition knows it again. So a record is there
-/// once, and in its order, however often connections break or the broker starts anew. When a batch is refused for good,
+/// once, and in its order, however often connections break or the broker starts again. When a batch is refused for good,
 /// those behind it are still delivered, unless it [expected an offset](Record::expect_offset). When time runs out for a batch that may have been written, it ends *unknown*, what
 /// is behind it in the same partition is handed back, and the next record begins a new epoch, which shuts out whatever of
 /// the old one is still on its way. With `Acks::One` an answer that was lost ends *unknown* at once, and nothing is sent
@@ -194,7 +194,7 @@ impl Producer {
         let mut room = None;
         let mut looked_again = false;
         loop {
-            // Room that was waited for goes back by itself when the record is not accepted, or nobody waits any more.
+            // Room that was waited for goes back by itself when the record is not accepted, or no one waits any more.
             let error = match core.offer(&record, room.take()) {
                 Offer::Accepted(delivery) => return Ok(delivery),
                 Offer::NoRoom(bytes) => match core.wait_for_room(bytes).await {

@@ -7,7 +7,7 @@ const SEQUENCE_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// What the next batch of one partition is numbered with.
 ///
-/// The epoch is the partition's own: a partition knows of no other, so raising it concerns nobody else.
+/// The epoch is the partition's own: a partition knows of no other, so raising it concerns no one else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbering {
     id: i64,

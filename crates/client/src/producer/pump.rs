@@ -268,7 +268,7 @@ impl Pump {
         }
         match self.stream.room() {
             Some(room) => room.send(request),
-            // `send` has just seen room, and nobody else takes it. A request that is not sent is as good as one
+            // `send` has just seen room, and no one else takes it. A request that is not sent is as good as one
             // that did not leave: the stream's end will tell.
             None => tracing::error!(correlation_id, "the stream had no room for a request"),
         }
@@ -276,7 +276,7 @@ impl Pump {
 }
 
 impl Drop for Pump {
-    /// When the runtime ends before the producer, whoever waits is told.
+    /// When the runtime ends before the producer, the one who waits is told.
     fn drop(&mut self) {
         self.core.close();
         self.abort();

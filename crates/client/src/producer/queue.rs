@@ -46,7 +46,7 @@ struct Batches {
     full: VecDeque<Unsent>,
     /// Batches that the background task took and has not finished.
     taken: Vec<Arc<Ticket>>,
-    /// Somebody waits for the open batch: it leaves without gathering.
+    /// Someone waits for the open batch: it leaves without gathering.
     urgent: bool,
     /// Nothing may come in any more.
     closed: bool,
@@ -66,7 +66,7 @@ pub(crate) struct PartitionQueue {
     listed: AtomicBool,
 }
 
-/// What a push did, beside the record's delivery.
+/// What a push did, in addition to the record's delivery.
 pub(crate) struct Pushed {
     pub(crate) delivery: Delivery,
     /// A batch was begun or became full: the background task should look.

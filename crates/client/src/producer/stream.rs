@@ -1,4 +1,4 @@
-//! The Produce stream: one at a time, made anew after a failure.
+//! The Produce stream: one at a time, made again after a failure.
 
 use std::{
     future::Future,

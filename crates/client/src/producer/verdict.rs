@@ -26,7 +26,7 @@ pub(super) fn verdict(code: ErrorCode, outcome: Outcome, earlier: Outcome, behin
         // was not written either.
         (ErrorCode::SequenceUnknown, _) if earlier == Outcome::NotWritten => Verdict::Restart,
         (ErrorCode::OutOfSequence, _) if behind_pending => Verdict::Again,
-        // Something acknowledged is gone, somebody else has our id, or the answer is about something else.
+        // Something acknowledged is gone, someone else has our id, or the answer is about something else.
         (
             ErrorCode::SequenceUnknown
             | ErrorCode::OutOfSequence

@@ -57,7 +57,7 @@ impl DeadLetters {
     }
 
     /// Writes the dead letter of a record, until it is acknowledged or refused for good. `None` when the record's partition
-    /// is to go to somebody else before either: it will be handled there.
+    /// is to go to someone else before either: it will be handled there.
     pub(super) async fn write(
         self,
         message: Message,

@@ -51,7 +51,7 @@ impl fmt::Display for FailedRecord {
 }
 
 /// Why [`run`](crate::GroupConsumer::run) stopped. What was done until then is committed, and the member has left the
-/// group; everything else comes again when somebody reads on.
+/// group; everything else comes again when someone reads on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {

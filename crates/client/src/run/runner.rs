@@ -185,7 +185,7 @@ where
                 self.events.tell(Event::RecordDeadLettered { record, dead_letter: meta });
                 self.done(lane);
             }
-            // Somebody else gets the partition.
+            // Someone else gets the partition.
             Ended::DeadLetter(_, Ok(None)) => self.give_back(lane),
             Ended::DeadLetter(record, Err(error)) => {
                 let (record, source) = (Box::new(record), Box::new(error));
@@ -256,7 +256,7 @@ where
     }
 }
 
-/// Whether to begin with a message; if not, nobody is to wait for it.
+/// Whether to begin with a message; if not, no one is to wait for it.
 fn keep(message: &Message) -> bool {
     let is_wanted = message.is_wanted();
     if !is_wanted {

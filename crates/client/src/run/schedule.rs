@@ -1,7 +1,7 @@
 //! Which record may be handled now: the decisions behind [`run`](crate::GroupConsumer::run), without a task or a clock.
 //!
 //! Records of one partition with one key share a *lane*, in which only the first is ever under way; a lane lives as long
-//! as it has records. Whoever performs this starts what [`Schedule::start`] hands out and reports how each ended. Time
+//! as it has records. The one who performs this starts what [`Schedule::start`] hands out and reports how each ended. Time
 //! is passed in, counted from any fixed moment.
 
 use std::{

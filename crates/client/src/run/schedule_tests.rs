@@ -331,7 +331,7 @@ proptest! {
 }
 
 #[test]
-fn a_slow_key_stops_nobody_else_until_the_bound() {
+fn a_slow_key_stops_no_one_else_until_the_bound() {
     let mut schedule = Schedule::new(2, 4);
     let start = |schedule: &mut Schedule<u8, u64>| schedule.start(Duration::ZERO, |_| true);
     let key = |text: &'static str| Some(Bytes::from(text));

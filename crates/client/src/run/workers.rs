@@ -34,7 +34,7 @@ pub struct Workers {
 /// What becomes of a record whose handler has failed for the last time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The run stops with an error that names the record; the record comes again when somebody reads on. The default.
+    /// The run stops with an error that names the record; the record comes again when someone reads on. The default.
     #[default]
     Stop,
     /// The record counts as done. It is counted, and told as [`Event::RecordSkipped`](crate::Event::RecordSkipped).

@@ -20,7 +20,7 @@ struct Busy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_keep_their_order_whatever_runs_beside_them() {
+async fn keys_keep_their_order_whatever_runs_with_them() {
     const WORKERS: usize = 8;
     const RECORDS: usize = 1500;
     let dice = Arc::new(Dice::new());

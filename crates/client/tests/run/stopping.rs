@@ -136,7 +136,7 @@ async fn a_handler_that_does_not_end_in_time_is_cancelled_and_its_record_comes_a
     let shutdown = async { drop(seen.count(3).await) };
     let workers = Workers::by_key(2).stop_within(Duration::from_millis(50));
     let run = consumer(broker.client()).await.run_until(shutdown, workers, handler);
-    let summary = tokio::time::timeout(20 * SECOND, run).await.expect("nobody waits for b0").unwrap();
+    let summary = tokio::time::timeout(20 * SECOND, run).await.expect("no one waits for b0").unwrap();
     assert_eq!(summary.handled, 2);
     assert_eq!(committed(&broker).await[&PartitionIndex(0)].get(), 1, "a1 is done, but not b0 before it");
     let group = broker.client().admin().describe_group("g").await.unwrap();
@@ -194,7 +194,7 @@ async fn two_runs_share_a_topic_and_nothing_is_left_out() {
     let places: BTreeSet<_> = seen.iter().map(|(_, place, _)| *place).collect();
     assert_eq!(places.len(), RECORDS, "every record was handled");
     assert!([1, 2].iter().all(|who| seen.iter().any(|(by, ..)| by == who)), "both had something to do");
-    // Whoever handles a key handles it in its order.
+    // The one who handles a key handles it in its order.
     let mut last: BTreeMap<(u8, &[u8]), (u32, u64)> = BTreeMap::new();
     for (who, place, key) in &seen {
         let before = last.insert((*who, key), *place);

@@ -69,7 +69,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) previous: &'a BTreeSet<TopicPartition>,
 }
 
-/// Who should have what. Every candidate is in the answer, every partition of a topic that somebody asks for
+/// Who should have what. Every candidate is in the answer, every partition of a topic that someone asks for
 /// goes to exactly one of those who ask for it, and the same question gets the same answer.
 pub(crate) fn assign(
     assignor: Assignor,

@@ -71,7 +71,7 @@ impl Sharing {
         }
     }
 
-    /// Gives what is free, each to whoever asks for it and has least.
+    /// Gives what is free, each to the one who asks for it and has least.
     fn give_out(&mut self) {
         let mut loads: BTreeSet<(usize, usize)> =
             self.shares.iter().enumerate().map(|(index, share)| (share.len(), index)).collect();
@@ -111,7 +111,7 @@ impl Sharing {
         }
     }
 
-    /// A partition of `from` that somebody with at least two fewer asks for too. Looked for topic by topic.
+    /// A partition of `from` that someone with at least two fewer asks for too. Looked for topic by topic.
     fn gainful_move(&self, from: usize) -> Option<(TopicPartition, usize)> {
         let share = self.shares.get(from)?;
         let topics: BTreeSet<TopicId> = share.iter().map(|held| held.topic_id).collect();

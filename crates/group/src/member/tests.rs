@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// Whoever was not put out is alone with what it has.
+    /// A member that was not removed is alone with what it has.
     fn check(&self) {
         let mut owners = BTreeMap::new();
         for sim in self.sims.iter().filter(|sim| !sim.is_out) {

@@ -144,7 +144,7 @@ struct CachedFile {
 #[derive(Default)]
 struct Slot {
     handle: Option<Arc<dyn DiskFile>>,
-    /// Counts each write twice, as it begins and as it ends, so that a sync beside it does not confirm it.
+    /// Counts each write twice, as it begins and as it ends, so that a sync at the same time does not confirm it.
     writes: u64,
     /// As much of `writes` as a sync has confirmed.
     synced: u64,
@@ -190,7 +190,7 @@ pub(crate) fn is_lost_write(error: &io::Error) -> bool {
 impl CachedFile {
     /// The handle, opened again if it was given back, and how many writes have begun or ended.
     ///
-    /// A write counts itself here, before it begins. Nobody gives the handle back while the caller has it.
+    /// A write counts itself here, before it begins. No one gives the handle back while the caller has it.
     fn begin(self: &Arc<Self>, purpose: Purpose) -> io::Result<(Arc<dyn DiskFile>, u64)> {
         self.used.store(self.pool.uses.fetch_add(1, Relaxed), Relaxed);
         let mut slot = self.slot.lock();
@@ -216,10 +216,10 @@ impl CachedFile {
         Ok((handle, writes))
     }
 
-    /// Closes the handle, unless somebody uses it. One with unsynced writes is synced first, if that is allowed.
+    /// Closes the handle, unless someone uses it. One with unsynced writes is synced first, if that is allowed.
     fn give_back(&self, may_sync: bool) -> bool {
         let Some(mut slot) = self.slot.try_lock() else { return false };
-        // Clones are made under this lock only: nobody else has the one that is counted alone.
+        // Clones are made under this lock only: no one else has the one that is counted alone.
         let Some(handle) = slot.handle.take_if(|handle| Arc::strong_count(handle) == 1) else { return false };
         if slot.writes != slot.synced {
             if !may_sync {

@@ -188,17 +188,17 @@ pub fn read_file(disk: &dyn Disk, path: &Path, max_bytes: u64) -> io::Result<Vec
 
 /// Replaces a small file so that after a crash it is either the old or the new one, never a mixture.
 ///
-/// Written beside it as `<name>.tmp`, synced, renamed, and the directory synced.
+/// Written next to it as `<name>.tmp`, synced, renamed, and the directory synced.
 ///
 /// # Errors
 /// What the disk reports; the old file is then still there, or the new one is, not yet durable.
 pub fn replace_file(disk: &dyn Disk, path: &Path, contents: Bytes) -> io::Result<()> {
-    let temporary = write_beside(disk, path, contents)?;
+    let temporary = write_next_to(disk, path, contents)?;
     put_in_place(disk, &temporary, path)
 }
 
 /// The first part of [`replace_file`]: after a failure the old file is certainly the one that counts.
-pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, contents: Bytes) -> io::Result<PathBuf> {
+pub(crate) fn write_next_to(disk: &dyn Disk, path: &Path, contents: Bytes) -> io::Result<PathBuf> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);

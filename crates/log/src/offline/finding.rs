@@ -47,10 +47,10 @@ pub enum Finding {
         /// What is wrong.
         reason: corduroy_batch::BatchError,
     },
-    /// An index that is malformed or does not agree with its segment. It is built anew when needed.
+    /// An index that is malformed or does not agree with its segment. It is built again when needed.
     #[error(transparent)]
     Index(IndexDoubt),
-    /// A sealed segment is longer than it was when it was sealed. The log reads what it was; the rest is nobody's.
+    /// A sealed segment is longer than it was when it was sealed. The log reads what it was; the rest is no one's.
     #[error("{} has {bytes} bytes, and had {sealed_bytes} when it was sealed; the log reads only those", file.display())]
     Surplus {
         /// The segment file.
@@ -128,7 +128,7 @@ impl Finding {
     }
 }
 
-/// What whoever looks at the files may wonder about, and is as it should be.
+/// What the one who looks at the files may wonder about, and is as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
     /// A sealed segment without this index, as when it was sealed while the log was opened. It is built when needed.

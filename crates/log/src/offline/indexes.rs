@@ -1,4 +1,4 @@
-//! Whether the indexes agree with the segments, and writing them anew.
+//! Whether the indexes agree with the segments, and writing them again.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use corduroy_types::Offset;
 use super::agreement::Agreement;
 use super::{SegmentFiles, SegmentReader};
 use crate::LogConfig;
-use crate::disk::{Disk, write_beside};
+use crate::disk::{Disk, write_next_to};
 use crate::error::{LogError, ReadError};
 use crate::index::{IndexBuilder, IndexDoubt};
 use crate::scan::Damage;
@@ -22,7 +22,7 @@ pub enum IndexState {
     Missing,
     /// They are wrong.
     Doubtful(Vec<IndexDoubt>),
-    /// Nobody believes them: the segment is the one that is appended to and was not closed cleanly, or it is on its
+    /// No one believes them: the segment is the one that is appended to and was not closed cleanly, or it is on its
     /// way into the place of others. Opening the log makes what it needs.
     Unused,
     /// The segment itself cannot be read through, so that nothing can be said.
@@ -63,7 +63,7 @@ pub fn check_indexes(
     })
 }
 
-/// Writes a segment's indexes anew, from its batches; those that were there are replaced, each as a whole. What it
+/// Writes a segment's indexes again, from its batches; those that were there are replaced, each as a whole. What it
 /// returns is [`IndexState::Agree`] when they were written, or why not. With `dry_run` all is done but the writing.
 ///
 /// The caller keeps everybody else away from the directory.
@@ -127,7 +127,7 @@ fn write(
 ) -> Result<(), LogError> {
     let mut written = Vec::new();
     for (path, contents) in [(segment.index_path(), offsets), (segment.time_index_path(), times)] {
-        let temporary = write_beside(disk, &path, contents).map_err(LogError::io("write", &*path))?;
+        let temporary = write_next_to(disk, &path, contents).map_err(LogError::io("write", &*path))?;
         written.push((temporary, path));
     }
     for (temporary, path) in written {

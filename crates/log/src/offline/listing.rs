@@ -47,7 +47,7 @@ pub struct SegmentFiles {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// Whether offsets may be missing in it: compacted, sealed after damage, or nobody knows.
+    /// Whether offsets may be missing in it: compacted, sealed after damage, or no one knows.
     pub may_have_gaps: bool,
     /// Whether the offset index is there. The active segment has one only after a clean close.
     pub has_index: bool,

@@ -1,4 +1,4 @@
-//! Reading a partition's directory without a log: for tools, on files that nobody writes.
+//! Reading a partition's directory without a log: for tools, on files that no one writes.
 //!
 //! Only [`rebuild_indexes`] changes a file, and no log. Who calls it holds the data directory's lock, or works on a copy.
 

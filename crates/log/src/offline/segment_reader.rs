@@ -38,7 +38,7 @@ pub struct SegmentReader {
 }
 
 impl SegmentReader {
-    /// Opens the segment file at `path`, which bears its base offset as its name. The state file beside it says
+    /// Opens the segment file at `path`, which bears its base offset as its name. The state file next to it says
     /// whether offsets may be missing inside; where there is none they may.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ pub fn stats(disk: &dyn Disk, dir: &Path) -> Result<PartitionStats, LogError> {
         let end = segment.end_offset.unwrap_or_else(|| reader.next_offset());
         if segment.may_have_gaps {
             stats.segments_with_gaps += 1;
-            // The rest of a damaged segment is not counted: nobody knows what it has.
+            // The rest of a damaged segment is not counted: no one knows what it has.
             let end = if stats.damages.len() > damages_before { reader.next_offset() } else { end };
             let records = stats.records - records_before;
             stats.missing_offsets += end.distance_from(segment.base_offset).saturating_sub(records);

@@ -12,7 +12,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::mark::Point;
 use crate::segment::{SNAPSHOT_SUFFIX, file_path};
 
-/// Bytes appended between two snapshots, about: what is read when a log is opened after a crash, beside its tail.
+/// Bytes appended between two snapshots, about: what is read when a log is opened after a crash, next to its tail.
 const EVERY_BYTES: u64 = 16 << 20;
 /// Snapshots within segments that are kept: the newest, and one for when that is damaged.
 pub(super) const BETWEEN_MAX: usize = 2;

@@ -174,7 +174,7 @@ impl Opening<'_> {
         Ok(walk.expected())
     }
 
-    /// Writes bytes again that recovery has read. Whoever wrote them may have met a sync that failed, and been killed
+    /// Writes bytes again that recovery has read. The one who wrote them may have met a sync that failed, and been killed
     /// before the file was cut; the kernel then takes their pages for clean, and another sync would say nothing.
     fn write_again(&self, file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
         while from < to && !self.report.clean {

@@ -157,7 +157,7 @@ impl Opening<'_> {
             self.report_lost(base, end, lost);
         } else if present < entry.bytes {
             // Offsets may be missing in it, but not bytes.
-            self.index_anew(&sealed, false)?;
+            self.index_again(&sealed, false)?;
             let known = self.report.damages.iter().any(|range| range.segment_base == base);
             if !known {
                 let reason = DamageReason::Shortened { stored_bytes: entry.bytes };
@@ -243,7 +243,7 @@ impl Opening<'_> {
         };
         let (max, image) = match trusted {
             Some(indexes) => (indexes.max_timestamp(base), None),
-            None => self.index_anew(&sealed, true)?,
+            None => self.index_again(&sealed, true)?,
         };
         sealed.file.release();
         let max_timestamp = max.map(|(timestamp, _)| timestamp);
@@ -272,7 +272,7 @@ impl Opening<'_> {
     /// Indexes built from the segment itself. A damaged segment's greatest timestamp is not known; it has no
     /// age then, so that retention does not delete what might be young.
     #[expect(clippy::type_complexity, reason = "both parts go into one Sealed")]
-    fn index_anew(
+    fn index_again(
         &mut self,
         sealed: &Sealed,
         keep: bool,

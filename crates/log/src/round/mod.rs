@@ -5,7 +5,7 @@
 //! came of it goes back to the log with [`Log::round_done`], and only that moves `durable_end`.
 //!
 //! The order carries the recovery: a segment's file is made only after its predecessor and that one's indexes
-//! were synced, so whoever finds a segment knows that all before it is whole.
+//! were synced, so the one who finds a segment knows that all before it is whole.
 
 mod build;
 mod step;
@@ -45,7 +45,7 @@ pub struct Round {
     done: AtomicUsize,
     /// How preparing it has failed.
     failure: Mutex<Option<RoundResult>>,
-    /// Steps before this one write; those from it on are the syncs that may run beside other logs'.
+    /// Steps before this one write; those from it on are the syncs that may run in parallel with other logs'.
     syncs_from: usize,
     bytes: u64,
     end: RoundEnd,
@@ -119,7 +119,7 @@ impl Round {
     }
 
     /// Performs all steps but the last syncs. With many logs on one disk: first this for each of them, then
-    /// [`Round::perform_syncs`] for those where it returned `None`; the syncs may run beside each other.
+    /// [`Round::perform_syncs`] for those where it returned `None`; the syncs may run in parallel.
     ///
     /// Returns the result when a step failed, or found no file handle.
     pub fn perform_writes(&self, disk: &dyn Disk) -> Option<RoundResult> {

@@ -6,7 +6,7 @@
 //! generation, partition nor doubtful end, and shorter entries; version 1 had no catalogue. Both are still read.
 //!
 //! `partition.state` and `partition.state.copy` hold the same bytes, and each is replaced as a whole: both are written
-//! beside, synced and renamed, and the directory is synced. So no single fault takes what no other file knows: a
+//! next to it, synced and renamed, and the directory is synced. So no single fault takes what no other file knows: a
 //! copy that is damaged, missing, of another partition or older than the other one is reported and written again. Where
 //! both are gone, nothing says which records had been deleted: see [`State::doubtful_end`].
 //!

@@ -104,8 +104,8 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Found, LogError> {
             let fault = (!interrupted).then_some(StateFault { file: older, reason: StateFaultReason::Older });
             Found::Whole(newest.stored(doubtful, fault))
         }
-        (Copy::Whole(whole), Copy::Unusable(reason)) => Found::Whole(whole.beside(second_path, reason)),
-        (Copy::Unusable(reason), Copy::Whole(whole)) => Found::Whole(whole.beside(first_path, reason)),
+        (Copy::Whole(whole), Copy::Unusable(reason)) => Found::Whole(whole.with_fault(second_path, reason)),
+        (Copy::Unusable(reason), Copy::Whole(whole)) => Found::Whole(whole.with_fault(first_path, reason)),
         (Copy::Unusable(StateFaultReason::Missing), Copy::Unusable(StateFaultReason::Missing)) => {
             Found::Missing
         }
@@ -142,7 +142,7 @@ impl Decoded {
     }
 
     /// The one copy that can be used.
-    fn beside(self, file: PathBuf, reason: StateFaultReason) -> Stored {
+    fn with_fault(self, file: PathBuf, reason: StateFaultReason) -> Stored {
         // The first write may have been interrupted between the two, and older versions wrote one only.
         let never_written = reason == StateFaultReason::Missing && self.generation <= 1;
         let doubtful = !(never_written && self.generation == 0);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{Decoded, STATE_COPY, STATE_FILE, State, Stored};
 use crate::catalogue::CatalogueEntry;
-use crate::disk::{Disk, write_beside};
+use crate::disk::{Disk, write_next_to};
 use crate::journal::PartitionKey;
 
 /// Writes both copies, one change at a time and none of them undoing another: the log start never goes back, and
@@ -105,12 +105,12 @@ impl StateWriter {
         let decoded = Decoded { state, generation, partition: self.partition };
         let bytes = decoded.encode();
         let paths = [self.path.clone(), self.dir.join(STATE_COPY)];
-        let mut beside = Vec::with_capacity(paths.len());
+        let mut temporaries = Vec::with_capacity(paths.len());
         for path in paths {
-            beside.push((write_beside(disk, &path, bytes.clone())?, path));
+            temporaries.push((write_next_to(disk, &path, bytes.clone())?, path));
         }
         written.doubtful = true;
-        for (temporary, path) in beside {
+        for (temporary, path) in temporaries {
             disk.rename(&temporary, &path)?;
         }
         disk.sync_dir(&self.dir)?;

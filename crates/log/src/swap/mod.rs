@@ -1,6 +1,6 @@
 //! Putting one rewritten segment in the place of some neighbouring ones, so that a crash leaves the old or the new.
 //!
-//! 1. The new segment is written as `.log.cleaned` with both indexes beside it, all synced.
+//! 1. The new segment is written as `.log.cleaned` with both indexes next to it, all synced.
 //! 2. It is renamed `.log.swap`, and the directory synced: from here on it is whole.
 //! 3. The catalogue names it. That is the moment at which it counts.
 //! 4. The old index files are removed, and the directory synced: none of them may be taken for the new segment's.
@@ -11,7 +11,7 @@
 //! is, length and checksum say. Between 3 and 5 reads find the new segment under either name.
 //!
 //! Only segments below `settled_end` are replaced: then nothing in the journal can be written over a new one.
-//! Whoever swaps keeps whatever else removes or replaces files of this log away from before [`Swap::commit`] until
+//! The one who swaps keeps whatever else removes or replaces files of this log away from before [`Swap::commit`] until
 //! after [`Log::apply_swap`]. Who reads an old segment meanwhile keeps it, or is led to the new one: see
 //! [`SegmentFile::replacement`].
 

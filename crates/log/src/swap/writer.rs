@@ -1,4 +1,4 @@
-//! Writing the segment that is to take the place of others, beside them.
+//! Writing the segment that is to take the place of others, next to them.
 
 use std::sync::Arc;
 

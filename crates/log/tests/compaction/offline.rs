@@ -48,7 +48,7 @@ fn a_compacted_log_is_sound_and_its_gaps_are_counted() {
         let expected = segment.end_offset.map_or(IndexState::Unused, |_| IndexState::Agree);
         assert_eq!(state, expected, "{segment:?}");
     }
-    // Without the catalogue nobody knows where offsets may be missing: that, and nothing else, is found.
+    // Without the catalogue no one knows where offsets may be missing: that, and nothing else, is found.
     for name in ["partition.state", "partition.state.copy"] {
         corduroy_log::Disk::remove_file(&disk, &dir().join(name)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Files that nobody wrote, and what must hold when a log is opened on them: no panic, an end, and nothing served
+//! Files that no one wrote, and what must hold when a log is opened on them: no panic, an end, and nothing served
 //! that is not a whole batch with a right checksum.
 
 use std::path::{Path, PathBuf};
@@ -189,7 +189,7 @@ fn sound() -> (SimDisk, Vec<u8>, Offset) {
     (disk, all, end)
 }
 
-/// Puts arbitrary bytes in the place of the files beside the batches. Indexes are evidence of nothing, so whatever
+/// Puts arbitrary bytes in the place of the files other than the batches. Indexes are evidence of nothing, so whatever
 /// they hold, the same batches are read; a state file is believed only whole.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Files that nobody meant well, a fixed number of them. The fuzz targets do the same for longer.
+//! Files that no one meant well, a fixed number of them. The fuzz targets do the same for longer.
 
 #![allow(
     clippy::unwrap_used,

@@ -89,7 +89,7 @@ fn lost_pages_of_a_stopped_log_are_no_damage() {
 /// A log stops because its segment cannot be written, and reopening fails in a sync. The checkpoint that runs meanwhile
 /// then syncs the same file, and hears that all is well.
 #[test]
-fn a_checkpoint_beside_a_reopening_gives_up_no_copy() {
+fn a_checkpoint_during_a_reopening_gives_up_no_copy() {
     let disk = new_disk();
     let mut promised = AllPromised::new();
     let mut node = journaled(&disk, &mut promised);

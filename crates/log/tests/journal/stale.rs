@@ -214,7 +214,7 @@ fn entries_of_an_older_generation_are_not_taken_for_new_ones() {
     let to = node.journal.used_bytes();
     node.report(results, &mut promised).unwrap();
     let old = read(from, to);
-    // The file is filled anew twice, once for each start.
+    // The file is filled again twice, once for each start.
     for _ in 0..2 {
         node = start(&disk);
     }

@@ -178,7 +178,7 @@ impl Promise {
             return; // then there need not even be a directory
         }
         let mut findings = offline::verify(disk, &dir(), DecompressLimits::default()).unwrap().findings;
-        // Index files may have been lost with the power. They are built anew in memory, if it is noticed.
+        // Index files may have been lost with the power. They are built again in memory, if it is noticed.
         let doubts = open(disk, config, None).1.index_doubts;
         findings.retain(|finding| match finding {
             // A segment that was not read when it was opened is sealed without them.

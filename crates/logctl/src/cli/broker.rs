@@ -20,7 +20,7 @@ Examples:
     LogLevel(LogLevelArgs),
     /// Accept damage of the commit journal that was found at a start
     ///
-    /// `status` names it until then. Nothing else changes. It asks first, and needs --yes where nobody can answer.
+    /// `status` names it until then. Nothing else changes. It asks first, and needs --yes where no one can answer.
     #[command(before_long_help = "\
 Examples:
   logctl broker accept-journal-damage 1 --dry-run

@@ -163,7 +163,7 @@ pub(crate) struct WatchArgs {
     pub(crate) watch: Option<Duration>,
 }
 
-/// A duration as people write it: `500ms`, `10s`. A bare number is refused, because nobody knows its unit.
+/// A duration as people write it: `500ms`, `10s`. A bare number is refused, because no one knows its unit.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{text} has no unit; write {text}s or {text}ms"));

@@ -47,7 +47,7 @@ Examples:
     /// Print a group's committed offsets as JSON lines, for import
     ///
     /// One object per line, all there is to a committed offset: topic, partition, offset (of the next record to read),
-    /// leader_epoch (of the last one read; null if unknown) and metadata (what the program wrote beside it).
+    /// leader_epoch (of the last one read; null if unknown) and metadata (what the program wrote next to it).
     #[command(before_long_help = "\
 Examples:
   logctl group export billing > billing.jsonl

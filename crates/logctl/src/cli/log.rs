@@ -32,7 +32,7 @@ Examples:
 Examples:
   logctl log stats brokerd-data")]
     Stats(LogDirArgs),
-    /// Check indexes against their segments, or write them anew
+    /// Check indexes against their segments, or write them again
     #[command(
         subcommand,
         before_long_help = "\
@@ -82,7 +82,7 @@ pub(crate) enum LogIndexCommand {
 Examples:
   logctl log index check brokerd-data")]
     Check(LogIndexArgs),
-    /// Write the indexes of sealed segments anew, from their batches
+    /// Write the indexes of sealed segments again, from their batches
     #[command(before_long_help = "\
 Examples:
   logctl log index rebuild brokerd-data --dry-run

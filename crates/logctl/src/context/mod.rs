@@ -80,7 +80,7 @@ impl Store {
         Ok(Self { path: Some(path), content })
     }
 
-    /// Writes the file anew, readable for its owner only, and puts it in place of the old one at once.
+    /// Writes the file again, readable for its owner only, and puts it in place of the old one at once.
     ///
     /// # Errors
     /// `FILE_FAILED`; the old file is then still there.

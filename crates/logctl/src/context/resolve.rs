@@ -17,8 +17,8 @@ pub(crate) enum ChosenBy {
     Env(&'static str),
     /// `logctl context use`.
     Selection,
-    /// Nobody: there is no context at all.
-    Nobody,
+    /// The default: there is no context at all.
+    Default,
 }
 
 /// The brokers a command talks to.
@@ -38,7 +38,7 @@ impl Target {
         let chosen = match self.chosen_by {
             ChosenBy::Flag(name) | ChosenBy::Env(name) => format!("chosen by {name}"),
             ChosenBy::Selection => "the selected context".to_owned(),
-            ChosenBy::Nobody => "no context set".to_owned(),
+            ChosenBy::Default => "no context set".to_owned(),
         };
         match &self.context {
             Some(name) => format!("{name} ({servers}, {chosen})"),
@@ -90,7 +90,7 @@ pub(crate) fn resolve(
     let names = store.names();
     if names.is_empty() {
         let servers = vec![DEV_URL.to_owned()];
-        return Ok(Target { servers, read_only: false, context: None, chosen_by: ChosenBy::Nobody });
+        return Ok(Target { servers, read_only: false, context: None, chosen_by: ChosenBy::Default });
     }
     Err(CliError::new(
         ErrorCode::UnknownContext,
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_development_broker_is_found_only_where_no_context_exists() {
         let target = resolve(None, None, || Ok(store(&[], None))).unwrap();
-        assert_eq!((target.servers, target.chosen_by), (vec![DEV_URL.to_owned()], ChosenBy::Nobody));
+        assert_eq!((target.servers, target.chosen_by), (vec![DEV_URL.to_owned()], ChosenBy::Default));
         let error = resolve(None, None, || Ok(store(&["prod"], None))).unwrap_err();
         assert_eq!(error.hints, ["logctl context use prod"]);
         assert!(resolve(Some(("x", FLAG)), None, || Ok(store(&[], None))).is_err());

@@ -136,7 +136,7 @@ impl std::error::Error for CliError {}
 pub(crate) enum Stop {
     /// Shown on stderr; decides the exit status.
     Error(Box<CliError>),
-    /// Whoever read stdout has closed it: nothing is wrong, and nobody is listening.
+    /// The one who read stdout has closed it: nothing is wrong, and no one is listening.
     BrokenPipe,
     /// Ended by a signal, and what scripts should know of it; people have been told.
     Signal(Exit, Option<Box<CliError>>),

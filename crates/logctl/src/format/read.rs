@@ -54,7 +54,7 @@ impl RecordReader {
     /// Reads the first record of `input`.
     ///
     /// `at_end`: nothing comes behind `input`. `limit_bytes`: a length above it is refused at once, so that
-    /// nobody waits for bytes that a damaged length announces.
+    /// no one waits for bytes that a damaged length announces.
     pub(crate) fn read<'a>(
         &self,
         input: &'a [u8],

@@ -130,7 +130,7 @@ fn delimiter(text: &[u8], items_from_here: usize, context: ItemContext) -> Delim
 }
 
 /// A field without a length ends before the text that follows it. Text with a newline in its midst is a separator
-/// that somebody chose for fields of several lines.
+/// that someone chose for fields of several lines.
 fn until(following: &[Item], letter: &str, context: ItemContext) -> Result<Until, String> {
     match following {
         [Item::Text(text), ..] => {

@@ -146,7 +146,7 @@ pub(super) async fn fetch(
     Ok(v1::FetchOffsetsResponse { offsets })
 }
 
-/// How far a group has come in a partition, beside what can be read of it; `None` when its topic is gone.
+/// How far a group has come in a partition, next to what can be read of it; `None` when its topic is gone.
 pub(super) fn position(
     engine: &Engine,
     at: TopicPartition,

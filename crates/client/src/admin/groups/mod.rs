@@ -101,7 +101,7 @@ pub struct GroupDescription {
     pub name: String,
     /// What it is up to.
     pub state: GroupState,
-    /// How often it was decided anew who should have what.
+    /// How often it was decided again who should have what.
     pub group_epoch: u32,
     /// How partitions are shared out: `uniform` or `range`.
     pub assignor: String,
@@ -188,7 +188,7 @@ pub struct CommittedOffset {
     pub offset: Offset,
     /// The leader epoch of the last record that was read, if it was known.
     pub leader_epoch: Option<LeaderEpoch>,
-    /// What the program wrote beside it; may be empty.
+    /// What the program wrote next to it; may be empty.
     pub metadata: String,
     /// When.
     pub committed_at: TimestampMs,

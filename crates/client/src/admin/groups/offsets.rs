@@ -34,7 +34,7 @@ impl OffsetToCommit {
         self
     }
 
-    /// What to find beside the offset; at most 4,096 bytes.
+    /// What to find next to the offset; at most 4,096 bytes.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<String>) -> Self {
         self.wire.metadata = metadata.into();

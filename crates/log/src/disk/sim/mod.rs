@@ -247,7 +247,7 @@ impl SimDisk {
         self.0.state.lock().watch = watch;
     }
 
-    /// Begins to record calls, or to record them anew.
+    /// Begins to record calls, or to record them again.
     pub fn record(&self) {
         self.0.state.lock().recorded = Some(Vec::new());
     }

@@ -246,7 +246,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Prints until enough was printed, the end is reached, or somebody interrupts.
+    /// Prints until enough was printed, the end is reached, or someone interrupts.
     async fn run(
         &mut self,
         consumer: &mut GroupConsumer,
@@ -261,7 +261,7 @@ impl Reading {
             let next = match consumer.next().now_or_never() {
                 Some(next) => next,
                 None => {
-                    // Nothing is at hand: whoever reads gets what there is.
+                    // Nothing is at hand: the one who reads gets what there is.
                     self.hand_out(ui)?;
                     match self.wait(consumer, interrupt, session, ui).await? {
                         Some(next) => next,

@@ -26,7 +26,7 @@ use crate::{
     ui::Ui,
 };
 
-/// Nothing came for so long: somebody may wonder.
+/// Nothing came for so long: someone may wonder.
 const WAITING_NOTE_AFTER: Duration = Duration::from_secs(2);
 /// How long an interrupted consume may take to write what it has; its reader may never read on.
 const WRITE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
@@ -120,7 +120,7 @@ fn progress_form(args: &ConsumeArgs, ui: &Ui<'_>) -> Option<ProgressForm> {
 
 type Next = Option<Result<RecordBatch, ConsumeError>>;
 
-/// What goes on beside the records.
+/// What happens while records are read.
 struct Flow {
     progress: Progress,
     waiting_note: Option<String>,
@@ -129,7 +129,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// Prints until there is no more, enough was printed, or somebody interrupts.
+    /// Prints until there is no more, enough was printed, or someone interrupts.
     async fn run(
         &mut self,
         consumer: &mut Consumer,
@@ -145,7 +145,7 @@ impl Flow {
             let next = match consumer.next_records().now_or_never() {
                 Some(next) => next,
                 None => {
-                    // Nothing is at hand: whoever reads gets what there is.
+                    // Nothing is at hand: the one who reads gets what there is.
                     self.write(printer, ui)?;
                     ui.flush()?;
                     self.wait(consumer, printer, interrupt, ui).await?

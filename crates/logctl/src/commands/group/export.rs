@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &ExportGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
     let offsets = session.read(|admin| async move { admin.fetch_offsets(&args.name).await }).await;
     let offsets = offsets.map_err(|error| session.group_error(&args.name, &error))?;
     if offsets.is_empty() {
-        // A group that nobody has committed for answers like one that does not exist.
+        // A group that no one has committed for answers like one that does not exist.
         let described = session.read(|admin| async move { admin.describe_group(&args.name).await }).await;
         described.map_err(|error| session.group_error(&args.name, &error))?;
     }

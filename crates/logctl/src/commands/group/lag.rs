@@ -17,7 +17,7 @@ use crate::{
     watch,
 };
 
-/// How long a condition is waited for where nobody says.
+/// How long a condition is waited for where no one says.
 const WAIT: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

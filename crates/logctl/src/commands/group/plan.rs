@@ -95,7 +95,7 @@ impl PlanRow {
         Self { note, ..self }
     }
 
-    /// The same with what stood beside the offset where it comes from.
+    /// The same with what stood next to the offset where it comes from.
     #[must_use]
     pub(super) fn with_rest(self, leader_epoch: Option<LeaderEpoch>, metadata: &str) -> Self {
         Self { leader_epoch, metadata: metadata.to_owned(), ..self }

@@ -1,4 +1,4 @@
-//! What is known before a group's offsets are set: whether somebody reads, what was committed, where the logs begin
+//! What is known before a group's offsets are set: whether someone reads, what was committed, where the logs begin
 //! and end.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ impl GroupSnapshot {
         self.exists
     }
 
-    /// The error for a group that is read by somebody: its members would commit over what is set.
+    /// The error for a group that is read by someone: its members would commit over what is set.
     pub(super) fn with_members(&self, session: &Session) -> Option<CliError> {
         (self.members > 0).then(|| {
             let (name, word) = (&self.name, shell_word(&self.name));

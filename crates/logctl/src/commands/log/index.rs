@@ -73,7 +73,7 @@ pub(super) fn run(command: &LogIndexCommand, ui: &mut Ui<'_>) -> Result<Exit, St
             let rows = each(&args.path, lock, "agree", |dir, segment, clean| {
                 offline::check_indexes(&RealDisk, &dir.path, segment, clean)
             })?;
-            finish(&rows, "write them anew: logctl log index rebuild", ui)
+            finish(&rows, "write them again: logctl log index rebuild", ui)
         }
         LogIndexCommand::Rebuild(args) => rebuild(args, ui),
     }

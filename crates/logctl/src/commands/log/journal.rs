@@ -16,7 +16,7 @@ use crate::{
 /// From a partition's directory: itself, its topic, the data directory.
 const LEVELS_UP: usize = 3;
 
-/// Says what the journal of the data directory `dir` holds beside the segments. A partition's directory has none.
+/// Says what the journal of the data directory `dir` holds in addition to the segments. A partition's directory has none.
 pub(super) fn note(dir: &Path, ui: &mut Ui<'_>) {
     match offline::journal(&RealDisk, dir) {
         Ok(None) => {}

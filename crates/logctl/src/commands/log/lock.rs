@@ -32,7 +32,7 @@ impl DirLock {
         Self::take_as(path, FlockOperation::NonBlockingLockShared)
     }
 
-    /// The same, to write in it: nobody else is in it then.
+    /// The same, to write in it: no one else is in it then.
     ///
     /// # Errors
     /// `DIRECTORY_IN_USE` while a broker or another command has it, `FILE_FAILED`.

@@ -27,7 +27,7 @@ pub(crate) trait Sink {
     fn push(&mut self, record: RecordRef<'_>) -> Result<(), Refused>;
     /// Input is waited for next: what was taken need not wait for more.
     fn settle(&mut self) -> Result<(), Refused>;
-    /// Whether nobody wants more.
+    /// Whether no one wants more.
     fn is_stopped(&self) -> bool;
     /// Whether records that cannot be sent are kept.
     fn keeps_failed(&self) -> bool;
@@ -38,7 +38,7 @@ pub(crate) trait Sink {
 /// Why a record was not taken.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Nobody wants more.
+    /// No one wants more.
     Stopped,
     /// It is larger than the topic allows: how large.
     TooLarge(u64),

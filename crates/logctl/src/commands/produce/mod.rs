@@ -36,9 +36,9 @@ use crate::{
     ui::Ui,
 };
 
-/// How long records that were read may still take when somebody interrupts.
+/// How long records that were read may still take when someone interrupts.
 const FLUSH_AFTER_SIGNAL: Duration = Duration::from_secs(5);
-/// Large batches: here throughput counts, and whoever types sees each line leave at once all the same.
+/// Large batches: here throughput counts, and the one who types sees each line leave at once all the same.
 const BATCH_BYTES: u64 = corduroy_types::MIB;
 /// Enough batches on their way to keep the disk busy while answers come back.
 const IN_FLIGHT: usize = 5;
@@ -152,7 +152,7 @@ async fn send(
     close(producer, signals, delivery_timeout, &mut end, |one| print_written(ui, one, true), &mut written)
         .await?;
     if end.fed.is_none() {
-        // Whoever feeds may hang in a read for ever; what it knows is here only if it has ended.
+        // The one who feeds may hang in a read for ever; what it knows is here only if it has ended.
         end.fed = fed.try_recv().ok();
     }
     end.elapsed = progress.elapsed();
@@ -196,7 +196,7 @@ fn feed_on_thread(
         let mut feed = Feed::new(&plan, &mut sink, meter);
         let result = feed.run(&sources);
         let skipped = std::mem::take(&mut feed.skipped);
-        // Nobody waits any more only when the command is over.
+        // No one waits any more only when the command is over.
         let _ = done.send((result, skipped));
     };
     std::thread::Builder::new()

@@ -26,7 +26,7 @@ pub(crate) struct ProducerSink {
 }
 
 /// Records that each expect the offset behind the one before. One batch of them is on its way at a time: a batch behind
-/// one that was refused could be at the right place after all, if somebody else wrote just as many records.
+/// one that was refused could be at the right place after all, if someone else wrote just as many records.
 #[derive(Debug)]
 pub(crate) struct Chain {
     /// What a batch holds at most.
@@ -102,7 +102,7 @@ impl ProducerSink {
         Ok(())
     }
 
-    /// Waits for room in the producer's buffer, unless somebody says stop.
+    /// Waits for room in the producer's buffer, unless someone says stop.
     #[cold]
     fn wait(&mut self, record: RecordRef<'_>) -> Result<(), Refused> {
         let Self { producer, runtime, stop, .. } = self;

@@ -90,7 +90,7 @@ impl Tally {
                 self.acked.fetch_add(count, Ordering::Relaxed);
                 rest.partitions.insert(report.partition().0);
                 if let Some(each) = &self.each {
-                    // Nobody listens any more only when the command is over.
+                    // No one listens any more only when the command is over.
                     let _ = each.send(Written {
                         partition: report.partition().0,
                         base_offset: base_offset.get(),

@@ -111,7 +111,7 @@ impl Row for BrokerRow {
 
 pub(crate) async fn run(args: &StatusArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> {
     let session = connect::open(ui)?;
-    let mut announced = session.target.chosen_by != ChosenBy::Nobody || ui.settings.verbosity > 0;
+    let mut announced = session.target.chosen_by != ChosenBy::Default || ui.settings.verbosity > 0;
     watch::repeat(ui, args.watch.watch, async |ui| {
         let cluster = match args.wait_for {
             Some(condition) => {

@@ -91,7 +91,7 @@ async fn delete(session: &Session, names: &[String], validate_only: bool) -> Res
             }
             Err(error) => {
                 let mut error = session.error(&error);
-                // Creating a topic is no help to somebody who wants it gone.
+                // Creating a topic is no help to someone who wants it gone.
                 if error.code == corduroy_types::ErrorCode::TopicNotFound {
                     error.hints = vec!["logctl topic ls".to_owned()];
                 }

@@ -186,7 +186,7 @@ pub(crate) async fn run(args: &DescribeTopicArgs, ui: &mut Ui<'_>) -> Result<Exi
     .await
 }
 
-/// Without a flag scripts get everything, and people the partitions and the configs that somebody set.
+/// Without a flag scripts get everything, and people the partitions and the configs that someone set.
 fn topic_of(topic: &TopicDescription, args: &DescribeTopicArgs, structured: bool) -> Topic {
     let any = args.partitions || args.configs || args.storage || args.groups || args.producers;
     let set_only = !any && !structured;

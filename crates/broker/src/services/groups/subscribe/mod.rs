@@ -58,7 +58,7 @@ pub(super) async fn serve(
     };
     begun.finish(ended.as_ref().err().map(|refusal| refusal.code));
     if let Err(refusal) = ended {
-        // It fails when the client is gone, and nobody is left to tell.
+        // It fails when the client is gone, and no one is left to tell.
         let _client_gone = answers.send((Err(refusal.into_status()), None)).await;
     }
 }

@@ -58,7 +58,7 @@ impl Reader {
             }
         }
         if stopped {
-            // Nobody waits for those any more; the others look once for nothing.
+            // No one waits for those any more; the others look once for nothing.
             self.idle.clear();
             self.ready = self.sources.keys().copied().collect();
         }

@@ -27,7 +27,7 @@ use crate::{
     ui::Ui,
 };
 
-/// What is wanted in one partition, and what to commit beside the offset.
+/// What is wanted in one partition, and what to commit next to the offset.
 struct Target {
     target: TargetOffset,
     leader_epoch: Option<LeaderEpoch>,
@@ -141,7 +141,7 @@ async fn of_group(session: &Session, other: &str) -> Result<BTreeMap<TopicPartit
         targets.insert((topic.to_string(), partition.0), target);
     }
     if targets.is_empty() {
-        // A group that nobody has committed for answers like one that does not exist.
+        // A group that no one has committed for answers like one that does not exist.
         let described = session.read(|admin| async move { admin.describe_group(other).await }).await;
         let described = described.map_err(failed)?;
         return Err(CliError::usage(format!("group {:?} has committed nothing", described.name))
@@ -200,7 +200,7 @@ fn rows(
         };
         let row = PlanRow::new(partition, committed, resolved.offset, *bounds);
         rows.push(match resolved.wanted {
-            // What stood beside an offset does not belong to another one.
+            // What stood next to an offset does not belong to another one.
             Some(outside) => row.noted(Some(outside.note())),
             None => row.with_rest(target.leader_epoch, &target.metadata),
         });

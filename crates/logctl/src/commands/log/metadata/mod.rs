@@ -64,7 +64,7 @@ fn run_repair(args: &RepairMetadataArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> 
     write_rows(ui, &rows(&stored, &repaired))?;
     if !args.accept_data_loss {
         ui.note(
-            "dry run: nothing was changed; --accept-data-loss carries it out and keeps the old log beside",
+            "dry run: nothing was changed; --accept-data-loss carries it out and keeps the old log next to the new one",
         );
         return Ok(Exit::Ok);
     }
