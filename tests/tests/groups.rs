@@ -53,7 +53,7 @@ fn check_taken_over(from: &Told, by: &[&Told], committed: &BTreeMap<u32, u64>, c
     }
 }
 
-/// What was let go of in good order was neither skipped nor handled twice.
+/// What was released in good order was neither skipped nor handled twice.
 fn check_handed_over(from: &Told, to: &Told, context: &str) {
     let moved = from.revoked.intersection(&to.has);
     let pairs = moved.map(|partition| (partition, from.run(*partition).end, to.run(*partition).start));

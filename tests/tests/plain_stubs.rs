@@ -264,7 +264,7 @@ impl Member {
         self.send(Request::Acknowledge(v1::Acknowledgement { offsets: vec![offset] })).await;
     }
 
-    /// Handles what comes until so many records did, letting go of what is revoked; returns their values.
+    /// Handles what comes until so many records did, releasing what is revoked; returns their values.
     async fn handle(&mut self, count: usize) -> Vec<Bytes> {
         let mut values = Vec::new();
         while values.len() < count {

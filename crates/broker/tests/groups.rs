@@ -148,8 +148,8 @@ async fn members_share_partitions_and_a_leaver_hands_its_own_over() {
     let (mut a_epoch, all) = node.join("a", "").await;
     assert_eq!(all, [0, 1, 2, 3]);
     let (mut b_epoch, none) = node.join("b", "").await;
-    assert!(none.is_empty(), "nothing before `a` has let go");
-    // `b` waits in the broker, and is answered when `a` has let go.
+    assert!(none.is_empty(), "nothing before `a` has released it");
+    // `b` waits in the broker, and is answered when `a` has released it.
     let waiting = node.stay("b", b_epoch, &[]);
     let giving = async {
         let (epoch, kept) = node.stay("a", a_epoch, &[0, 1, 2, 3]).await;

@@ -216,7 +216,7 @@ impl Stub {
         }
     }
 
-    /// Takes what comes, and lets go of what is revoked.
+    /// Takes what comes, and releases what is revoked.
     async fn lets_go(&mut self) {
         loop {
             if let Response::Revoked(v1::Revoked { topics }) = self.next().await {
@@ -669,7 +669,7 @@ async fn who_does_not_read_stays_in_the_group_while_its_connection_lives() {
             }
         }
     });
-    // Others come and fall silent: each is put out after a session as long as its own.
+    // Others come and fall silent: each is removed after a session as long as its own.
     for n in 0..2 {
         let mute = format!("mute-{n}");
         let spec = join_with(|spec| spec.session_timeout_ms = 1_000).member_spec.unwrap();

@@ -40,7 +40,7 @@ pub(crate) use tells_its_refusal;
 
 /// Why connecting, an admin call or a lookup failed.
 ///
-/// [`code`](Self::code) is from the closed set of codes; [`is_retriable`](Self::is_retriable) tells whether the
+/// [`code`](Self::code) is from the closed set of codes; [`is_retriable`](Self::is_retriable) returns whether the
 /// same call may succeed later without anybody changing it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{refusal}")]

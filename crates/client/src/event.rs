@@ -59,14 +59,14 @@ pub enum Event {
         /// The partitions that are new.
         partitions: Vec<TopicPartition>,
     },
-    /// A consumer has let go of these partitions, as it was told to: what was done is committed.
+    /// A consumer has released these partitions, as it was told to: what was done is committed.
     Revoked {
         /// Its group.
         group: Arc<str>,
         /// The partitions that are gone.
         partitions: Vec<TopicPartition>,
     },
-    /// A consumer has lost these partitions: its session ended or it was put out of the group. What it had not
+    /// A consumer has lost these partitions: its session ended or it was removed from the group. What it had not
     /// committed is read again, elsewhere or here: it joins again.
     Lost {
         /// Its group.
@@ -123,7 +123,7 @@ pub enum Event {
         error: CommitError,
     },
     /// What was done could not be committed, and it is not tried again: another member has the partitions by now, say, or
-    /// the member lets go of them, or stops. The group reads it again.
+    /// the member releases them, or stops. The group reads it again.
     CommitFailed {
         /// The group.
         group: Arc<str>,

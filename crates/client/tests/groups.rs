@@ -208,7 +208,7 @@ async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages(
     assert_eq!(place(&message), (goes, 3), "everything before was committed");
     assert!(held.iter().all(|message| message.is_held() == (message.partition().0 == stays)));
     message.done();
-    // Put out of the group: what it has is lost, and it joins again.
+    // Removed from the group: what it has is lost, and it joins again.
     broker.client().admin().remove_member("billing", first.member_id()).await.unwrap();
     assert_eq!(told.recv().await.unwrap(), ("lost", [stays].into()));
     assert!(held.iter().all(|message| !message.is_held()));
@@ -322,7 +322,7 @@ async fn a_program_that_never_finishes_holds_a_partition_for_half_the_rebalance_
     let mut second = member(broker.client()).await;
     // It comes again, because it was not done.
     assert_eq!(next(&mut second).await.offset().get(), 0);
-    assert_eq!(describe(&broker).await.members.len(), 2, "the first was not put out for it");
+    assert_eq!(describe(&broker).await.members.len(), 2, "the first was not removed for it");
     assert_eq!(first.assignment().len(), 1);
 }
 
@@ -337,7 +337,7 @@ async fn heartbeats_go_on_while_a_message_takes_longer_than_the_session() {
     let id = consumer.member_id().to_owned();
     until("two sessions", || async {
         let described = describe(&broker).await;
-        assert!(described.members.iter().any(|member| member.id == id), "put out");
+        assert!(described.members.iter().any(|member| member.id == id), "removed");
         since.elapsed() > SESSION * 2
     })
     .await;

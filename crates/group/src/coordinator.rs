@@ -23,7 +23,7 @@ pub struct GroupConfig {
     pub heartbeat_interval_ms: u32,
     /// The session of a member that does not choose its own.
     pub session_timeout_ms: u32,
-    /// How long a member that does not choose may take to let go of partitions.
+    /// How long a member that does not choose may take to release partitions.
     pub rebalance_timeout_ms: u32,
     /// How many members a group may have.
     pub members_max: usize,
@@ -52,7 +52,7 @@ pub struct Now {
     pub wall: TimestampMs,
 }
 
-/// A member that was put out of its group.
+/// A member that was removed from its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// The group.
@@ -63,12 +63,12 @@ pub struct Removed {
     pub reason: RemovedReason,
 }
 
-/// Why a member was put out of its group.
+/// Why a member was removed from its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedReason {
     /// No heartbeat for the whole session.
     SessionEnded,
-    /// It did not let go of partitions within its rebalance time-out.
+    /// It did not release partitions within its rebalance time-out.
     RebalanceTimedOut,
 }
 
@@ -81,7 +81,7 @@ pub enum RebalanceCause {
     Left,
     /// A member was not heard of for its whole session.
     SessionEnded,
-    /// A member did not let go of partitions in time.
+    /// A member did not release partitions in time.
     RebalanceTimedOut,
     /// An operator put a member out.
     Removed,
@@ -104,7 +104,7 @@ impl fmt::Display for RemovedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::SessionEnded => "not heard of for its session time-out",
-            Self::RebalanceTimedOut => "did not let go of partitions within its rebalance time-out",
+            Self::RebalanceTimedOut => "did not release partitions within its rebalance time-out",
         })
     }
 }
@@ -343,7 +343,7 @@ impl Coordinator {
 }
 
 impl Member {
-    /// Begins the session again, and the time to let go of partitions where it has to.
+    /// Begins the session again, and the time to release partitions where it has to.
     fn begin_session(&mut self, now: MonotonicMs) {
         self.touch(now);
         let revokes = self.current.as_ref().is_some_and(|current| !current.revoking.is_empty());

@@ -69,7 +69,7 @@ pub struct MemberDescription {
     pub epoch: MemberEpoch,
     /// What it has.
     pub assigned: BTreeSet<TopicPartition>,
-    /// What it was told to let go of.
+    /// What it was told to release.
     pub revoking: BTreeSet<TopicPartition>,
     /// What it is to have.
     pub target: BTreeSet<TopicPartition>,

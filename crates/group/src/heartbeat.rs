@@ -54,7 +54,7 @@ pub enum HeartbeatKind {
 pub struct Join {
     /// Of a static member: the same after each restart.
     pub instance: Option<InstanceId>,
-    /// It was in the group before, and was put out. As an instance, it does not take the place of the one that may have
+    /// It was in the group before, and was removed. As an instance, it does not take the place of the one that may have
     /// come meanwhile.
     pub again: bool,
     /// What the program calls itself.
@@ -68,7 +68,7 @@ pub struct Join {
     pub assignor: Option<Assignor>,
     /// After how long without a heartbeat it counts as gone; `None`: the broker's default.
     pub session_timeout_ms: Option<u32>,
-    /// How long it may take to let go of partitions; `None`: the broker's default.
+    /// How long it may take to release partitions; `None`: the broker's default.
     pub rebalance_timeout_ms: Option<u32>,
 }
 
@@ -82,7 +82,7 @@ pub struct HeartbeatAnswer {
     /// How long this answer may be held back to wait for news without putting the session at risk.
     pub hold_ms_max: u32,
     /// All that the member may have now, where it has something else or this is news. What is not in it has
-    /// to be let go of and reported so; what is new may be read at once.
+    /// to be released and reported so; what is new may be read at once.
     pub assignment: Option<BTreeSet<TopicPartition>>,
 }
 
@@ -179,7 +179,7 @@ impl Coordinator {
         out: &mut Vec<Record>,
     ) -> Result<HeartbeatAnswer, GroupError> {
         let spec = self.checked_spec(now, group, member, join)?;
-        // A member that joins again has no partition, and goes on counting, also where it was put out meanwhile: what it
+        // A member that joins again has no partition, and goes on counting, also where it was removed meanwhile: what it
         // sent before is still told apart.
         let known = self.groups.get(group);
         let before = known.and_then(|known| known.members.get(member)).map_or(MemberEpoch(0), Member::epoch);

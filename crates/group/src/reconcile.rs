@@ -1,6 +1,6 @@
 //! From what a member has to what it should have, one safe step at a time.
 //!
-//! The rules of KIP-848: a partition is told to be let go of first, counts as held until its holder reports
+//! The rules of KIP-848: a partition is told to be released first, counts as held until its holder reports
 //! without it, and only then goes to anybody else. Reports may be late or repeated: one counts for a partition
 //! only if who sent it had heard of having it.
 
@@ -17,7 +17,7 @@ pub(crate) struct Report<'a> {
 
 /// What a member is to have next; `None` when nothing changes.
 ///
-/// `free` tells whether no one holds a partition.
+/// `free` returns whether no one holds a partition.
 pub(crate) fn next(
     current: &Current,
     target: &BTreeSet<TopicPartition>,
@@ -42,7 +42,7 @@ pub(crate) fn next(
     revoking.extend(going.map(|(partition, since)| (*partition, *since)));
     for partition in target {
         let held = assigned.contains_key(partition) || revoking.contains_key(partition);
-        // What it has let go of just now is its own still in `free`'s eyes.
+        // What it has released just now is its own still in `free`'s eyes.
         if !held && (current.holds(*partition) || free(*partition)) {
             assigned.insert(*partition, epoch);
         }

@@ -83,7 +83,7 @@ pub struct MemberSpec {
     pub subscription: Subscription,
     /// After how long without a heartbeat it counts as gone.
     pub session_timeout_ms: u32,
-    /// How long it may take to let go of partitions.
+    /// How long it may take to release partitions.
     pub rebalance_timeout_ms: u32,
     /// When it joined.
     pub joined_at: TimestampMs,
@@ -96,7 +96,7 @@ pub struct Current {
     pub epoch: MemberEpoch,
     /// What it may read and commit, and since which epoch.
     pub assigned: BTreeMap<TopicPartition, MemberEpoch>,
-    /// What it was told to let go of and has not yet said it did; it may still commit there.
+    /// What it was told to release and has not yet said it did; it may still commit there.
     pub revoking: BTreeMap<TopicPartition, MemberEpoch>,
 }
 

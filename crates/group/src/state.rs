@@ -29,7 +29,7 @@ pub(crate) struct Member {
     pub(crate) current: Option<Current>,
     /// When its session ends; not stored, so that a new coordinator gives everyone a whole session.
     pub(crate) session_ends: MonotonicMs,
-    /// By when it has to have let go of what is being revoked.
+    /// By when it has to have released what is being revoked.
     pub(crate) revoke_by: Option<MonotonicMs>,
 }
 

@@ -350,7 +350,7 @@ fn connection_line(event: &Event) -> Option<String> {
             ))
         }
         Event::Assigned { group, partitions } => Some(format!("{group}: reading {}", named(partitions))),
-        Event::Revoked { group, partitions } => Some(format!("{group}: let go of {}", named(partitions))),
+        Event::Revoked { group, partitions } => Some(format!("{group}: release {}", named(partitions))),
         Event::Lost { group, partitions } => {
             Some(format!("{group}: lost {}; joining again", named(partitions)))
         }

@@ -398,7 +398,7 @@ async fn a_group_with_members_is_left_alone_until_they_are_gone() {
     assert!(unknown.stderr.contains("did you mean \"worker-1\"?"), "{}", unknown.stderr);
     home.fails(3, &["group", "kick", "biling", "worker-1"]);
     let dry = home.ok(&["group", "kick", "billing", "worker-1", "--dry-run"]);
-    let expected = format!("would put out {} of billing  had orders:0,1\n", member.member_id());
+    let expected = format!("would remove {} of billing  had orders:0,1\n", member.member_id());
     assert_eq!(dry.stdout, expected);
     // Stopped, so that it does not come back; a static member stays in the group until its session ends.
     member.close(std::time::Duration::ZERO).await.ok();

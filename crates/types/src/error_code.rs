@@ -267,7 +267,7 @@ codes! {
         "No group has that name. A group exists once a member has joined or an offset was committed.",
         "Check the spelling with `logctl group ls`.";
     UnknownMember = 1702, "UNKNOWN_MEMBER", false, NotFound, Never,
-        "The member is not in the group: it left, was put out, or its session ended.",
+        "The member is not in the group: it left, was removed, or its session ended.",
         "Drop all partitions and join again; the client does so by itself.";
     FencedMember = 1703, "FENCED_MEMBER", false, Conflict, Never,
         "The member names an epoch that is not its own, so its partitions may have gone to others.",

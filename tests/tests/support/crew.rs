@@ -167,7 +167,7 @@ impl Crew {
         self.until(&what, shared).await
     }
 
-    /// Forgets who was told to let go of what.
+    /// Forgets who was told to release what.
     pub fn forget_moves(&self) {
         for told in self.told.lock().expect("no one panics with it").iter_mut() {
             told.revoked.clear();

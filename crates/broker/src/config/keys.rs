@@ -209,7 +209,7 @@ fn groups() -> Vec<Key> {
             groups.rebalance_timeout,
             time_out(),
             "How long a member may take to finish with partitions that go to another one, unless it chose another time \
-             when it joined; then it is put out of the group."
+             when it joined; then it is removed from the group."
         ),
         key!(
             groups.members_max,

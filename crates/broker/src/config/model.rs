@@ -110,7 +110,7 @@ pub struct GroupsConfig {
     pub offsets_retention: Duration,
     /// The session of a member that does not choose its own.
     pub session_timeout: Duration,
-    /// How long a member that does not choose may take to let go of partitions.
+    /// How long a member that does not choose may take to release partitions.
     pub rebalance_timeout: Duration,
     /// How many members a group may have.
     pub members_max: u32,

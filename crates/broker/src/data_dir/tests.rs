@@ -67,7 +67,7 @@ fn the_lock_writes_nothing_into_a_foreign_directory() {
     let names: Vec<_> =
         std::fs::read_dir(&foreign).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["letter.txt"]);
-    // A new directory, and one whose first start was cut off, are no strangers.
+    // A new directory, and one whose first start was cut off, are not foreign.
     let ours = dir.path().join("ours");
     drop(DirLock::take(&ours).unwrap());
     drop(DirLock::take(&ours).unwrap());

@@ -83,7 +83,7 @@ impl Groups {
             });
             // No session runs while its coordinator is loading.
             for Removed { group, member, reason } in ticked.unwrap_or_default() {
-                tracing::warn!(event = "B0401", %group, %member, %reason, "member put out of its group");
+                tracing::warn!(event = "B0401", %group, %member, %reason, "member removed from its group");
             }
         }
         self.load_all();

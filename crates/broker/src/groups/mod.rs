@@ -27,7 +27,7 @@ pub(crate) use self::{
     coordinator_shard::CoordinatorShard,
     lag::Lag,
     lag_snapshot::{GroupLag, GroupLagSnapshot, TopicLag, Trouble, TroubleKind},
-    streams::Speaker,
+    streams::StreamLease,
 };
 use self::{lag::LagCache, lag_snapshot::LagMonitor, streams::Streams};
 use crate::{config::GroupsConfig, engine::Engine};

@@ -15,7 +15,7 @@ pub(crate) struct Streams(Arc<Mutex<HashMap<Key, CancellationToken>>>);
 
 /// A stream's lease on its member. It ends when another stream takes the member over.
 #[derive(Debug)]
-pub(crate) struct Speaker {
+pub(crate) struct StreamLease {
     streams: Arc<Mutex<HashMap<Key, CancellationToken>>>,
     key: Key,
     displaced: CancellationToken,
@@ -23,7 +23,7 @@ pub(crate) struct Speaker {
 
 impl Streams {
     /// From now on the caller acts for this member.
-    pub(crate) fn speak(&self, group: GroupName, member: MemberId) -> Speaker {
+    pub(crate) fn acquire(&self, group: GroupName, member: MemberId) -> StreamLease {
         let key = (group, member);
         let displaced = CancellationToken::new();
         let mut streams = self.0.lock();
@@ -31,11 +31,11 @@ impl Streams {
             before.cancel();
         }
         drop(streams);
-        Speaker { streams: Arc::clone(&self.0), key, displaced }
+        StreamLease { streams: Arc::clone(&self.0), key, displaced }
     }
 }
 
-impl Speaker {
+impl StreamLease {
     /// Whether it still acts for the member. Ask under the coordinator's lock before a change: the stream that
     /// takes over joins only after it has taken the lease.
     pub(crate) fn is_present(&self) -> bool {
@@ -48,7 +48,7 @@ impl Speaker {
     }
 }
 
-impl Drop for Speaker {
+impl Drop for StreamLease {
     fn drop(&mut self) {
         let mut streams = self.streams.lock();
         // Under the lock, because only the entry that is there now can have displaced it.
@@ -65,12 +65,12 @@ mod tests {
     #[test]
     fn the_later_stream_speaks_and_what_goes_before_it_leaves_it_there() {
         let streams = Streams::default();
-        let speak = || streams.speak(GroupName::new("billing").unwrap(), MemberId::new("a").unwrap());
-        let first = speak();
-        let second = speak();
+        let acquire = || streams.acquire(GroupName::new("billing").unwrap(), MemberId::new("a").unwrap());
+        let first = acquire();
+        let second = acquire();
         assert_eq!((first.is_present(), second.is_present()), (false, true));
         drop(first);
-        let third = speak();
+        let third = acquire();
         assert_eq!((second.is_present(), third.is_present()), (false, true));
         drop((second, third));
         assert!(streams.0.lock().is_empty());

@@ -210,7 +210,7 @@ label_words! {
         Left = "left",
         /// A member was not heard of for its session time-out.
         SessionEnded = "session_ended",
-        /// A member did not let go of partitions in time.
+        /// A member did not release partitions in time.
         RebalanceTimedOut = "rebalance_timed_out",
         /// An operator put a member out.
         Removed = "removed",

@@ -67,7 +67,7 @@ impl Reader {
         }
     }
 
-    /// Whether to wait for room in the budget when nothing is at hand. Who is patient must have messages to let go of.
+    /// Whether to wait for room in the budget when nothing is at hand. Who is patient must have messages to release.
     pub(crate) fn set_patient(&mut self, is_patient: bool) {
         self.is_patient = is_patient;
         if is_patient {

@@ -1,4 +1,4 @@
-//! The task that sees to a member's partitions: begins to read them, lets go of them, commits, and closes.
+//! The task that sees to a member's partitions: begins to read them, releases them, commits, and closes.
 
 use std::{
     collections::BTreeSet,
@@ -265,7 +265,7 @@ impl AssignmentTask {
         if let Some((answer, closed)) = self.closing.take() {
             tell(answer, closed);
         }
-        // What is under way, like a hook, comes to its end.
+        // What is under way, like a hook, ends.
         drop(self.closed_to);
         while self.jobs.join_next().await.is_some() {}
         while let Some((answer, closed, _)) = self.closed.recv().await {
@@ -275,7 +275,7 @@ impl AssignmentTask {
 }
 
 impl Core {
-    /// Lets go of partitions: waits for their messages, tells the hook, commits. Tells whether that was done, rather
+    /// Releases partitions: waits for their messages, tells the hook, commits. Returns whether that was done, rather
     /// than that they were lost meanwhile.
     async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) -> bool {
         let began = Instant::now();

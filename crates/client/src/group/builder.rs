@@ -177,7 +177,7 @@ impl GroupConsumerBuilder {
         self
     }
 
-    /// How long letting go of partitions may take, before the member is put out of the group: 1 s to 1 h, 60 s by
+    /// How long releasing partitions may take, before the member is removed from the group: 1 s to 1 h, 60 s by
     /// default, whatever the broker uses for members that say nothing (Kafka: `max.poll.interval.ms`). Messages that
     /// were handed out get half of it to be done.
     pub fn rebalance_timeout(mut self, timeout: Duration) -> Self {
@@ -251,7 +251,7 @@ impl GroupConsumerBuilder {
         let (orders_to, heartbeat_commands) = mpsc::unbounded_channel();
         let (news_to, events) = mpsc::unbounded_channel();
         let (joined_to, joined) = oneshot::channel();
-        let pulse = HeartbeatTask {
+        let heartbeat_task = HeartbeatTask {
             core: Arc::clone(&core),
             member: Member::new(u64::try_from(longest_wait.as_millis()).unwrap_or(u64::MAX)),
             join,
@@ -264,7 +264,7 @@ impl GroupConsumerBuilder {
             backoff: Backoff::default(),
             leave_by: None,
         };
-        tokio::spawn(pulse.run());
+        tokio::spawn(heartbeat_task.run());
         tokio::spawn(AssignmentTask::new(Arc::clone(&core), commands, events, orders_to).run());
         // From here on, whatever happens to this future, the member leaves the group when this is dropped.
         let consumer = GroupConsumer::new(Arc::clone(&core), wishes_to);

@@ -108,7 +108,7 @@ impl Core {
         tokio::spawn(run).await.unwrap_or_else(|_| Err(CommitError::closed()))
     }
 
-    /// Commits what a message waits for. Tells whether it may go out, or never will.
+    /// Commits what a message waits for. Returns whether it may go out, or never will.
     pub(crate) async fn commit_clearing(self: &Arc<Self>) -> Result<(), Refusal> {
         let _turn = self.commits.lock().await;
         let waiting =

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) is_static: bool,
     /// For how long a message may be handed out before that is told.
     pub(crate) stuck_after: Duration,
-    /// How long letting go of partitions may take.
+    /// How long releasing partitions may take.
     pub(crate) rebalance_timeout: Duration,
     pub(crate) hook: Option<Arc<dyn AnyHook>>,
 }
@@ -65,7 +65,7 @@ impl fmt::Debug for Options {
 /// A partition that the member has.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// Its place in the reader; `None` once it is to be let go of.
+    /// Its place in the reader; `None` once it is to be released.
     pub(crate) place: Option<usize>,
     pub(crate) track: Arc<DeliveryTracker>,
     /// What is committed, where that is known.
@@ -91,7 +91,7 @@ pub(crate) struct State {
     pub(crate) slots: BTreeMap<Part, Slot>,
     /// Partitions on their way to become slots.
     pub(crate) opening: BTreeSet<Part>,
-    /// Partitions to be let go of, slots or not yet.
+    /// Partitions to be released, slots or not yet.
     pub(crate) going: BTreeSet<Part>,
     /// Partitions whose assignment was told to the hook, and whose end was not.
     pub(crate) hooked: BTreeSet<Part>,
@@ -182,12 +182,12 @@ pub(crate) struct Start {
 }
 
 impl State {
-    /// Whether a partition is on its way to be read, and is not to be let go of already.
+    /// Whether a partition is on its way to be read, and is not to be released already.
     pub(crate) fn is_coming(&self, part: &Part) -> bool {
         !self.closing && self.opening.contains(part) && !self.going.contains(part)
     }
 
-    /// Begins to read partitions, unless they were taken back meanwhile. One that is to be let go of has a slot, for
+    /// Begins to read partitions, unless they were taken back meanwhile. One that is to be released has a slot, for
     /// what is committed of it, but none of its records is handed out.
     pub(crate) fn begin(&mut self, starts: Vec<Start>, signals: &Arc<Signals>) -> Vec<Part> {
         let mut begun = Vec::new();

@@ -72,14 +72,14 @@ impl Signals {
     }
 }
 
-/// A partition from when it was assigned, or sought in, until it is let go of.
+/// A partition from when it was assigned, or sought in, until it is released.
 #[derive(Debug)]
 pub(crate) struct DeliveryTracker {
     window: Mutex<Window>,
     /// Messages that were handed out and will not be done. Changes only under the window's lock.
     given_back: AtomicU64,
     is_held: AtomicBool,
-    /// It is to be let go of.
+    /// It is to be released.
     is_going: AtomicBool,
     signals: Arc<Signals>,
 }

@@ -27,7 +27,7 @@ use crate::{ClientError, backoff::Backoff, client::Repeat};
 /// What the member is told to do.
 #[derive(Debug)]
 pub(crate) enum HeartbeatCommand {
-    /// These partitions were let go of.
+    /// These partitions were released.
     Released(BTreeSet<Part>),
     /// Leave, and give up on it then.
     Leave { by: Instant },
@@ -131,7 +131,7 @@ impl HeartbeatTask {
         }
     }
 
-    /// Takes in an answer; tells whether it was the last.
+    /// Takes in an answer; returns whether it was the last.
     fn heard(&mut self, now: u64, answer: Result<v1::HeartbeatResponse, ClientError>) -> bool {
         let (actions, refusal) = match answer.and_then(read) {
             Ok(answer) => {

@@ -46,7 +46,7 @@ pub trait RebalanceHook: Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// These partitions are to be let go of. No more of their records is handed out, and those that were are done, or
+    /// These partitions are to be released. No more of their records is handed out, and those that were are done, or
     /// the time for that is over. No one else reads them yet: what is done can still be committed, which happens
     /// after this by itself where commits are automatic. Together with the waiting before it, it is cut off after
     /// three quarters of the rebalance time-out.
@@ -59,7 +59,7 @@ pub trait RebalanceHook: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// These partitions are gone: the session ended or the member was put out, and others may read them already.
+    /// These partitions are gone: the session ended or the member was removed, and others may read them already.
     /// Nothing can be committed any more.
     fn lost(&self, gone: &[TopicPartition]) -> impl Future<Output = ()> + Send {
         let _ = gone;

@@ -104,7 +104,7 @@ impl GroupConsumer {
         Arc::clone(&self.core.signals)
     }
 
-    /// Whether to wait for room in `buffer_bytes`, as long as there are messages to be let go of.
+    /// Whether to wait for room in `buffer_bytes`, as long as there are messages to be released.
     pub(crate) fn set_patient(&self, is_patient: bool) {
         self.core.state.lock().reader.set_patient(is_patient);
     }
@@ -175,7 +175,7 @@ impl GroupConsumer {
         &self.core.options.member
     }
 
-    /// Every partition that is read now, and how far this consumer is. Those that are being let go of are left out.
+    /// Every partition that is read now, and how far this consumer is. Those that are being released are left out.
     #[must_use]
     pub fn assignment(&self) -> Vec<AssignedPartition> {
         let state = self.core.state.lock();

@@ -104,7 +104,7 @@ impl Core {
         chosen
     }
 
-    /// Waits before the next attempt; tells whether any of the partitions is still wanted then.
+    /// Waits before the next attempt; returns whether any of the partitions is still wanted then.
     async fn wait_after(&self, error: &ClientError, backoff: &mut Backoff, parts: &BTreeSet<Part>) -> bool {
         tracing::debug!(group = %self.options.group, %error, "where to begin cannot be found yet; trying again");
         tokio::time::sleep(backoff.next()).await;

@@ -81,7 +81,7 @@ impl Window {
         }
     }
 
-    /// A record is done. Tells whether it was not before.
+    /// A record is done. Returns whether it was not before.
     pub(crate) fn done(&mut self, offset: Offset) -> bool {
         let at = offset.get();
         let Some((start, run)) = self.runs.range(..=at).next_back().map(|(start, run)| (*start, *run)) else {
@@ -103,7 +103,7 @@ impl Window {
         true
     }
 
-    /// Everything below `offset` is done. Tells how many records that were not are now.
+    /// Everything below `offset` is done. Returns how many records that were not are now.
     pub(crate) fn done_below(&mut self, offset: Offset) -> u64 {
         let before = self.open_count;
         let rest = self.runs.split_off(&offset.get());

@@ -179,7 +179,7 @@ impl Ticket {
 ///
 /// Dropping it never cancels the record. It is `'static` and cheap: all records of a batch share one result.
 #[derive(Debug)]
-#[must_use = "a delivery tells whether the record was written; drop it explicitly to rely on `flush` instead"]
+#[must_use = "a delivery says whether the record was written; drop it explicitly to rely on `flush` instead"]
 pub struct Delivery {
     ticket: Arc<Ticket>,
     index: u32,

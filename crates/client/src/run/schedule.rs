@@ -135,7 +135,7 @@ impl<P: Clone + Eq + Hash, T: Clone> Schedule<P, T> {
     }
 
     /// The next record to start, if there is one and a worker for it. When it is a record's turn, and only then, `keep`
-    /// tells whether it is still wanted; otherwise it is dropped.
+    /// returns whether it is still wanted; otherwise it is dropped.
     pub(crate) fn start(&mut self, now: Duration, mut keep: impl FnMut(&T) -> bool) -> Option<Start<T>> {
         while let Some((at, id)) = self.waiting.first().copied()
             && at <= now

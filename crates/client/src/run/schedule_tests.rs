@@ -306,7 +306,7 @@ proptest! {
             pair.apply(Op::Stop);
             prop_assert_eq!(pair.schedule.room(), 0);
         }
-        // Whatever is left comes to its end when handlers do, in as many rounds as there are records and attempts.
+        // Whatever is left ends when handlers do, in as many rounds as there are records and attempts.
         for _ in 0..RECORDS_MAX * 4 {
             pair.apply(Op::Pass(50));
             for op in [Op::Start, Op::Succeed(0), Op::Buried(0)] {

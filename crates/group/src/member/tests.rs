@@ -19,9 +19,9 @@ const INTERVAL_MS: u64 = 3_000;
 struct Sim {
     id: MemberId,
     machine: Member<u32>,
-    /// Told to be let go of.
+    /// Told to be released.
     going: BTreeSet<u32>,
-    /// Put out by the coordinator, and has not heard of it.
+    /// Removed by the coordinator, and has not heard of it.
     is_out: bool,
     is_ended: bool,
     call_count: u64,

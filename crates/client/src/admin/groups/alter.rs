@@ -37,7 +37,7 @@ pub struct DeletedGroup {
     pub offset_count: u32,
 }
 
-/// A member that was put out of its group.
+/// A member that was removed from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedMember {
     /// Its id.

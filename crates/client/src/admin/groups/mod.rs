@@ -134,13 +134,13 @@ pub struct GroupMember {
     pub pattern: Option<String>,
     /// After how long without being heard of it counts as gone, in milliseconds.
     pub session_timeout_ms: u32,
-    /// How long it may take to let go of partitions, in milliseconds.
+    /// How long it may take to release partitions, in milliseconds.
     pub rebalance_timeout_ms: u32,
     /// When it joined.
     pub joined_at: TimestampMs,
     /// What it has.
     pub assigned: Vec<(TopicName, PartitionIndex)>,
-    /// What it was told to let go of.
+    /// What it was told to release.
     pub revoking: Vec<(TopicName, PartitionIndex)>,
     /// What it is to have.
     pub target: Vec<(TopicName, PartitionIndex)>,

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &KickArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop> 
     } else if ui.settings.output == OutputForm::Name {
         ui.line(&removed.id)?;
     } else {
-        let verb = if dry_run { "would put out" } else { "put out" };
+        let verb = if dry_run { "would remove" } else { "removed" };
         let had = partition_list(&removed.assigned);
         ui.line(format!("{verb} {} of {}  had {had}", removed.id, args.name))?;
     }

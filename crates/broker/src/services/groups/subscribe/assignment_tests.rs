@@ -157,7 +157,7 @@ fn who_is_put_out_loses_all_it_knows_of() {
 struct Program {
     /// What it may work on, and whether its records come.
     has: BTreeMap<TopicPartition, bool>,
-    /// What it was told to let go of: it may be done with that, or not.
+    /// What it was told to release: it may be done with that, or not.
     letting_go: BTreeSet<TopicPartition>,
 }
 

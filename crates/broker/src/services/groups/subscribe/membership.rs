@@ -12,7 +12,7 @@ use corduroy_types::ErrorCode;
 use super::super::{super::Shared, members, wire};
 use crate::{
     engine::Engine,
-    groups::{CoordinatorShard, Speaker},
+    groups::{CoordinatorShard, StreamLease},
     limits::Connection,
     services::push,
 };
@@ -32,7 +32,7 @@ pub(super) struct Membership {
     pub(super) on_position_lost: v1::OnPositionLost,
     pub(super) max_message_bytes: u32,
     shard: Arc<CoordinatorShard>,
-    speaker: Speaker,
+    lease: StreamLease,
 }
 
 impl Membership {
@@ -62,7 +62,7 @@ impl Membership {
         })?;
         let max_message_bytes = push::message_bytes(max_message_bytes)?;
         let shard = asked(|| groups.find_or_create(&group)).await?;
-        let speaker = groups.streams().speak(group.clone(), member.clone());
+        let lease = groups.streams().acquire(group.clone(), member.clone());
         Ok(Self {
             shared: Arc::clone(shared),
             engine,
@@ -74,18 +74,18 @@ impl Membership {
             on_position_lost,
             max_message_bytes,
             shard,
-            speaker,
+            lease,
         })
     }
 
-    /// Whether this stream still speaks for the member.
+    /// Whether this stream is still the one for the member.
     pub(super) fn is_present(&self) -> bool {
-        self.speaker.is_present()
+        self.lease.is_present()
     }
 
-    /// Ends when another stream speaks for the member.
+    /// Ends when another stream has taken the member over.
     pub(super) async fn displaced(&self) {
-        self.speaker.displaced().await;
+        self.lease.displaced().await;
     }
 
     /// Joins; `again` after the member was removed from the group.
@@ -95,7 +95,7 @@ impl Membership {
     pub(super) async fn join(&self, again: bool) -> Result<HeartbeatAnswer, Refusal> {
         let heartbeat = self.heartbeat(HeartbeatKind::Join(Join { again, ..self.join.clone() }), None);
         self.decide(|coordinator, now, out| {
-            self.check_speaker(coordinator)?;
+            self.check_lease(coordinator)?;
             coordinator.heartbeat(now, &heartbeat, out)
         })
         .await
@@ -117,7 +117,7 @@ impl Membership {
         asked(|| members::answer(&self.shard, &heartbeat, wait_ms)).await
     }
 
-    /// Leaves, unless another stream speaks for the member. A static one is expected back.
+    /// Leaves, unless another stream has taken the member over. A static one is expected back.
     ///
     /// # Errors
     /// It is not in the group.
@@ -128,7 +128,7 @@ impl Membership {
         };
         let heartbeat = self.heartbeat(kind, None);
         let left = self.decide(|coordinator, now, out| {
-            self.check_speaker(coordinator)?;
+            self.check_lease(coordinator)?;
             coordinator.heartbeat(now, &heartbeat, out)
         });
         left.await
@@ -146,7 +146,7 @@ impl Membership {
         let member = Some((self.member.clone(), epoch));
         let commit = Commit { group: self.group.clone(), member, offsets };
         self.decide(|coordinator, now, out| {
-            self.check_speaker(coordinator)?;
+            self.check_lease(coordinator)?;
             coordinator.commit(now, &commit, out)
         })
         .await
@@ -179,7 +179,7 @@ impl Membership {
     }
 
     /// To be asked under the coordinator's lock by whatever would change the member.
-    fn check_speaker(&self, coordinator: &Coordinator) -> Result<(), GroupError> {
+    fn check_lease(&self, coordinator: &Coordinator) -> Result<(), GroupError> {
         if self.is_present() {
             return Ok(());
         }

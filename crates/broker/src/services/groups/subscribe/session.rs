@@ -355,7 +355,7 @@ impl Session {
         self.names.get(&at.topic_id).cloned().unwrap_or_default()
     }
 
-    /// Partitions that the program has no more, or is to let go of.
+    /// Partitions that the program has no more, or is to release.
     fn gone(&mut self, partitions: &[TopicPartition]) -> v1::Revoked {
         let mut topics: BTreeMap<TopicId, v1::TopicPartitions> = BTreeMap::new();
         for at in partitions {
