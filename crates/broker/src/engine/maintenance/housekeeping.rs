@@ -96,3 +96,7 @@ impl Maintenance {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "clock_jump_tests.rs"]
+mod tests;
