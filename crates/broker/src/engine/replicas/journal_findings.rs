@@ -15,13 +15,14 @@ use parking_lot::Mutex;
 
 const FILE: &str = "journal-findings";
 const MAGIC: [u8; 4] = *b"CDJF";
+const VERSION: u16 = 1;
 /// Findings that are kept.
 const FINDINGS_MAX: usize = 64;
 /// The entry that replaces those for which there is no room.
 const MORE: &str = "more was found than is listed here: see the broker's log";
 /// Bytes of one.
 const TEXT_BYTES_MAX: usize = 1_000;
-const FILE_BYTES_MAX: u64 = 4 + (FINDINGS_MAX * (4 + TEXT_BYTES_MAX)) as u64 + 4;
+const FILE_BYTES_MAX: u64 = 4 + 2 + (FINDINGS_MAX * (4 + TEXT_BYTES_MAX)) as u64 + 4;
 
 /// What is said of a file that holds something else than was stored.
 const DAMAGED: &str = "journal-findings was damaged: what had been found before is not known";
@@ -43,11 +44,14 @@ impl JournalFindings {
         found: impl IntoIterator<Item = String>,
     ) -> Self {
         let path = data_dir.join(FILE);
-        let (mut open, mut is_stored) = match load(&**disk, &path) {
+        let stored = load(&**disk, &path);
+        let is_newer = matches!(stored, Stored::NewerFormat(_));
+        let (mut open, mut is_stored) = match stored {
             Stored::Findings(stored) => (stored, true),
             Stored::Damaged => (vec![DAMAGED.to_owned()], false),
             // It may be readable at the next start: it is replaced only for what is found now.
             Stored::Unreadable(error) => (vec![format!("journal-findings cannot be read: {error}")], true),
+            Stored::NewerFormat(version) => (vec![newer_format(version)], true),
         };
         for mut text in found {
             text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
@@ -59,7 +63,11 @@ impl JournalFindings {
                 is_stored = false;
             }
         }
-        if !is_stored && let Err(error) = store(&**disk, &path, &open) {
+        // What a newer version wrote is not replaced.
+        if !is_stored
+            && !is_newer
+            && let Err(error) = store(&**disk, &path, &open)
+        {
             tracing::warn!(%error, "findings in the commit journal cannot be stored: the next start does not know them");
         }
         Self { disk: Arc::clone(disk), path, open: Mutex::new(open) }
@@ -94,11 +102,21 @@ enum Stored {
     Findings(Vec<String>),
     Damaged,
     Unreadable(io::Error),
+    /// A newer version wrote it. It is left as it is.
+    NewerFormat(u16),
 }
 
-/// Stored, big-endian: magic `CDJF` · for each finding its length u32 and its text in UTF-8 · CRC-32 u32 over all before it.
+fn newer_format(version: u16) -> String {
+    format!(
+        "journal-findings has format {version}, and this version knows {VERSION}: what it holds is shown by the version \
+         that wrote it"
+    )
+}
+
+/// Stored, big-endian: magic `CDJF` · version u16 (1) · for each finding its length u32 and its text in UTF-8 · CRC-32 u32 over all before it.
 fn store(disk: &dyn Disk, path: &Path, open: &[String]) -> io::Result<()> {
     let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
     for text in open {
         bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend_from_slice(text.as_bytes());
@@ -110,7 +128,7 @@ fn store(disk: &dyn Disk, path: &Path, open: &[String]) -> io::Result<()> {
 /// Without a file there are none.
 fn load(disk: &dyn Disk, path: &Path) -> Stored {
     match read_file(disk, path, FILE_BYTES_MAX) {
-        Ok(bytes) => decode(&bytes).map_or(Stored::Damaged, Stored::Findings),
+        Ok(bytes) => decode(&bytes).unwrap_or(Stored::Damaged),
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound => Stored::Findings(Vec::new()),
             // It is longer than any that was stored.
@@ -120,16 +138,23 @@ fn load(disk: &dyn Disk, path: &Path) -> Stored {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<String>> {
+fn decode(bytes: &[u8]) -> Option<Stored> {
     let (body, crc) = bytes.split_last_chunk::<4>()?;
-    let mut rest = body.strip_prefix(&MAGIC).filter(|_| crc32fast::hash(body) == u32::from_be_bytes(*crc))?;
+    let body = body.strip_prefix(&MAGIC).filter(|_| crc32fast::hash(body) == u32::from_be_bytes(*crc))?;
+    let (version, behind) = body.split_first_chunk::<2>()?;
+    let mut rest = match u16::from_be_bytes(*version) {
+        VERSION => behind,
+        // The first form had no version: these are the first bytes of a length.
+        0 => body,
+        newer => return Some(Stored::NewerFormat(newer)),
+    };
     let mut open = Vec::new();
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
         let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         open.push(std::str::from_utf8(text).ok()?.to_owned());
         rest = behind;
     }
-    rest.is_empty().then_some(open)
+    rest.is_empty().then_some(Stored::Findings(open))
 }
 
 #[cfg(test)]
@@ -164,6 +189,23 @@ mod tests {
         disk.damage(Path::new("/journal-findings"), 9, |bytes| bytes[0] ^= 1);
         assert_eq!(record(&disk, &["later"]).list(), [DAMAGED, "later"]);
         assert_eq!(record(&disk, &[]).list(), [DAMAGED, "later"]);
+    }
+
+    #[test]
+    fn other_forms_are_read_or_kept() {
+        let disk = SimDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let write = |body: &[u8]| {
+            let mut bytes = [MAGIC.as_slice(), body].concat();
+            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+            replace_file(&*shared, Path::new("/journal-findings"), Bytes::from(bytes)).unwrap();
+        };
+        write(b"\0\0\0\x03old");
+        assert_eq!(record(&disk, &["new"]).list(), ["old", "new"]);
+        assert_eq!(record(&disk, &[]).list(), ["old", "new"], "it was stored in the present form");
+        write(b"\0\x02whatever");
+        assert_eq!(record(&disk, &["new"]).list(), [newer_format(2), "new".to_owned()]);
+        assert_eq!(record(&disk, &[]).list(), [newer_format(2)], "it is not replaced");
     }
 
     #[test]
