@@ -9,7 +9,7 @@ use crate::{
     error::RecordFault,
     record::{Headers, RawRecord},
     varint::{VARLONG_BYTES_MAX, take_varint, take_varlong},
-    walk::{self, Front, Place, Seen, Window},
+    walk::{self, Front, RecordPosition, Seen, Window},
 };
 
 /// What is known of a record whose key and value were not kept.
@@ -50,7 +50,7 @@ pub(crate) fn survey_while(
     if codec == Compression::None || (plan.record_count == 0 && payload.is_empty()) {
         return walk::walk_while(batch, limits, |seen| check(&Facts::of(seen)));
     }
-    let mut place = Place::default();
+    let mut place = RecordPosition::default();
     let mut window = Window::new(Decoder::new(codec, &payload, limits)?);
     while place.index < plan.record_count {
         let taken = match window.front()? {
@@ -68,7 +68,7 @@ pub(crate) fn survey_while(
                 if !check(&facts).map_err(|fault| BatchError::Record { index, fault })? {
                     return Ok(());
                 }
-                place = Place { index: index + 1, offset_delta_min: offset_delta + 1 };
+                place = RecordPosition { index: index + 1, offset_delta_min: offset_delta + 1 };
                 0
             }
         };

@@ -44,7 +44,7 @@ pub(crate) fn walk_while(
         // Compaction has emptied it, codec bits still set.
         return Ok(());
     }
-    let mut place = Place::default();
+    let mut place = RecordPosition::default();
     let extra_bytes = match batch.header().compression() {
         Compression::None => {
             let mut rest = &payload[..];
@@ -85,12 +85,12 @@ pub(crate) fn nothing_left(plan: &RecordPlan, extra_bytes: usize) -> Result<(), 
 
 /// Which record comes next.
 #[derive(Default)]
-pub(crate) struct Place {
+pub(crate) struct RecordPosition {
     pub(crate) index: u32,
     pub(crate) offset_delta_min: u32,
 }
 
-impl Place {
+impl RecordPosition {
     /// Takes the next record off the front of `rest`; says what `check` said of it.
     #[inline]
     pub(crate) fn next(

@@ -23,8 +23,8 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     };
     let address = reachable(config.listen.http);
     match ask(address) {
-        Ok(Answer { ready: true, body }) => print(&body),
-        Ok(Answer { ready: false, body }) => {
+        Ok(ProbeAnswer { ready: true, body }) => print(&body),
+        Ok(ProbeAnswer { ready: false, body }) => {
             print(&body);
             exit::FAILED
         }
@@ -48,12 +48,12 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-struct Answer {
+struct ProbeAnswer {
     ready: bool,
     body: String,
 }
 
-fn ask(address: SocketAddr) -> io::Result<Answer> {
+fn ask(address: SocketAddr) -> io::Result<ProbeAnswer> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -64,7 +64,7 @@ fn ask(address: SocketAddr) -> io::Result<Answer> {
     let (head, body) = text
         .split_once("\r\n\r\n")
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "that is no HTTP answer"))?;
-    Ok(Answer { ready: head.starts_with("HTTP/1.1 200 "), body: body.to_owned() })
+    Ok(ProbeAnswer { ready: head.starts_with("HTTP/1.1 200 "), body: body.to_owned() })
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub enum Request<P> {
 
 /// What the coordinator answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer<P> {
+pub struct HeartbeatReply<P> {
     /// The member epoch.
     pub epoch: u32,
     /// When the next heartbeat is due.
@@ -141,7 +141,7 @@ impl<P: Ord + Clone> Member<P> {
     }
 
     /// The call was answered.
-    pub fn answered(&mut self, now: Ms, answer: Answer<P>) -> Vec<Action<P>> {
+    pub fn answered(&mut self, now: Ms, answer: HeartbeatReply<P>) -> Vec<Action<P>> {
         let Some(InFlight { sent_at, reports_owned }) = self.in_flight.take() else { return Vec::new() };
         let mut actions = Vec::new();
         match self.phase {

@@ -121,7 +121,7 @@ impl Log {
         }
         let log_end = self.cursors.log_end();
         // An index that lacks the front of its segment is not worth keeping: it is built again when needed.
-        let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
+        let indexes = self.active.unscanned.is_none().then(|| self.active.index.finish());
         let index_checksum = indexes.as_ref().map(|(offsets, times)| crate::index::checksum(offsets, times));
         let end = self.active.end_point(log_end);
         let file = Arc::clone(&self.active.file);

@@ -36,7 +36,7 @@ impl Log {
             return Ok(());
         }
         // An index that lacks the front of its segment is not worth keeping.
-        let indexes = self.active.lower.is_none().then(|| self.active.index.finish());
+        let indexes = self.active.unscanned.is_none().then(|| self.active.index.finish());
         let index_checksum = indexes.as_ref().map(|(offsets, times)| checksum(offsets, times));
         let (offsets, times) = indexes.unzip();
         let (base, log_end) = (self.active.base(), self.cursors.log_end());

@@ -15,7 +15,7 @@
 //! | `recovery`, `reopen`, `close` | from files to a log and back |
 //! | `producers` | which batches of idempotent producers are in the log, so that none gets in twice |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
-//! | `damage`, `lower` | what cannot be read and where it ends; what recovery did not look at |
+//! | `damage`, `unscanned_prefix` | what cannot be read and where it ends; what recovery did not look at |
 //! | `mark` | the durable mark, which tells a torn tail from damage |
 //! | `salvage` | giving up what cannot be read |
 //! | `scrub` | looking for damage before a reader meets it |
@@ -40,7 +40,6 @@ mod gaps;
 mod index;
 pub mod journal;
 mod log;
-mod lower;
 mod mark;
 pub mod offline;
 pub mod producers;
@@ -60,6 +59,7 @@ mod swap;
 mod tail;
 mod time_lookup;
 mod truncate;
+mod unscanned_prefix;
 
 pub use append::Appended;
 pub use compaction::{

@@ -182,8 +182,8 @@ impl Log {
         if self.in_flight.is_none() && self.durable.offset == self.cursors.log_end() {
             self.active.file.release();
         }
-        if let Some(lower) = &self.active.lower {
-            lower.release();
+        if let Some(unscanned) = &self.active.unscanned {
+            unscanned.release();
         }
         for sealed in self.sealed.iter() {
             sealed.file.release();

@@ -8,7 +8,7 @@ use corduroy_types::Offset;
 use crate::damage::DamagedRange;
 use crate::error::ReadError;
 use crate::log::Log;
-use crate::read_disk::{DiskRead, Place};
+use crate::read_disk::{DiskRead, ReadSource};
 use crate::segment::FileId;
 use crate::shared::Shared;
 use crate::tail::TailEntry;
@@ -131,10 +131,11 @@ impl Log {
         let from = at.offset;
         let (file, place, end, bytes) = match self.sealed_at(from) {
             Some(sealed) => {
-                (Arc::clone(&sealed.file), Place::Sealed(Arc::clone(sealed)), sealed.end, sealed.bytes)
+                (Arc::clone(&sealed.file), ReadSource::Sealed(Arc::clone(sealed)), sealed.end, sealed.bytes)
             }
             None => {
-                let place = self.active.scan_start(from).map_or_else(Place::Lower, Place::Active);
+                let place =
+                    self.active.scan_start(from).map_or_else(ReadSource::UnscannedPrefix, ReadSource::Active);
                 (Arc::clone(&self.active.file), place, self.cursors.written_end(), self.active.bytes)
             }
         };

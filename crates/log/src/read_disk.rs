@@ -11,18 +11,18 @@ use crate::damage::Sought;
 use crate::disk::{DiskFile, write_next_to};
 use crate::error::ReadError;
 use crate::index::{Expect, Indexes, ScanStart};
-use crate::lower::Lower;
 use crate::read::{Hint, ReadBatches, ReadCursor};
 use crate::recovery::index_segment;
 use crate::scan::{Damage, DamageReason, check_crc, parse_header};
 use crate::segment::{INDEX_SUFFIX, Sealed, SegmentFile, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
+use crate::unscanned_prefix::UnscannedPrefix;
 
 /// What a read from a segment file needs to know.
 #[derive(Debug)]
 pub(crate) struct DiskRead {
     pub(crate) file: Arc<SegmentFile>,
-    pub(crate) place: Place,
+    pub(crate) place: ReadSource,
     /// Where the batch should begin, if the reader knows from before.
     pub(crate) hint: Option<Hint>,
     /// Bytes of the file that were written.
@@ -36,11 +36,11 @@ pub(crate) struct DiskRead {
 
 /// Where to begin looking.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum ReadSource {
     Sealed(Arc<Sealed>),
     Active(ScanStart),
     /// The active segment's part below the mark, whose index may have to be made.
-    Lower(Arc<Lower>),
+    UnscannedPrefix(Arc<UnscannedPrefix>),
 }
 
 /// Bytes to read beyond `max_bytes` to reach the first batch from an index entry before it.
@@ -76,7 +76,7 @@ impl DiskRead {
     fn of(&self, new: &Arc<Sealed>) -> Self {
         Self {
             file: Arc::clone(&new.file),
-            place: Place::Sealed(Arc::clone(new)),
+            place: ReadSource::Sealed(Arc::clone(new)),
             hint: None,
             limit: new.bytes,
             end: new.end,
@@ -86,8 +86,8 @@ impl DiskRead {
 
     fn perform_here(&self, shared: &Shared) -> Result<ReadBatches, ReadError> {
         let lost = match &self.place {
-            Place::Sealed(sealed) => sealed.lost_error(),
-            Place::Active(_) | Place::Lower(_) => None,
+            ReadSource::Sealed(sealed) => sealed.lost_error(),
+            ReadSource::Active(_) | ReadSource::UnscannedPrefix(_) => None,
         };
         let stop = match lost.map_or_else(|| self.try_all(shared), |lost| Err(Stop::Lost(lost))) {
             Ok(read) => return Ok(read),
@@ -124,11 +124,11 @@ impl DiskRead {
             }
         }
         let start = match &self.place {
-            Place::Active(start) => *start,
-            Place::Lower(lower) => {
-                lower.indexes(shared, &self.file, &file)?.scan_start(self.file.base, self.from)
+            ReadSource::Active(start) => *start,
+            ReadSource::UnscannedPrefix(unscanned) => {
+                unscanned.indexes(shared, &self.file, &file)?.scan_start(self.file.base, self.from)
             }
-            Place::Sealed(sealed) => {
+            ReadSource::Sealed(sealed) => {
                 sealed_indexes(shared, sealed, &file)?.scan_start(sealed.base(), self.from)
             }
         };
@@ -149,7 +149,7 @@ impl DiskRead {
 
     /// Whether offsets may be missing in the segment.
     fn gaps(&self) -> bool {
-        matches!(&self.place, Place::Sealed(sealed) if sealed.gaps)
+        matches!(&self.place, ReadSource::Sealed(sealed) if sealed.gaps)
     }
 
     fn read_from(&self, file: &dyn DiskFile, start: ScanStart, belief: Belief) -> Result<ReadBatches, Stop> {

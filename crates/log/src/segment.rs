@@ -14,11 +14,11 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_handles};
 use crate::error::ReadError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
-use crate::lower::Lower;
 use crate::mark::Point;
 use crate::recovery::Extent;
 use crate::scan::{Damage, DamageReason};
 use crate::swap::Name;
+use crate::unscanned_prefix::UnscannedPrefix;
 
 /// Suffix of a file of batches.
 pub(crate) const LOG_SUFFIX: &str = "log";
@@ -272,7 +272,7 @@ pub(crate) struct Active {
     pub(crate) checksum: u32,
     pub(crate) index: IndexBuilder,
     /// What `index` does not cover.
-    pub(crate) lower: Option<Arc<Lower>>,
+    pub(crate) unscanned: Option<Arc<UnscannedPrefix>>,
     first: Option<First>,
 }
 
@@ -294,7 +294,7 @@ impl Active {
     pub(crate) fn new(dir: &Arc<Path>, base: Offset, config: &LogConfig) -> Self {
         let index = IndexBuilder::new(base, config.index_interval_bytes);
         let file = SegmentFile::new(Arc::clone(dir), base);
-        Self { file, created: false, bytes: 0, checksum: 0, index, lower: None, first: None }
+        Self { file, created: false, bytes: 0, checksum: 0, index, unscanned: None, first: None }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -328,11 +328,11 @@ impl Active {
     }
 
     /// Where a scan for the batch that holds `target` may begin, if it is not in the part without an index.
-    pub(crate) fn scan_start(&self, target: Offset) -> Result<ScanStart, Arc<Lower>> {
+    pub(crate) fn scan_start(&self, target: Offset) -> Result<ScanStart, Arc<UnscannedPrefix>> {
         let start = self.index.scan_start(target);
-        match &self.lower {
-            Some(lower) if target < lower.offset => Err(Arc::clone(lower)),
-            Some(lower) if start.position < lower.position => Ok(lower.end()),
+        match &self.unscanned {
+            Some(unscanned) if target < unscanned.offset => Err(Arc::clone(unscanned)),
+            Some(unscanned) if start.position < unscanned.position => Ok(unscanned.end()),
             _ => Ok(start),
         }
     }

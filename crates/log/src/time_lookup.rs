@@ -13,12 +13,12 @@ use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::{Indexes, ScanStart};
 use crate::log::Log;
-use crate::lower::Lower;
 use crate::read_disk::{rebuilt_indexes, sealed_indexes};
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError};
 use crate::segment::{Sealed, SegmentFile};
 use crate::shared::Shared;
 use crate::tail::TailEntry;
+use crate::unscanned_prefix::UnscannedPrefix;
 
 /// A record that a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct TimeLookupPlan {
     active: Arc<SegmentFile>,
     active_start: ScanStart,
     /// The part of it whose index may have to be made, and the timestamp to look up there.
-    active_lower: Option<(Arc<Lower>, TimestampMs)>,
+    active_unscanned: Option<(Arc<UnscannedPrefix>, TimestampMs)>,
     active_limit: u64,
     active_max: Option<TimestampMs>,
     /// Sealed segments that are not wholly written: how far they are.
@@ -84,7 +84,7 @@ impl Log {
         let (base, index) = (self.active.base(), &self.active.index);
         let whole = ScanStart::of_segment(base);
         let active_start = near.map_or(whole, |timestamp| index.scan_start(index.offset_before(timestamp)));
-        let lower = self.active.lower.clone().filter(|_| active_start == whole);
+        let unscanned = self.active.unscanned.clone().filter(|_| active_start == whole);
         TimeLookupPlan {
             shared: Arc::clone(&self.shared),
             wanted,
@@ -93,7 +93,7 @@ impl Log {
             sealed: Arc::clone(&self.sealed),
             active: Arc::clone(&self.active.file),
             active_start,
-            active_lower: lower.zip(near),
+            active_unscanned: unscanned.zip(near),
             active_limit: self.readable_bytes(self.active.base(), self.active.bytes),
             active_max: self.active.index.max_timestamp().map(|(timestamp, _)| timestamp),
             written: self.written,
@@ -205,9 +205,9 @@ impl Search<'_> {
         let (segment, path) = (&plan.active, plan.active.path());
         let mut walk = || {
             let file = segment.open(&*plan.shared.disk).map_err(at(&path))?;
-            let start = match &plan.active_lower {
-                Some((lower, near)) => {
-                    let indexes = lower.indexes(&plan.shared, segment, &file).map_err(at(&path))?;
+            let start = match &plan.active_unscanned {
+                Some((unscanned, near)) => {
+                    let indexes = unscanned.indexes(&plan.shared, segment, &file).map_err(at(&path))?;
                     indexes.scan_start(segment.base, indexes.offset_before(segment.base, *near))
                 }
                 None => plan.active_start,

@@ -32,10 +32,10 @@ const WAIT_MS_MAX: u32 = 300_000;
 struct Wanted {
     topic: String,
     partition: u32,
-    found: Result<Place, Refusal>,
+    found: Result<FoundPartition, Refusal>,
 }
 
-struct Place {
+struct FoundPartition {
     replica: Arc<Replica>,
     from: Offset,
     max_bytes: u32,
@@ -174,7 +174,7 @@ fn find(engine: &Engine, wanted: v1::FetchPartition) -> Wanted {
             replica.check_read(named)?;
             let from = offset_from_wire("offset", offset)?;
             let max_bytes = if max_bytes == 0 { PARTITION_BYTES_DEFAULT } else { max_bytes };
-            Ok(Place { replica, from, max_bytes })
+            Ok(FoundPartition { replica, from, max_bytes })
         });
     Wanted { topic, partition, found }
 }

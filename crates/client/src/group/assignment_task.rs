@@ -280,7 +280,7 @@ impl Core {
     async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) -> bool {
         let began = Instant::now();
         let timeout = self.options.rebalance_timeout;
-        let of = |state: &super::core::State| -> u64 {
+        let of = |state: &super::core::ConsumerState| -> u64 {
             parts.iter().filter_map(|part| state.slots.get(part)).map(|slot| slot.track.awaited_count()).sum()
         };
         // In time for the hook and the commit before the coordinator puts the member out.

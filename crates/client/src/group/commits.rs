@@ -11,7 +11,7 @@ use super::{
     Commit, CommitError, Offsets,
     core::{Core, Slot},
     offsets::Part,
-    window::Place,
+    window::CommitPosition,
 };
 use crate::{backoff::Backoff, client::Repeat};
 
@@ -86,7 +86,7 @@ impl Core {
                 };
                 let known = slot.track.place();
                 let epoch = known.epoch.filter(|_| known.offset <= offset);
-                items.push((Arc::clone(&slot.track), (part.clone(), Place { offset, epoch })));
+                items.push((Arc::clone(&slot.track), (part.clone(), CommitPosition { offset, epoch })));
             }
         }
         let core = Arc::clone(self);
@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// What is done and not committed.
-    fn due(&self, which: &Which) -> Vec<(Part, Place)> {
+    fn due(&self, which: &Which) -> Vec<(Part, CommitPosition)> {
         let mut state = self.state.lock();
         state.settle();
         let wanted = |part: &Part| match which {
@@ -177,7 +177,7 @@ impl Core {
     }
 
     /// One attempt. Notes what is committed by it; tells what is not.
-    async fn commit_once(&self, items: &[(Part, Place)]) -> Vec<(Refusal, Part)> {
+    async fn commit_once(&self, items: &[(Part, CommitPosition)]) -> Vec<(Refusal, Part)> {
         let results = self.send_commit(items).await;
         let mut state = self.state.lock();
         let mut failed = Vec::new();
@@ -202,7 +202,7 @@ impl Core {
     }
 
     /// Sends offsets to commit; one result for each.
-    pub(crate) async fn send_commit(&self, items: &[(Part, Place)]) -> Vec<Result<(), Refusal>> {
+    pub(crate) async fn send_commit(&self, items: &[(Part, CommitPosition)]) -> Vec<Result<(), Refusal>> {
         let mut results = Vec::with_capacity(items.len());
         for items in items.chunks(REQUEST_OFFSETS_MAX) {
             let request = v1::CommitOffsetsRequest {
@@ -246,7 +246,7 @@ fn superseded(part: &Part) -> Refusal {
     Refusal::new(ErrorCode::PartitionNotAssigned, message)
 }
 
-fn to_commit(part: &Part, place: Place) -> v1::OffsetToCommit {
+fn to_commit(part: &Part, place: CommitPosition) -> v1::OffsetToCommit {
     v1::OffsetToCommit {
         topic: part.name.topic.to_string(),
         topic_id: part.topic_id.clone(),

@@ -18,7 +18,7 @@ use super::{
     delivery_tracker::{DeliveryTracker, Signals},
     hook::AnyHook,
     offsets::Part,
-    window::Place,
+    window::CommitPosition,
 };
 use crate::{
     Message, OffsetSpec,
@@ -82,11 +82,11 @@ pub(crate) struct Clearing {
     pub(crate) part: Part,
     pub(crate) message: Message,
     /// To be committed before it is handed out.
-    pub(crate) to: Place,
+    pub(crate) to: CommitPosition,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct ConsumerState {
     pub(crate) reader: Reader,
     pub(crate) slots: BTreeMap<Part, Slot>,
     /// Partitions on their way to become slots.
@@ -111,7 +111,7 @@ pub(crate) struct Core {
     pub(crate) client: Arc<Shared>,
     pub(crate) options: Options,
     pub(crate) signals: Arc<Signals>,
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<ConsumerState>,
     /// The member epoch to commit under.
     pub(crate) epoch: AtomicU32,
     /// Commits fail for a passing reason, and the event was sent.
@@ -131,7 +131,7 @@ impl Core {
         buffer_bytes: u64,
         in_flight_max: u64,
     ) -> Arc<Self> {
-        let state = State {
+        let state = ConsumerState {
             reader: Reader::start(Arc::clone(&client), buffer_bytes),
             slots: BTreeMap::new(),
             opening: BTreeSet::new(),
@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// Resolves once the state is as wanted.
-    pub(crate) async fn until(&self, is_so: impl Fn(&State) -> bool) {
+    pub(crate) async fn until(&self, is_so: impl Fn(&ConsumerState) -> bool) {
         loop {
             let changed = self.signals.changed.notified();
             tokio::pin!(changed);
@@ -181,7 +181,7 @@ pub(crate) struct Start {
     pub(crate) stopped: bool,
 }
 
-impl State {
+impl ConsumerState {
     /// Whether a partition is on its way to be read, and is not to be released already.
     pub(crate) fn is_coming(&self, part: &Part) -> bool {
         !self.closing && self.opening.contains(part) && !self.going.contains(part)

@@ -9,9 +9,9 @@ use corduroy_types::{ErrorCode, Offset};
 
 use super::{
     Commit, GroupConsumeError, OnPositionLost, PositionLost,
-    core::{Clearing, Core, State},
+    core::{Clearing, ConsumerState, Core},
     offsets::Part,
-    window::{Place, Tick},
+    window::{CommitPosition, Tick},
 };
 use crate::{ConsumeError, Event, Message, TopicPartition};
 
@@ -65,7 +65,7 @@ impl Core {
     }
 
     /// Looks after a message that waits for its commit; `None` when there is none.
-    fn poll_cleared(&self, state: &mut State) -> Option<Next> {
+    fn poll_cleared(&self, state: &mut ConsumerState) -> Option<Next> {
         let clearing = state.clearing.take()?;
         let slot = state.slots.get(&clearing.part)?;
         let place = slot.place?;
@@ -80,7 +80,7 @@ impl Core {
     /// Notes that a message goes out; `None` when it may not, or not yet.
     fn hand_out(
         &self,
-        state: &mut State,
+        state: &mut ConsumerState,
         message: Message,
         place: usize,
         batch_end: Offset,
@@ -89,7 +89,7 @@ impl Core {
         if self.options.commit == Commit::BeforeHandling {
             let part = state.at(place)?.0.clone();
             if state.slots.get(&part).is_some_and(|slot| slot.cleared_to <= offset) {
-                let to = Place { offset: batch_end, epoch };
+                let to = CommitPosition { offset: batch_end, epoch };
                 state.clearing = Some(Clearing { part, message, to });
                 self.signals.clear.notify_one();
                 return None;
@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// What to make of a partition that cannot be read.
-    fn judge(&self, state: &mut State, error: ConsumeError) -> Verdict {
+    fn judge(&self, state: &mut ConsumerState, error: ConsumeError) -> Verdict {
         if is_gone(error.code()) {
             tracing::debug!(%error, "the partition is gone; the group will take it back");
             return Verdict::Ignore;

@@ -8,7 +8,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::window::{Place, Tick, Window};
+use super::window::{CommitPosition, Tick, Window};
 
 /// What tells a consumer's tasks and its user of each other.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl DeliveryTracker {
         self.signals.changed.notify_waiters();
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> CommitPosition {
         self.window.lock().place()
     }
 
@@ -187,7 +187,7 @@ impl DeliveryTracker {
         self.is_held.store(false, Ordering::Release);
         let given_back = self.given_back.swap(0, Ordering::AcqRel);
         self.signals.given_back.fetch_sub(given_back, Ordering::AcqRel);
-        let Place { offset, epoch } = window.place();
+        let CommitPosition { offset, epoch } = window.place();
         let count = window.open_count();
         *window = Window::new(offset, epoch);
         drop(window);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_group::member::{Action, Answer, Failure, Member, Request};
+use corduroy_group::member::{Action, Failure, HeartbeatReply, Member, Request};
 use corduroy_types::{ErrorCode, PartitionIndex, TopicName};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -64,7 +64,7 @@ pub(crate) struct HeartbeatTask {
 
 enum Event {
     HeartbeatCommand(Option<HeartbeatCommand>),
-    Answer(Result<v1::HeartbeatResponse, ClientError>),
+    Answered(Result<v1::HeartbeatResponse, ClientError>),
     Due,
     GiveUp,
 }
@@ -79,7 +79,7 @@ impl HeartbeatTask {
                 biased;
                 command = self.heartbeat_commands.recv() => Event::HeartbeatCommand(command),
                 () = sleep_until(leave_by) => Event::GiveUp,
-                answer = answer_of(&mut call) => Event::Answer(answer),
+                answer = answer_of(&mut call) => Event::Answered(answer),
                 () = sleep_until(due_at) => Event::Due,
             };
             let now = self.now();
@@ -98,7 +98,7 @@ impl HeartbeatTask {
                     call = Some(self.call(request));
                     false
                 }
-                Event::Answer(answer) => {
+                Event::Answered(answer) => {
                     call = None;
                     self.heard(now, answer)
                 }
@@ -246,7 +246,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         || matches!(code, ErrorCode::Internal | ErrorCode::StorageFailed | ErrorCode::UnexpectedAnswer)
 }
 
-fn read(answer: v1::HeartbeatResponse) -> Result<Answer<Part>, ClientError> {
+fn read(answer: v1::HeartbeatResponse) -> Result<HeartbeatReply<Part>, ClientError> {
     let assignment = answer.assignment.map(|assignment| {
         let topics = assignment.topics.into_iter();
         topics
@@ -254,7 +254,7 @@ fn read(answer: v1::HeartbeatResponse) -> Result<Answer<Part>, ClientError> {
             .collect::<Result<Vec<_>, _>>()
             .map(|parts| parts.into_iter().flatten().collect())
     });
-    Ok(Answer {
+    Ok(HeartbeatReply {
         epoch: answer.member_epoch,
         interval_ms: answer.interval_ms.into(),
         assignment: assignment.transpose()?,

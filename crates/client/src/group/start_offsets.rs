@@ -15,7 +15,7 @@ use super::{
     deliver::is_gone,
     heartbeat_task::is_passing,
     offsets::{Part, names, to_wire},
-    window::Place,
+    window::CommitPosition,
 };
 use crate::{
     ClientError, ConsumeError, Event, OffsetSpec, TopicPartition, backoff::Backoff, client::Repeat,
@@ -240,7 +240,7 @@ impl Core {
                 let state = self.state.lock();
                 let is_due =
                     |start: &&Start| state.is_coming(&start.part) && start.committed != Some(start.position);
-                let place = |start: &Start| Place { offset: start.position, epoch: start.epoch };
+                let place = |start: &Start| CommitPosition { offset: start.position, epoch: start.epoch };
                 starts.iter().filter(is_due).map(|start| (start.part.clone(), place(start))).collect()
             };
             if due.is_empty() {

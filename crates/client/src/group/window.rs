@@ -14,7 +14,7 @@ pub(crate) struct Tick(pub(crate) u64);
 
 /// A place to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct CommitPosition {
     /// Everything below is done.
     pub(crate) offset: Offset,
     /// The leader epoch of the last record below, if one is known.
@@ -118,10 +118,10 @@ impl Window {
     }
 
     /// How far may be committed.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> CommitPosition {
         let offset = self.low();
         let newest = self.epochs.iter().take_while(|(from, _)| *from < offset).last();
-        Place { offset, epoch: newest.map(|(_, epoch)| *epoch).or(self.epoch) }
+        CommitPosition { offset, epoch: newest.map(|(_, epoch)| *epoch).or(self.epoch) }
     }
 
     /// How many records were handed out and are not done.

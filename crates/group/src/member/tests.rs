@@ -150,7 +150,7 @@ impl World {
                     |parts: BTreeSet<TopicPartition>| parts.into_iter().map(|p| p.partition.0).collect();
                 sim.machine.answered(
                     now,
-                    Answer {
+                    HeartbeatReply {
                         epoch: answer.epoch.0,
                         interval_ms: answer.interval_ms.into(),
                         assignment: answer.assignment.map(parts),
@@ -315,8 +315,8 @@ proptest! {
     }
 }
 
-fn answer(epoch: u32, parts: &[u32]) -> Answer<u32> {
-    Answer { epoch, interval_ms: 1000, assignment: Some(parts.iter().copied().collect()) }
+fn answer(epoch: u32, parts: &[u32]) -> HeartbeatReply<u32> {
+    HeartbeatReply { epoch, interval_ms: 1000, assignment: Some(parts.iter().copied().collect()) }
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn an_assignment_is_confirmed_even_if_it_changes_nothing() {
     member.request(0);
     member.answered(0, answer(1, &[1]));
     member.request(0);
-    member.answered(5, Answer { epoch: 1, interval_ms: 1000, assignment: None });
+    member.answered(5, HeartbeatReply { epoch: 1, interval_ms: 1000, assignment: None });
     // In between it was given something else and denied it again, in answers that were lost.
     member.request(1000);
     assert_eq!(member.answered(1005, answer(3, &[1])), []);
@@ -386,10 +386,10 @@ fn the_least_silence_is_a_share_of_the_session() {
     let mut member = Member::<u32>::new(300);
     member.request(0);
     for _ in 0..2 {
-        member.answered(0, Answer { epoch: 1, interval_ms: 3000, assignment: None });
+        member.answered(0, HeartbeatReply { epoch: 1, interval_ms: 3000, assignment: None });
         member.request(0);
     }
-    member.answered(0, Answer { epoch: 1, interval_ms: 3000, assignment: None });
+    member.answered(0, HeartbeatReply { epoch: 1, interval_ms: 3000, assignment: None });
     assert_eq!(member.due_at(), Some(300));
     assert_eq!(member.request(300), Request::Stay { epoch: 1, owned: None, wait_ms: 300 });
 }

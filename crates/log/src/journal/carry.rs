@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use corduroy_types::Offset;
 
 use super::PartitionKey;
-use super::checkpoint::{Pin, Place};
+use super::checkpoint::{JournalPosition, Pin};
 use super::plan::Journal;
 use super::replay::{Piece, Replay, Rewrite};
 use crate::error::LogError;
@@ -95,7 +95,7 @@ impl Journal {
     }
 
     /// The data of these logs is durable in a generation now.
-    pub(super) fn carried_to(&mut self, keys: &[PartitionKey], place: Place) {
+    pub(super) fn carried_to(&mut self, keys: &[PartitionKey], place: JournalPosition) {
         for ((key, _), pin) in &mut self.pins {
             if pin.carried && keys.contains(key) {
                 (pin.oldest, pin.newest) = (place, place);

@@ -13,15 +13,15 @@ use crate::disk::{Disk, is_out_of_handles};
 use crate::segment::SegmentFile;
 
 /// A place in the journal: generation, position.
-pub(super) type Place = (u64, u64);
+pub(super) type JournalPosition = (u64, u64);
 
 /// A segment with data in the journal that it may not have synced.
 #[derive(Clone, Debug)]
 pub(super) struct Pin {
     pub(super) file: Arc<SegmentFile>,
     /// Where the oldest and the newest of that data are.
-    pub(super) oldest: Place,
-    pub(super) newest: Place,
+    pub(super) oldest: JournalPosition,
+    pub(super) newest: JournalPosition,
     /// Its log has stopped. No sync of the file proves anything then, because the log is cut and written again
     /// meanwhile: the journal's copy stays until the log is reopened.
     pub(super) stopped: bool,
@@ -31,7 +31,7 @@ pub(super) struct Pin {
 
 impl Pin {
     /// Of a segment with data at one place.
-    pub(super) fn new(file: &Arc<SegmentFile>, place: Place) -> Self {
+    pub(super) fn new(file: &Arc<SegmentFile>, place: JournalPosition) -> Self {
         Self { file: Arc::clone(file), oldest: place, newest: place, stopped: false, carried: false }
     }
 }
@@ -45,7 +45,7 @@ pub(super) type Pins = BTreeMap<(PartitionKey, Offset), Pin>;
 #[must_use = "the journal's space is not used again before"]
 pub struct Checkpoint {
     /// Data before this place is covered.
-    through: Place,
+    through: JournalPosition,
     files: Vec<ToSync>,
 }
 
@@ -137,7 +137,7 @@ impl Journal {
         pins.for_each(|(_, pin)| pin.stopped = true);
     }
 
-    fn unpin(&mut self, key: PartitionKey, file: &Arc<SegmentFile>, through: Place) {
+    fn unpin(&mut self, key: PartitionKey, file: &Arc<SegmentFile>, through: JournalPosition) {
         let Some(pin) = self.pins_mut().get_mut(&(key, file.base)) else { return };
         // A reopened log has other files.
         if pin.stopped || !Arc::ptr_eq(&pin.file, file) {

@@ -8,7 +8,7 @@ use corduroy_types::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
 
 use super::PartitionKey;
-use super::checkpoint::Place;
+use super::checkpoint::JournalPosition;
 use super::entry::{self, Entry, Of};
 use super::file::{Id, Slot};
 use super::request::JournalRequest;
@@ -60,7 +60,7 @@ pub(super) struct Target {
     pub(super) sector_bytes: u64,
     /// The logs whose data it carries over from older generations, and to which place.
     pub(super) carries: Vec<PartitionKey>,
-    pub(super) place: Place,
+    pub(super) place: JournalPosition,
     /// Where it is written: 0 with a new generation.
     pub(super) position: u64,
     /// What a new generation begins with, before this commit's entries.

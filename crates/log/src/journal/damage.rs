@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::checkpoint::Place;
+use super::checkpoint::JournalPosition;
 use super::generation::{Gap, Generation, Head};
 
 /// A part of the journal that is not what was written there, though it was synced.
@@ -52,7 +52,7 @@ pub enum JournalDamage {
 pub(super) fn find(
     generations: &[Generation],
     heads: &[(PathBuf, Head)],
-    checkpointed: Place,
+    checkpointed: JournalPosition,
     has_logs: bool,
 ) -> Vec<JournalDamage> {
     let of_heads = heads.iter().filter_map(|(file, head)| match head {

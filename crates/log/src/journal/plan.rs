@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::checkpoint::{Pin, Pins, Place};
+use super::checkpoint::{JournalPosition, Pin, Pins};
 use super::commit::{Commit, Planned, Target};
 use super::entry::{Entry, NO_PARTITION};
 use super::file::{self, Id, SECTOR_BYTES, Slot};
@@ -36,8 +36,8 @@ pub struct Journal {
     pub(super) number: u64,
     pub(super) position: u64,
     /// Data before this place is checkpointed; and what the journal itself says about that.
-    pub(super) checkpointed: Place,
-    pub(super) checkpointed_written: Place,
+    pub(super) checkpointed: JournalPosition,
+    pub(super) checkpointed_written: JournalPosition,
     pub(super) states: States,
     /// Marks that are not in the journal yet.
     pub(super) marks: BTreeMap<PartitionKey, DurableMark>,
@@ -54,7 +54,7 @@ impl Journal {
         Id { version: file::VERSION, number: self.number, salt: fresh_salt() }
     }
 
-    pub(super) fn beginning(&self, checkpointed: Place) -> Beginning<'_> {
+    pub(super) fn beginning(&self, checkpointed: JournalPosition) -> Beginning<'_> {
         let (states, carried, sector_bytes) = (&self.states, &self.carried, self.sector_bytes());
         Beginning { states, carried, checkpointed, sector_bytes }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use corduroy_types::{EpochHistory, Offset};
 
 use super::PartitionKey;
-use super::checkpoint::Place;
+use super::checkpoint::JournalPosition;
 use super::entry::{self, Entry, NO_PARTITION, Of};
 use super::file::{self, ENTRIES_AT, Id};
 use super::replay::Piece;
@@ -66,7 +66,7 @@ pub(super) struct Beginning<'a> {
     pub(super) states: &'a States,
     pub(super) carried: &'a Carried,
     /// Up to where data is checkpointed.
-    pub(super) checkpointed: Place,
+    pub(super) checkpointed: JournalPosition,
     pub(super) sector_bytes: u64,
 }
 

@@ -15,11 +15,11 @@ use super::{Cut, Opening, SegmentEntry, segments::begins_otherwise};
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::index::{IndexBuilder, Indexes, ScanStart};
-use crate::lower::Lower;
 use crate::mark::DurableMark;
 use crate::producers;
 use crate::scan::{Damage, DamageReason, Depth, Walk, WalkError, parse_header};
 use crate::segment::{Active, LOG_SUFFIX, RELATIVE_MAX, UNINDEXED_BYTES, file_path};
+use crate::unscanned_prefix::UnscannedPrefix;
 
 impl Opening<'_> {
     /// Opens the last segment; returns it and the log end.
@@ -110,7 +110,7 @@ impl Opening<'_> {
         }
         (active.bytes, active.checksum) = (mark.position, mark.checksum);
         let (interval, max) = (self.config.index_interval_bytes, mark.max_timestamp);
-        let lower = Lower::new(mark.position, mark.offset);
+        let unscanned = UnscannedPrefix::new(mark.position, mark.offset);
         // The index files of the last segment are those of its end only after a clean close.
         let whole = self.report.clean && mark.position == bytes && bytes > UNINDEXED_BYTES;
         // Believed where the snapshot of producers that was written with them vouches for them.
@@ -124,10 +124,10 @@ impl Opening<'_> {
             Some(indexes) => active.index = IndexBuilder::resume(base, interval, &indexes),
             None => {
                 active.index = IndexBuilder::behind(base, interval, max);
-                active.lower = Some(Arc::clone(&lower));
+                active.unscanned = Some(Arc::clone(&unscanned));
             }
         }
-        Ok(lower.end())
+        Ok(unscanned.end())
     }
 
     /// Reads what is behind `start`, cuts or fences what is not sound, and makes it durable: what is in the page cache

@@ -3,12 +3,12 @@
 use corduroy_partition::{Action, Event, MonotonicMs, NotLeading};
 use corduroy_types::LeaderEpoch;
 
-use super::{Replica, State, append::Ack, refusals};
+use super::{Replica, ReplicaState, append::Ack, refusals};
 use crate::engine::Clock;
 
 impl Replica {
     /// Gives one event to the state machine and performs what it decides.
-    pub(super) fn step(&self, state: &mut State, event: Event, clock: Clock) {
+    pub(super) fn step(&self, state: &mut ReplicaState, event: Event, clock: Clock) {
         let mut actions = std::mem::take(&mut state.actions);
         state.partition.step(MonotonicMs(clock.monotonic_ms()), event, &mut actions);
         for action in actions.drain(..) {

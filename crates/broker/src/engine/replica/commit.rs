@@ -42,7 +42,7 @@ pub(crate) struct CommitQueue {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     wake: Condvar,
     /// When the oldest round that is not reported yet was taken, in milliseconds of the monotonic clock; no round:
     /// [`NO_ROUND`].
@@ -52,7 +52,7 @@ struct Shared {
 const NO_ROUND: u64 = u64::MAX;
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     ready: VecDeque<Arc<Replica>>,
     /// Rounds that are being prepared: when each was taken, by replica.
     preparing: HashMap<PartitionKey, u64>,
@@ -78,7 +78,7 @@ struct Gathered {
 
 impl CommitQueue {
     pub(crate) fn new() -> Self {
-        let (state, oldest_ms) = (Mutex::new(State::default()), AtomicU64::new(NO_ROUND));
+        let (state, oldest_ms) = (Mutex::new(QueueState::default()), AtomicU64::new(NO_ROUND));
         Self { shared: Arc::new(Shared { state, wake: Condvar::new(), oldest_ms }) }
     }
 
@@ -166,7 +166,7 @@ impl CommitQueue {
                 }
             }
         }
-        let State { ready, asked, prepared, .. } = &mut *state;
+        let QueueState { ready, asked, prepared, .. } = &mut *state;
         Some(Gathered {
             ready: std::mem::take(ready),
             prepared: std::mem::take(prepared),

@@ -6,7 +6,7 @@ use corduroy_log::{
 };
 use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
 
-use super::{LogSlot, Replica, ReplicaCursors, State, refusals};
+use super::{LogSlot, Replica, ReplicaCursors, ReplicaState, refusals};
 
 impl Replica {
     /// The ranges that cannot be read, as far as they are known.
@@ -46,7 +46,7 @@ impl Replica {
     }
 
     /// The log that can be read, and up to where: the partition decides both.
-    fn readable<'a>(&self, state: &'a State) -> Result<(&'a Log, ReplicaCursors), Refusal> {
+    fn readable<'a>(&self, state: &'a ReplicaState) -> Result<(&'a Log, ReplicaCursors), Refusal> {
         let readable = state.log.get().zip(state.partition.check_read(None).ok());
         let (log, cursors) = readable.ok_or_else(|| state.log.absent(&self.identity))?;
         let cursors = ReplicaCursors {

@@ -64,7 +64,7 @@ pub(crate) struct Replica {
     pub(in crate::engine) queued: AtomicBool,
     /// Serialises what moves the log start: retention and delete-records.
     pub(in crate::engine) removals: Arc<tokio::sync::Mutex<()>>,
-    pub(in crate::engine) state: Mutex<State>,
+    pub(in crate::engine) state: Mutex<ReplicaState>,
     /// How far records can be read, for those who wait for more. The partition decides what may be read.
     readable: watch::Sender<Offset>,
     /// The log end when the log was last checked for idleness.
@@ -85,7 +85,7 @@ pub(crate) struct Replica {
     commits: CommitQueue,
 }
 
-pub(in crate::engine) struct State {
+pub(in crate::engine) struct ReplicaState {
     pub(in crate::engine) log: LogSlot,
     pub(in crate::engine) partition: Partition,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Ack, Refusal>>>,
@@ -95,7 +95,7 @@ pub(in crate::engine) struct State {
     actions: Vec<Action>,
 }
 
-impl State {
+impl ReplicaState {
     fn outcome_if_refused(&self, header: &BatchHeader) -> Outcome {
         let may_hold = match self.log.get() {
             Some(log) => log.may_hold(header),
@@ -118,7 +118,7 @@ impl Replica {
             identity,
             queued: AtomicBool::new(false),
             removals: Arc::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(ReplicaState {
                 partition: Partition::new(own),
                 log,
                 waiting: HashMap::new(),
@@ -222,7 +222,7 @@ impl Replica {
 
     fn append_locked(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut ReplicaState,
         clock: Clock,
         batch: Batch,
         request: AppendRequest,
@@ -319,7 +319,7 @@ impl Replica {
     }
 
     /// The log takes no more appends. The present leadership ends, also where a round of an earlier one has failed.
-    fn log_failed(&self, state: &mut State, durable_end: Offset, clock: Clock) {
+    fn log_failed(&self, state: &mut ReplicaState, durable_end: Offset, clock: Clock) {
         state.charged.clear();
         if let Some(epoch) = state.partition.epoch() {
             self.step(state, Event::LogFailed { epoch, durable_end }, clock);

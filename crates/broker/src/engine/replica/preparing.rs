@@ -20,12 +20,12 @@ pub(super) struct Preparer {
 struct Shared {
     disk: Arc<dyn Disk>,
     queue: CommitQueue,
-    state: Mutex<State>,
+    state: Mutex<PreparerState>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PreparerState {
     waiting: VecDeque<TakenRound>,
     threads: Vec<JoinHandle<()>>,
     idle: usize,

@@ -37,7 +37,7 @@ pub(super) type Answer = Result<v1::SubscribeResponse, Status>;
 /// An answer on its way, with the permit for its memory.
 pub(super) type Permitted = (Answer, Option<Permit>);
 /// Room for one answer.
-type Place = mpsc::OwnedPermit<Permitted>;
+type AnswerSlot = mpsc::OwnedPermit<Permitted>;
 
 /// Serves one stream to its end.
 pub(super) async fn serve(

@@ -10,7 +10,7 @@ use corduroy_api::Refusal;
 use corduroy_group::TopicPartition;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 
-use super::{Place, membership::Membership};
+use super::{AnswerSlot, membership::Membership};
 use crate::{
     limits::Permit,
     services::push::{Read, Source},
@@ -36,7 +36,7 @@ pub(super) struct Turn {
     source: Source,
     pub(super) read: Result<Read, Refusal>,
     /// Where the message goes, and the permit for its memory.
-    pub(super) place: Place,
+    pub(super) place: AnswerSlot,
     pub(super) permit: Option<Permit>,
     changed: BoxFuture<'static, TopicPartition>,
 }
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// Begins to read the next partition, into a message for `place`.
-    pub(super) fn read_next(&mut self, membership: &Arc<Membership>, place: Place) {
+    pub(super) fn read_next(&mut self, membership: &Arc<Membership>, place: AnswerSlot) {
         let after = self.last.and_then(|last| self.ready.range((Excluded(last), Unbounded)).next());
         let Some(at) = after.or_else(|| self.ready.first()).copied() else { return };
         self.ready.remove(&at);
@@ -120,13 +120,18 @@ pub(super) type Changed = BoxFuture<'static, TopicPartition>;
 
 impl Turn {
     /// Takes it apart: what was read, into which place, with which permit; and the source to go on with.
-    pub(super) fn into_parts(self) -> (Result<Read, Refusal>, Place, Option<Permit>, Source, Changed) {
+    pub(super) fn into_parts(self) -> (Result<Read, Refusal>, AnswerSlot, Option<Permit>, Source, Changed) {
         let Self { read, place, permit, source, changed, at: _ } = self;
         (read, place, permit, source, changed)
     }
 }
 
-async fn read(membership: Arc<Membership>, at: TopicPartition, mut source: Source, place: Place) -> Turn {
+async fn read(
+    membership: Arc<Membership>,
+    at: TopicPartition,
+    mut source: Source,
+    place: AnswerSlot,
+) -> Turn {
     let Membership { shared, engine, caller, max_message_bytes, .. } = &*membership;
     // Watching before reading: nothing slips between.
     let mut watch = source.replica.watch_high_watermark();

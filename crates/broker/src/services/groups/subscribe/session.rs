@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use v1::{subscribe_request::Request, subscribe_response::Response};
 
 use super::{
-    Permitted, Place,
+    AnswerSlot, Permitted,
     acknowledgements::{Acknowledgements, Outcome},
     assignment::{Beginning, MemberAssignment, Notice},
     membership::Membership,
@@ -256,7 +256,7 @@ impl Session {
         joined || self.acknowledgements.has_answer() || (self.assignment.has_notice() && !self.half_closed)
     }
 
-    fn use_place(&mut self, place: Place) {
+    fn use_place(&mut self, place: AnswerSlot) {
         match self.next_message() {
             Some(response) => {
                 let response = v1::SubscribeResponse { response: Some(response) };

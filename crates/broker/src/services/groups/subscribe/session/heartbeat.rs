@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use corduroy_api::Refusal;
 use corduroy_group::{
     HeartbeatAnswer, MemberEpoch, TopicPartition,
-    member::{Action, Answer, Request},
+    member::{Action, HeartbeatReply, Request},
 };
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ impl Session {
             Err(refusal) => return self.take_refusal(refusal),
         };
         let HeartbeatAnswer { epoch, interval_ms, assignment, .. } = answer;
-        let answer = Answer { epoch: epoch.0, interval_ms: interval_ms.into(), assignment };
+        let answer = HeartbeatReply { epoch: epoch.0, interval_ms: interval_ms.into(), assignment };
         for action in self.member.answered(self.now_ms(), answer) {
             match action {
                 Action::Assign(new) => {

@@ -16,14 +16,14 @@ use crate::segment::SegmentFile;
 use crate::shared::Shared;
 
 #[derive(Debug)]
-pub(crate) struct Lower {
+pub(crate) struct UnscannedPrefix {
     /// Where it ends.
     pub(crate) position: u64,
     pub(crate) offset: Offset,
     indexes: Mutex<Option<Indexes>>,
 }
 
-impl Lower {
+impl UnscannedPrefix {
     pub(crate) fn new(position: u64, offset: Offset) -> Arc<Self> {
         Arc::new(Self { position, offset, indexes: Mutex::new(None) })
     }
