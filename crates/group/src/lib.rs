@@ -1,9 +1,9 @@
-//! Consumer groups as pure state machines: the coordinator with members, assignment and committed offsets, and a member.
+//! The coordinator of consumer groups as a pure state machine: members, assignment, committed offsets.
 //!
 //! Partitions are shared out on the broker, in steps (the model of KIP-848): a [`Coordinator`] takes a
 //! [`Heartbeat`] from each member, tells it what it may have, takes partitions back from one before it gives
 //! them to another, and stops no one who keeps what it has. What is to be remembered comes out as [`Record`]s;
-//! the one who holds the coordinator appends them to the partition of `__groups` that it is for, answers when they are committed, and
+//! its owner appends them to the partition of `__groups` that it is for, answers when they are committed, and
 //! after a change of leader replays them into a new one.
 //!
 //! | module | what it holds |
@@ -15,7 +15,6 @@
 //! | `assign` | the assignors `uniform` and `range` |
 //! | `state`, `record`, `stored` | a group as its records tell; the records; their bytes |
 //! | `describe` | groups as people see them |
-//! | [`member`] | a member's side, for clients; the rest is the feature `coordinator` |
 //!
 //! Where it differs from KIP-848: a member's epoch counts the changes of its own share, so that one joining does
 //! not cost a record for everyone, and each partition remembers since which of them it is held, which is what
@@ -24,58 +23,32 @@
 //!
 //! Never: clock, file, socket, await.
 
-pub mod member;
-
-#[cfg(feature = "coordinator")]
 mod assign;
-#[cfg(feature = "coordinator")]
 mod commit;
-#[cfg(feature = "coordinator")]
 mod coordinator;
-#[cfg(feature = "coordinator")]
 mod describe;
-#[cfg(feature = "coordinator")]
 mod error;
-#[cfg(feature = "coordinator")]
 mod heartbeat;
-#[cfg(feature = "coordinator")]
 mod ids;
-#[cfg(feature = "coordinator")]
 mod reconcile;
-#[cfg(feature = "coordinator")]
 mod record;
-#[cfg(feature = "coordinator")]
 mod state;
-#[cfg(feature = "coordinator")]
 mod stored;
-#[cfg(feature = "coordinator")]
 mod subscription;
-#[cfg(feature = "coordinator")]
 mod topics;
 
-#[cfg(feature = "coordinator")]
 pub use assign::{Assignor, UnknownAssignor};
-#[cfg(feature = "coordinator")]
 pub use commit::{COMMIT_METADATA_BYTES_MAX, Commit, CommitOffset};
-#[cfg(feature = "coordinator")]
 pub use coordinator::{Coordinator, GroupConfig, Now, RebalanceCause, Removed, RemovedReason};
-#[cfg(feature = "coordinator")]
 pub use describe::{GroupActivity, GroupDescription, MemberDescription};
-#[cfg(feature = "coordinator")]
 pub use error::GroupError;
-#[cfg(feature = "coordinator")]
 pub use heartbeat::{
     Heartbeat, HeartbeatAnswer, HeartbeatKind, Join, REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS,
 };
-#[cfg(feature = "coordinator")]
 pub use ids::{
     GroupEpoch, GroupName, InstanceId, InvalidName, MemberEpoch, MemberId, NAME_BYTES_MAX, TopicPartition,
 };
-#[cfg(feature = "coordinator")]
 pub use record::{Committed, Current, GroupState, MemberSpec, Record};
-#[cfg(feature = "coordinator")]
 pub use stored::DecodeError;
-#[cfg(feature = "coordinator")]
 pub use subscription::{InvalidPattern, PATTERN_BYTES_MAX, Pattern, Subscription};
-#[cfg(feature = "coordinator")]
 pub use topics::Topics;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use corduroy_group::member::Action;
+use corduroy_member::Action;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},

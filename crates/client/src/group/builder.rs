@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use corduroy_api::v1;
-use corduroy_group::member::Member;
+use corduroy_member::Member;
 use corduroy_types::{ErrorCode, MIB, TopicName, hidden_character};
 use tokio::{
     sync::{mpsc, oneshot},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_group::member::{Action, Failure, HeartbeatReply, Member, Request};
+use corduroy_member::{Action, Failure, HeartbeatReply, Member, Request};
 use corduroy_types::{ErrorCode, PartitionIndex, TopicName};
 use tokio::{
     sync::{mpsc, oneshot},

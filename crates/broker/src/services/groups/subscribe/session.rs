@@ -9,7 +9,8 @@ use std::{
 };
 
 use corduroy_api::{Refusal, v1};
-use corduroy_group::{HeartbeatAnswer, TopicPartition, member::Member};
+use corduroy_group::{HeartbeatAnswer, TopicPartition};
+use corduroy_member::{Member, WAIT_MS_MAX};
 use corduroy_types::{ErrorCode, Offset, TopicId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::mpsc, time::Instant};
@@ -86,7 +87,7 @@ impl Session {
             acknowledgements: Acknowledgements::default(),
             releasing: None,
             half_closed: false,
-            member: Member::new(heartbeat::WAIT_MS_MAX),
+            member: Member::new(WAIT_MS_MAX),
             began: Instant::now(),
             heartbeat: None,
             opening: None,

@@ -3,17 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use corduroy_api::Refusal;
-use corduroy_group::{
-    HeartbeatAnswer, MemberEpoch, TopicPartition,
-    member::{Action, HeartbeatReply, Request},
-};
+use corduroy_group::{HeartbeatAnswer, MemberEpoch, TopicPartition};
+use corduroy_member::{Action, HeartbeatReply, Request};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{End, Session, displaced};
-
-/// The longest that a heartbeat may wait for an answer; the coordinator sets a smaller limit.
-pub(super) const WAIT_MS_MAX: u64 = 30_000;
 
 impl Session {
     pub(super) fn begin_heartbeat(&mut self) {
@@ -75,7 +70,7 @@ impl Session {
         Ok(())
     }
 
-    /// The member has less: the coordinator hears of it at once.
+    /// The member has released these: the next heartbeat says so, and is sent at once.
     pub(super) fn released(&mut self, partitions: &BTreeSet<TopicPartition>) {
         self.member.released(self.now_ms(), partitions);
         if self.member.due_at().is_some() {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
+use corduroy_group::{
     Coordinator, GroupConfig, GroupName, Heartbeat, HeartbeatAnswer, HeartbeatKind, Join, MemberEpoch,
     MemberId, Now, Subscription, TopicPartition, Topics,
 };
@@ -19,9 +19,9 @@ const INTERVAL_MS: u64 = 3_000;
 struct Sim {
     id: MemberId,
     machine: Member<u32>,
-    /// Told to be released.
+    /// Revoked, and not released yet.
     going: BTreeSet<u32>,
-    /// Removed by the coordinator, and has not heard of it.
+    /// Removed by the coordinator, and does not know it yet.
     is_out: bool,
     is_ended: bool,
     call_count: u64,

@@ -3,6 +3,8 @@
 //!
 //! There is one call at a time. A partition that is revoked counts as owned, and is reported so, until it is released; only then
 //! may the coordinator give it to another member.
+//!
+//! Never: clock, file, socket, await.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +13,8 @@ pub type Ms = u64;
 
 /// The least time between two heartbeats.
 const INTERVAL_MS_MIN: Ms = 50;
-/// The longest that the broker holds an answer back.
-const WAIT_MS_MAX: Ms = 30_000;
+/// The longest that a heartbeat may ask for its answer to be held back. The coordinator sets a smaller limit.
+pub const WAIT_MS_MAX: Ms = 30_000;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +203,7 @@ impl<P: Ord + Clone> Member<P> {
         self.rejoin()
     }
 
-    /// These were released: other members get them as soon as the coordinator hears of it. A call that is in flight is given up for
+    /// These were released: other members get them as soon as the coordinator learns it. A call that is in flight is given up for
     /// that.
     pub fn released(&mut self, now: Ms, partitions: &BTreeSet<P>) {
         let before = self.owned.len();
@@ -285,5 +287,4 @@ impl<P: Ord + Clone> Member<P> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "coordinator")]
 mod tests;
