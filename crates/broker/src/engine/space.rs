@@ -207,41 +207,59 @@ impl Context {
         let reserve = Arc::clone(&self.space.reserve);
         self.workers.control.run(move || reserve.make_room()).await?;
         // What it gave back is not for appends.
-        if self.space.reserve.is_in_use() {
-            self.space.is_blocked.store(true, Ordering::Relaxed);
+        if self.space.reserve.is_in_use()
+            && let Some(space) = self.space_seen()
+        {
+            self.set_blocked(true, space.free_bytes, self.needed_bytes(space));
         }
         Ok(())
+    }
+
+    /// [`Context::make_room`] for what is tried without it, too: what it writes fails with a reason of its own.
+    pub(super) async fn try_make_room(&self) {
+        if let Err(refusal) = self.make_room().await {
+            tracing::warn!(
+                error = refusal.message,
+                "cannot check whether the reserve for a full disk is needed"
+            );
+        }
+    }
+
+    /// How much must be free for appends. While the reserve is in use, there has to be room for it above the watermark.
+    fn needed_bytes(&self, space: Space) -> u64 {
+        let kept = if self.space.reserve.is_in_use() { 2 * RESERVE_BYTES } else { 0 };
+        self.config.storage.disk_block_watermark.bytes(space.total_bytes).saturating_add(kept)
+    }
+
+    /// Refuses appends from now on, or accepts them again, and reports a change.
+    fn set_blocked(&self, blocked: bool, free_bytes: u64, needed_bytes: u64) {
+        let was_blocked = self.space.is_blocked.swap(blocked, Ordering::Relaxed);
+        self.health.set_disk_blocked(blocked);
+        if blocked && !was_blocked {
+            tracing::error!(event = "B0203", free_bytes, needed_bytes, "disk is full: appends are refused");
+        } else if was_blocked && !blocked {
+            tracing::info!(event = "B0204", free_bytes, "disk has room again");
+        }
     }
 
     /// Refuses appends below the reserve, warns above it, and lets them in again when there is room.
     pub(super) async fn check_space(&self) {
         let reserve = Arc::clone(&self.space.reserve);
         let Ok(Some(space)) = self.workers.control.run(move || reserve.measure()).await else { return };
-        let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
-        let low = self.config.storage.disk_low_watermark.bytes(space.total_bytes);
-        // While the reserve is in use, there has to be room for it above the watermark.
-        let kept = if self.space.reserve.is_in_use() { 2 * RESERVE_BYTES } else { 0 };
-        let needed = block.saturating_add(kept);
-        let (blocked, is_low) = (space.free_bytes < needed, space.free_bytes < low);
-        let was_blocked = self.space.is_blocked.swap(blocked, Ordering::Relaxed);
-        let was_low = self.space.is_low.swap(is_low, Ordering::Relaxed);
-        self.health.set_disk_blocked(blocked);
         let free_bytes = space.free_bytes;
+        let needed_bytes = self.needed_bytes(space);
+        let blocked = free_bytes < needed_bytes;
+        let is_low = free_bytes < self.config.storage.disk_low_watermark.bytes(space.total_bytes);
+        self.set_blocked(blocked, free_bytes, needed_bytes);
+        let was_low = self.space.is_low.swap(is_low, Ordering::Relaxed);
+        if is_low && !was_low && !blocked {
+            tracing::warn!(event = "B0205", free_bytes, "disk is getting full");
+        }
+        let block = self.config.storage.disk_block_watermark.bytes(space.total_bytes);
         if free_bytes >= block.saturating_add(2 * RESERVE_BYTES) {
             let reserve = Arc::clone(&self.space.reserve);
+            // An error is that of a broker which stops.
             let _stopping = self.workers.control.run(move || reserve.take()).await;
-        }
-        if blocked && !was_blocked {
-            tracing::error!(
-                event = "B0203",
-                free_bytes,
-                needed_bytes = needed,
-                "disk is full: appends are refused"
-            );
-        } else if was_blocked && !blocked {
-            tracing::info!(event = "B0204", free_bytes, "disk has room again");
-        } else if is_low && !was_low && !blocked {
-            tracing::warn!(event = "B0205", free_bytes, "disk is getting full");
         }
     }
 }

@@ -96,7 +96,7 @@ impl Replicas {
             return 0;
         }
         // What stopped them may have been a full disk, and leading on is written down.
-        let _stopping = self.context.make_room().await;
+        self.context.try_make_room().await;
         let (disk, data_dir) = (Arc::clone(&self.context.disk), self.context.data_dir.clone());
         let (journal, keys) = (Arc::clone(&self.journal), due.iter().map(|replica| replica.key()).collect());
         let read = self
@@ -185,7 +185,7 @@ impl Replicas {
             return;
         }
         if journal_failed {
-            let _stopping = self.context.make_room().await;
+            self.context.try_make_room().await;
             if !self.restart_journal().await {
                 return;
             }
