@@ -50,10 +50,7 @@ pub fn agree(own: LogView<'_>, leader: LogView<'_>) -> Agreement {
         None => own.log_end,
     };
     let common = if empties { 0 } else { common };
-    let mut history = EpochHistory::default();
-    for entry in ours.entries().iter().take(common) {
-        let _in_order = history.push(*entry);
-    }
+    let mut history = ours.first(common);
     for entry in theirs.entries().iter().skip(common) {
         let start = entry.start.max(log_start);
         if log_end < start || history.push(*entry).is_err() {

@@ -4,7 +4,8 @@
 use corduroy_types::{BrokerId, EpochEntry, EpochHistory, Incarnation, LeaderEpoch, Offset};
 
 use crate::{
-    Ack, Action, BatchSpan, Hello, LogEnds, LogState, LogView, PartitionCursors, Push, Welcome, agree,
+    Ack, Action, BatchSpan, Hello, Invariant, LogEnds, LogState, LogView, PartitionCursors, Push, Welcome,
+    agree,
 };
 
 /// The state of a replica that follows.
@@ -164,14 +165,23 @@ impl Follower {
     }
 
     /// An entry of the leader's history is durable here.
-    pub(crate) fn adopted(&mut self, entry: EpochEntry, cursors: &PartitionCursors, out: &mut Vec<Action>) {
+    ///
+    /// # Errors
+    /// The entry does not follow the last one.
+    pub(crate) fn adopted(
+        &mut self,
+        entry: EpochEntry,
+        cursors: &PartitionCursors,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Invariant> {
         self.busy = None;
         self.ahead.retain(|ahead| ahead.epoch > entry.epoch);
-        let _in_order = self.history.push(entry);
+        self.history.push(entry).map_err(|_| Invariant::EpochsGrow)?;
         // The log below the entry is durable: that was made so first.
         self.counted_end = self.counted_end.max(entry.start);
         self.durable_end = self.durable_end.max(entry.start);
         self.go_on(cursors, out);
+        Ok(())
     }
 
     fn go_on(&mut self, cursors: &PartitionCursors, out: &mut Vec<Action>) {

@@ -22,6 +22,8 @@ pub enum Invariant {
     HighWatermarkGrows,
     /// A leadership is of the greatest epoch that was ever led here (rule R3).
     GreatestEpochLeads,
+    /// An epoch that a follower adopts is greater than the last of its history, and begins no earlier (rule R4).
+    EpochsGrow,
     /// The log and the partition have the same log start and log end.
     LogAgrees,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Invariant {
             Self::LeaderInReplicaSet => "the replica set names the leader, and no replica twice",
             Self::HighWatermarkGrows => "the high watermark does not go back",
             Self::GreatestEpochLeads => "the epoch that is led is the greatest one led here",
+            Self::EpochsGrow => "the epochs of a history grow, and so do their starts",
             Self::LogAgrees => "log and partition have the same log start and log end",
         })
     }

@@ -169,7 +169,8 @@ impl Leader {
         self.sessions.pushed(to, end, bytes);
     }
 
-    /// A follower has disconnected. What it holds still counts: it is durable there.
+    /// A follower has disconnected. What it acknowledged goes on counting until it
+    /// opens a stream again.
     pub(crate) fn disconnected(&mut self, peer: BrokerId) {
         self.sessions.close(peer);
     }

@@ -1,11 +1,14 @@
-//! Replication of one partition as a pure state machine: its leadership, its high watermark, and the appends
-//! that wait for their acknowledgement.
+//! Replication of one partition as a pure state machine: promises and elections, leading, following, the high watermark,
+//! and the appends that wait for their acknowledgement.
 //!
 //! The broker gives a [`Partition`] what happened ([`Event`]) and when, and performs what it returns
 //! ([`Action`]). The log decides where records go; this crate decides when they count, and what is answered to whom.
-//! Today the replica set has one member, but every rule is the general one: replication adds events, never a
-//! second path.
+//! A replica set of one is a leader with a quorum of one, and takes the same path.
 //!
+//! - A replica that promises an epoch accepts nothing of a smaller one, and reports its last epoch and log end for the election
+//!   ([`Event::Fence`], rules R1 and R2).
+//! - A follower sends its epoch history ([`Hello`]). Both sides compute where the two logs agree ([`agree`]): the follower cuts what
+//!   lies behind, and adopts the leader's entries as its log reaches their starts (rules R4 to R7).
 //! - An append is answered exactly once: acknowledged, or *unknown* with a reason. *Not written* exists only
 //!   before the append ([`Partition::check_produce`]).
 //! - An acknowledgement is given only while the partition is still led in the epoch of the append

@@ -138,6 +138,7 @@ impl Replicas {
         let replica = self.progress.iter().find(|replica| replica.id == id)?;
         replica.ends.map(|ends| ends.counted)
     }
+
     /// The end that a majority of the replica set has reached: the Q-th greatest counted end.
     pub(crate) fn quorum_end(&self) -> Option<Offset> {
         let counted = || self.progress.iter().filter_map(|replica| replica.ends).map(|ends| ends.counted);

@@ -133,7 +133,7 @@ impl Partition {
                 self.raise_to_committed(out)?;
             }
             Event::Adopted { epoch, entry } if epoch == follower.epoch => {
-                follower.adopted(entry, &self.cursors, out);
+                follower.adopted(entry, &self.cursors, out)?;
                 self.raise_to_committed(out)?;
             }
             Event::Received { from, push, batches }

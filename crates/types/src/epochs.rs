@@ -93,12 +93,18 @@ impl EpochHistory {
         self.entries.drain(..after.saturating_sub(1));
     }
 
+    /// The history's first `count` entries.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        Self { entries: self.entries.iter().take(count).copied().collect() }
+    }
+
     /// The history after a cut at `end`: without the epochs that begin behind it. One that begins exactly there
     /// stays, as an epoch without records.
     #[must_use]
     pub fn cut_at(&self, end: Offset) -> Self {
         let kept = self.entries.partition_point(|entry| entry.start <= end);
-        Self { entries: self.entries.iter().take(kept).copied().collect() }
+        self.first(kept)
     }
 }
 
