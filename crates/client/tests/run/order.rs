@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use corduroy_client::{Message, Record, Workers};
@@ -43,12 +42,7 @@ async fn keys_keep_their_order_whatever_runs_with_them() {
                     assert!(busy.now.insert(key.clone()), "two records of {key:?} at once");
                     busy.most = busy.most.max(busy.now.len());
                 }
-                // Work of random length.
-                match dice.below(4) {
-                    0 => tokio::time::sleep(Duration::from_millis(dice.below(5))).await,
-                    1 => tokio::task::yield_now().await,
-                    _ => {}
-                }
+                dice.work(50).await;
                 busy.lock().unwrap().now.remove(&key);
                 seen.push((key, text(&message).parse::<usize>().unwrap()));
                 Ok::<_, Infallible>(())

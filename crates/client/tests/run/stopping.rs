@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use corduroy_client::{Message, PartitionIndex, Record, Workers};
+use corduroy_client::{GroupMember, Message, PartitionIndex, Record, Workers};
 use tokio::sync::{Notify, watch};
 
 use crate::support::*;
@@ -38,15 +38,16 @@ async fn runs_that_are_shut_down_and_begun_again_leave_nothing_out() {
         assert!(runs < 200, "it does not get on");
         let until = done.all().len() + 1 + usize::try_from(dice.below(60)).unwrap();
         let (seen, limit, handler_dice) = (done.clone(), handled.clone(), Arc::clone(&dice));
+        let ending = watch::Sender::new(false);
+        let is_ending = ending.subscribe();
         let handler = move |message: Message| {
             let (seen, limit, dice) = (seen.clone(), limit.clone(), Arc::clone(&handler_dice));
+            let mut ending = is_ending.clone();
             async move {
-                if dice.below(3) == 0 {
-                    tokio::time::sleep(Duration::from_millis(dice.below(4))).await;
-                }
-                // What begins when it is enough takes long, so that the end of the run finds it at work.
+                dice.work(50).await;
+                // What begins when it is enough waits for the end of the run, which finds it at work.
                 if seen.all().len() >= until {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    drop(ending.wait_for(|ending| *ending).await);
                 }
                 seen.push((place(&message), message.key().unwrap().to_vec()));
                 limit.fetch_add(1, Ordering::Relaxed);
@@ -58,6 +59,7 @@ async fn runs_that_are_shut_down_and_begun_again_leave_nothing_out() {
                 _ = done.count(until) => {}
                 caught_up = broker.caught_up("g") => caught_up.unwrap(),
             }
+            ending.send_replace(true);
         };
         let workers = Workers::by_key(6).records_max(50);
         let before = handled.load(Ordering::Relaxed);
@@ -165,7 +167,7 @@ async fn two_runs_share_a_topic_and_nothing_is_left_out() {
                 let key = message.key().unwrap().to_vec();
                 // A partition goes over only when what runs of it has ended.
                 assert!(busy.lock().unwrap().insert(key.clone()), "{key:?} is handled twice at once");
-                tokio::time::sleep(Duration::from_millis(dice.below(6))).await;
+                dice.work(50).await;
                 busy.lock().unwrap().remove(&key);
                 seen.push((who, place(&message), key));
                 Ok::<_, Infallible>(())
@@ -183,7 +185,8 @@ async fn two_runs_share_a_topic_and_nothing_is_left_out() {
     seen.count(50).await;
     let second = consumer(broker.client()).await.run_until(stopped(), workers(), handler(2));
     let second = tokio::spawn(second);
-    seen.until(|seen| seen.iter().any(|(who, ..)| *who == 2)).await;
+    let has_two = |member: &GroupMember| member.assigned.len() == 2 && member.revoking.is_empty();
+    group_until(&broker, |group| group.members.len() == 2 && group.members.iter().all(has_two)).await;
     produce(&broker, &records[RECORDS / 2..]).await;
     assert_eq!(broker.caught_up("g").await, Ok(()));
     stop.send_replace(true);
@@ -194,7 +197,7 @@ async fn two_runs_share_a_topic_and_nothing_is_left_out() {
     let places: BTreeSet<_> = seen.iter().map(|(_, place, _)| *place).collect();
     assert_eq!(places.len(), RECORDS, "every record was handled");
     assert!([1, 2].iter().all(|who| seen.iter().any(|(by, ..)| by == who)), "both had something to do");
-    // The one who handles a key handles it in its order.
+    // Each member handles a key in its order.
     let mut last: BTreeMap<(u8, &[u8]), (u32, u64)> = BTreeMap::new();
     for (who, place, key) in &seen {
         let before = last.insert((*who, key), *place);
@@ -232,18 +235,16 @@ async fn what_waits_for_a_worker_is_given_up_at_once_when_its_partition_goes() {
     let first = tokio::spawn(consumer(broker.client()).await.run(workers(), handler(1)));
     go_on.notify_one();
     seen.count(1).await;
-    // The first run has one record running and all others waiting behind it. Now and then it gets one done.
+    // The first run has one record running and all others waiting behind it. It gets one done for each look at
+    // the group.
     let second = tokio::spawn(consumer(broker.client()).await.run(workers(), handler(2)));
-    let slow = async {
-        loop {
-            go_on.notify_one();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let seen = tokio::select! {
-        () = slow => unreachable!(),
-        seen = seen.until(|seen| seen.iter().any(|(who, _)| *who == 2)) => seen,
-    };
+    group_until(&broker, |group| group.members.iter().any(|member| !member.revoking.is_empty())).await;
+    group_until(&broker, |_| {
+        go_on.notify_one();
+        seen.all().iter().any(|(who, _)| *who == 2)
+    })
+    .await;
+    let seen = seen.all();
     let offsets = |by| seen.iter().filter(move |(who, _)| *who == by).map(|(_, offset)| *offset);
     let by_first = offsets(1).count();
     assert!(by_first < RECORDS, "what was waiting was handled before the partition went");

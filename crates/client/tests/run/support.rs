@@ -8,7 +8,8 @@ use std::{
 };
 
 use corduroy_client::{
-    Client, Commit, Event, GroupConsumer, GroupConsumerBuilder, Message, Offset, PartitionIndex, Record,
+    Client, Commit, Event, GroupConsumer, GroupConsumerBuilder, GroupDescription, Message, Offset,
+    PartitionIndex, Record,
 };
 use corduroy_testing::Broker;
 use tokio::sync::watch;
@@ -49,6 +50,15 @@ pub(crate) async fn committed(broker: &Broker) -> HashMap<PartitionIndex, Offset
     let group = broker.client().admin().describe_group("g").await.unwrap();
     let committed = |p: &corduroy_client::GroupPartition| Some(p.offset.committed.as_ref()?.offset);
     group.partitions.iter().filter_map(|p| Some((p.offset.partition, committed(p)?))).collect()
+}
+
+/// Waits until the group is as wanted.
+pub(crate) async fn group_until(broker: &Broker, mut is_so: impl FnMut(&GroupDescription) -> bool) {
+    let admin = broker.client().admin();
+    let waited = tokio::time::timeout(60 * SECOND, async {
+        while !is_so(&admin.describe_group("g").await.unwrap()) {}
+    });
+    waited.await.unwrap();
 }
 
 /// A list that handlers fill and a test can wait for.
@@ -110,5 +120,12 @@ impl Dice {
         let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end
+    }
+
+    /// Work of random length: lets other tasks run fewer than `times_max` times.
+    pub(crate) async fn work(&self, times_max: u64) {
+        for _ in 0..self.below(times_max) {
+            tokio::task::yield_now().await;
+        }
     }
 }
