@@ -16,7 +16,7 @@
 //! | `producers` | which batches of idempotent producers are in the log, so that none gets in twice |
 //! | `segment`, `index`, `scan` | segment files, their indexes, walking through them |
 //! | `damage`, `unscanned_prefix` | what cannot be read and where it ends; what recovery did not look at |
-//! | `mark` | the durable mark, which tells a torn tail from damage |
+//! | `mark` | the durable mark, which distinguishes a torn tail from damage |
 //! | `salvage` | giving up what cannot be read |
 //! | `scrub` | looking for damage before a reader meets it |
 //! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable, in two copies |
@@ -73,7 +73,7 @@ pub use damage::DamagedRange;
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{AppendError, DeleteRecordsError, LogError, ReadError, StorageFailure};
 pub use gaps::StretchWithGaps;
-pub use index::IndexDoubt;
+pub use index::{IndexDoubt, IndexFault};
 pub use journal::{Journal, JournalConfig, PartitionKey};
 pub use log::{Log, LogStats};
 pub use mark::{DurableMark, Known};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use corduroy_types::{BrokerId, LeaderEpoch, PartitionIndex, TimestampMs, TopicId, TopicName, UNLIMITED};
 
-use crate::{Assignment, Image, Incarnation, Record, RegistrationId};
+use crate::{ApplyError, Assignment, Image, Incarnation, Record, RegistrationId};
 
 /// Producer ids that are passed over at least, where it is not known how many were handed out.
 const PRODUCER_IDS_SKIPPED_MIN: u64 = 1_000_000;
@@ -39,7 +39,7 @@ pub struct LeftOut {
     /// Its kind in words.
     pub kind: &'static str,
     /// Why it cannot follow.
-    pub reason: String,
+    pub reason: ApplyError,
 }
 
 /// A log that can be applied.
@@ -85,8 +85,8 @@ pub fn repair(stored: &[Record], facts: &RepairFacts) -> Repaired {
 }
 
 impl Repaired {
-    fn push(&mut self, record: Record) -> Result<(), String> {
-        self.image.apply(&record).map_err(|error| error.to_string())?;
+    fn push(&mut self, record: Record) -> Result<(), ApplyError> {
+        self.image.apply(&record)?;
         self.records.push(record);
         Ok(())
     }

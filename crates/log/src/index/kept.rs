@@ -10,21 +10,21 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Some of that memory, until the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Kept(#[expect(dead_code, reason = "held for its drop")] Arc<Share>);
+pub(super) struct Kept(#[expect(dead_code, reason = "held for its drop")] Arc<KeptBytes>);
 
 #[derive(Debug)]
-struct Share(usize);
+struct KeptBytes(usize);
 
 impl Kept {
     /// `None` where it would be more than there may be.
     pub(super) fn new(bytes: usize) -> Option<Self> {
-        let share = Share(bytes);
+        let share = KeptBytes(bytes);
         let before = KEPT_BYTES.fetch_add(bytes, Relaxed);
         (before.saturating_add(bytes) <= KEPT_BYTES_MAX).then(|| Self(Arc::new(share)))
     }
 }
 
-impl Drop for Share {
+impl Drop for KeptBytes {
     fn drop(&mut self) {
         KEPT_BYTES.fetch_sub(self.0, Relaxed);
     }

@@ -126,7 +126,58 @@ pub struct IndexDoubt {
     /// The file.
     pub file: PathBuf,
     /// What is wrong with it.
-    pub reason: String,
+    pub reason: IndexFault,
+}
+
+/// What is wrong with an index file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexFault {
+    /// It cannot be read, for this reason.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Its length is no whole number of entries.
+    #[error("{bytes} bytes are no whole number of {entry_bytes}-byte entries")]
+    Length {
+        /// Its length.
+        bytes: usize,
+        /// The length of one entry.
+        entry_bytes: usize,
+    },
+    /// An entry is out of order, or lies outside the segment.
+    #[error("entry {entry} after {previous} does not fit a segment of {span} offsets{}", of_bytes(*bytes))]
+    Entry {
+        /// The entry.
+        entry: String,
+        /// The entry before it, if any.
+        previous: String,
+        /// How many offsets the segment has.
+        span: u64,
+        /// How many bytes the segment has, where entries are positions.
+        bytes: Option<u64>,
+    },
+    /// The checksum of both index files is not the one that was stored when the segment was sealed.
+    #[error("the checksum of both indexes is {computed:#010x}, and was {stored:#010x}")]
+    Checksum {
+        /// Over the files as they are.
+        computed: u32,
+        /// From the segment's seal.
+        stored: u32,
+    },
+    /// The segment has no batch as this entry says.
+    #[error("no batch agrees with entry {0}")]
+    NoBatch(String),
+    /// The last entry does not hold the segment's greatest timestamp.
+    #[error("the greatest timestamp is {max:?}, and the last entry says {indexed:?}")]
+    GreatestTimestamp {
+        /// Of the segment.
+        max: Option<TimestampMs>,
+        /// Of the index.
+        indexed: Option<TimestampMs>,
+    },
+}
+
+fn of_bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" and {bytes} bytes"))
 }
 
 impl Indexes {
@@ -148,7 +199,7 @@ impl Indexes {
             let file = file_path(dir, base, suffix);
             match read_file(disk, &file, entries_max.saturating_mul(entry_bytes as u64)) {
                 Ok(contents) => Ok((Bytes::from(contents), file)),
-                Err(error) => Err(IndexDoubt { file, reason: error.to_string() }),
+                Err(error) => Err(IndexDoubt { file, reason: IndexFault::Unreadable(error.to_string()) }),
             }
         };
         let (offsets, offsets_file) = read(INDEX_SUFFIX, offset::ENTRY_BYTES)?;
@@ -162,8 +213,7 @@ impl Indexes {
             None => Ok(indexes),
             Some(stored) => {
                 let computed = indexes.checksum();
-                let reason =
-                    format!("the checksum of both indexes is {computed:#010x}, and was {stored:#010x}");
+                let reason = IndexFault::Checksum { computed, stored };
                 Err(IndexDoubt { file: offsets_file, reason })
             }
         }

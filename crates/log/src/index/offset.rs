@@ -2,6 +2,8 @@
 //!
 //! An entry maps the last offset of a batch to the position of that batch (Kafka's segment index).
 
+use super::IndexFault;
+
 /// Bytes of one entry.
 pub(crate) const ENTRY_BYTES: usize = 8;
 
@@ -44,18 +46,20 @@ pub(crate) fn lookup(index: &[u8], target: u64) -> Option<OffsetEntry> {
     above.checked_sub(1).and_then(|at| entries.get(at)).map(|bytes| OffsetEntry::from_bytes(*bytes))
 }
 
-/// Whether an index can belong to a segment of `span` offsets and `bytes` bytes; the reason if not.
-pub(crate) fn check(index: &[u8], span: u64, bytes: u64) -> Result<(), String> {
+/// Whether an index can belong to a segment of `span` offsets and `bytes` bytes.
+///
+/// # Errors
+/// An [`IndexFault`] of its form or of an entry.
+pub(crate) fn check(index: &[u8], span: u64, bytes: u64) -> Result<(), IndexFault> {
     if !index.len().is_multiple_of(ENTRY_BYTES) {
-        return Err(format!("{} bytes are no whole number of {ENTRY_BYTES}-byte entries", index.len()));
+        return Err(IndexFault::Length { bytes: index.len(), entry_bytes: ENTRY_BYTES });
     }
     let mut previous: Option<OffsetEntry> = None;
     for entry in entries(index) {
         let grows = previous.is_none_or(|p| p.relative < entry.relative && p.position < entry.position);
         if !grows || u64::from(entry.relative) >= span || u64::from(entry.position) >= bytes {
-            return Err(format!(
-                "entry {entry:?} after {previous:?} does not fit a segment of {span} offsets and {bytes} bytes"
-            ));
+            let (entry, previous) = (format!("{entry:?}"), format!("{previous:?}"));
+            return Err(IndexFault::Entry { entry, previous, span, bytes: Some(bytes) });
         }
         previous = Some(entry);
     }

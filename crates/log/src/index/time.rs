@@ -5,6 +5,8 @@
 
 use corduroy_types::{Offset, TimestampMs};
 
+use super::IndexFault;
+
 /// Bytes of one entry.
 pub(crate) const ENTRY_BYTES: usize = 12;
 
@@ -57,18 +59,20 @@ pub(crate) fn offset_before(index: &[u8], base: Offset, target: TimestampMs) -> 
     found.map_or(base, |bytes| TimeEntry::from_bytes(bytes).offset(base))
 }
 
-/// Whether an index can belong to a segment of `span` offsets; the reason if not.
-pub(crate) fn check(index: &[u8], span: u64) -> Result<(), String> {
+/// Whether an index can belong to a segment of `span` offsets.
+///
+/// # Errors
+/// An [`IndexFault`] of its form or of an entry.
+pub(crate) fn check(index: &[u8], span: u64) -> Result<(), IndexFault> {
     if !index.len().is_multiple_of(ENTRY_BYTES) {
-        return Err(format!("{} bytes are no whole number of {ENTRY_BYTES}-byte entries", index.len()));
+        return Err(IndexFault::Length { bytes: index.len(), entry_bytes: ENTRY_BYTES });
     }
     let mut previous: Option<TimeEntry> = None;
     for entry in entries(index) {
         let grows = previous.is_none_or(|p| p.timestamp < entry.timestamp && p.relative < entry.relative);
         if !grows || u64::from(entry.relative) >= span {
-            return Err(format!(
-                "entry {entry:?} after {previous:?} does not fit a segment of {span} offsets"
-            ));
+            let (entry, previous) = (format!("{entry:?}"), format!("{previous:?}"));
+            return Err(IndexFault::Entry { entry, previous, span, bytes: None });
         }
         previous = Some(entry);
     }

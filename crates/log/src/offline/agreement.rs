@@ -9,7 +9,7 @@ use super::SegmentFiles;
 use crate::disk::Disk;
 use crate::index::offset::OffsetEntry;
 use crate::index::time::TimeEntry;
-use crate::index::{IndexDoubt, Indexes, offset, time};
+use crate::index::{IndexDoubt, IndexFault, Indexes, offset, time};
 
 /// Follows a segment's batches and compares them with the index entries on the way.
 pub(super) struct Agreement {
@@ -25,7 +25,7 @@ impl Agreement {
     /// For a segment that ends at `end`.
     pub(super) fn new(disk: &dyn Disk, dir: &Path, segment: &SegmentFiles, end: Offset) -> Self {
         let (mut offsets, mut times, mut doubts) = (Vec::new(), Vec::new(), Vec::new());
-        // Without the checksum: what each entry says tells more.
+        // Without the checksum: what each entry says is more.
         match Indexes::load(disk, dir, segment.base_offset, (end, segment.counted_bytes()), None) {
             Ok(indexes) => {
                 offsets = offset::entries(&indexes.offsets).collect();
@@ -57,14 +57,14 @@ impl Agreement {
 
     fn doubt_offset(&mut self, agrees: bool, entry: OffsetEntry) {
         if !agrees {
-            let reason = format!("no batch agrees with entry {entry:?}");
+            let reason = IndexFault::NoBatch(format!("{entry:?}"));
             self.doubts.push(IndexDoubt { file: self.segment.index_path(), reason });
         }
     }
 
     fn doubt_time(&mut self, agrees: bool, entry: TimeEntry) {
         if !agrees {
-            let reason = format!("no batch agrees with entry {entry:?}");
+            let reason = IndexFault::NoBatch(format!("{entry:?}"));
             self.doubts.push(IndexDoubt { file: self.segment.time_index_path(), reason });
         }
     }
@@ -79,7 +79,7 @@ impl Agreement {
         }
         if self.doubts.is_empty() && self.max != self.indexed_max {
             let (max, indexed) = (self.max, self.indexed_max);
-            let reason = format!("the greatest timestamp is {max:?}, and the last entry says {indexed:?}");
+            let reason = IndexFault::GreatestTimestamp { max, indexed };
             self.doubts.push(IndexDoubt { file: self.segment.time_index_path(), reason });
         }
         self.doubts

@@ -128,7 +128,7 @@ impl Finding {
     }
 }
 
-/// What the one who looks at the files may wonder about, and is as it should be.
+/// What may surprise in the files, and is as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
     /// A sealed segment without this index, as when it was sealed while the log was opened. It is built when needed.

@@ -115,7 +115,7 @@ struct Following {
 }
 
 impl Verification {
-    /// What the listing alone tells.
+    /// What the listing alone shows.
     fn listed(&mut self, dir: &Path, listing: &Listing) {
         for name in &listing.unknown_files {
             self.findings.push(Finding::UnknownFile { file: dir.join(name) });

@@ -24,27 +24,34 @@ pub(crate) enum JsonStyle {
 /// an offset the partition says where to go.
 ///
 /// # Errors
-/// What is wrong with the line.
-pub(crate) fn read_json(line: &[u8], style: JsonStyle) -> Result<ParsedRecord<'_>, String> {
-    let object: Object<'_> = serde_json::from_slice(line).map_err(|error| without_line(&error))?;
+/// [`JsonFault`]: what is wrong with the line.
+pub(crate) fn read_json(line: &[u8], style: JsonStyle) -> Result<ParsedRecord<'_>, JsonFault> {
+    let object: Object<'_> = serde_json::from_slice(line)?;
     let Object { _topic: _, partition, offset, timestamp_ms, key, value, headers } = object;
     let value = match (value, style) {
         (JsonBytes::Other(text), JsonStyle::Inlined) => Some(Cow::Owned(text.into_bytes())),
-        (JsonBytes::Other(_), JsonStyle::Lossless) => {
-            return Err("\"value\" is neither a string, {\"base64\":\"..\"} nor null; \
-                        use --format json for inlined values"
-                .to_owned());
-        }
+        (JsonBytes::Other(_), JsonStyle::Lossless) => return Err(JsonFault::InlinedValue),
         (other, _) => other.into_bytes("value")?,
     };
     let headers = headers.into_iter().map(|header| Ok((header.key, header.value.into_bytes("headers")?)));
     Ok(ParsedRecord {
         key: key.into_bytes("key")?,
         value,
-        headers: headers.collect::<Result<_, String>>()?,
+        headers: headers.collect::<Result<_, JsonFault>>()?,
         timestamp: timestamp_ms.map(TimestampMs),
         partition: partition.filter(|_| offset.is_none()),
     })
+}
+
+/// What is wrong with a line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JsonFault {
+    #[error("{}", without_line(.0))]
+    Json(#[from] serde_json::Error),
+    #[error("{0:?} is neither a string, {{\"base64\":\"..\"}} nor null")]
+    NoBytes(&'static str),
+    #[error("{}; use --format json for inlined values", Self::NoBytes("value"))]
+    InlinedValue,
 }
 
 /// The parser's message without its position: the line is always its first, and ours is named elsewhere.
@@ -93,11 +100,11 @@ enum JsonBytes<'a> {
 }
 
 impl<'a> JsonBytes<'a> {
-    fn into_bytes(self, what: &str) -> Result<Option<Cow<'a, [u8]>>, String> {
+    fn into_bytes(self, what: &'static str) -> Result<Option<Cow<'a, [u8]>>, JsonFault> {
         match self {
             Self::Null => Ok(None),
             Self::Bytes(bytes) => Ok(Some(bytes)),
-            Self::Other(_) => Err(format!("{what:?} is neither a string, {{\"base64\":\"..\"}} nor null")),
+            Self::Other(_) => Err(JsonFault::NoBytes(what)),
         }
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Parser<'a> {
         if let Some(strftime) = strftime {
             return match super::time::check_strftime(strftime) {
                 Ok(()) => Ok(TimeForm::Strftime(strftime.to_owned())),
-                Err(message) => self.fail(at, message),
+                Err(error) => self.fail(at, format!("strftime[{strftime}]: {error}")),
             };
         }
         match number_form(name) {

@@ -66,16 +66,31 @@ impl RecordReader {
     /// # Errors
     /// A usage error where the format prints but leaves open where a field ends.
     pub(crate) fn new(program: &Program) -> Result<Self, CliError> {
-        let ambiguous = |message: String| {
-            CliError::usage(format!("this format prints but cannot be parsed: {message}"))
+        let ambiguous = |ambiguity: Ambiguity| {
+            CliError::usage(format!("this format prints but cannot be parsed: {ambiguity}"))
                 .with_hint("put text between fields, or a length before one, like '%K{big32}%k%V{big32}%v'")
         };
         if program.items.is_empty() {
-            return Err(ambiguous("it is empty".to_owned()));
+            return Err(ambiguous(Ambiguity::Empty));
         }
         let context = ItemContext { in_header: false, by_line: program.ends_with_newline() };
         prepare(&program.items, context).map(|steps| Self { steps }).map_err(ambiguous)
     }
+}
+
+/// Why a format cannot be parsed.
+#[derive(Debug, thiserror::Error)]
+enum Ambiguity {
+    #[error("it is empty")]
+    Empty,
+    #[error("nothing says where {0} ends")]
+    End(&'static str),
+    #[error("nothing says where {0} ends in %h{{..}}")]
+    EndInHeader(&'static str),
+    #[error("nothing says where the digits of {0} end")]
+    Digits(&'static str),
+    #[error("nothing says how many headers there are; put %H before %h{{..}}")]
+    HeaderCount,
 }
 
 /// Where items stand.
@@ -86,7 +101,7 @@ struct ItemContext {
     by_line: bool,
 }
 
-fn prepare(items: &[Item], context: ItemContext) -> Result<Vec<Step>, String> {
+fn prepare(items: &[Item], context: ItemContext) -> Result<Vec<Step>, Ambiguity> {
     let mut known = Known::default();
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
@@ -131,7 +146,7 @@ fn delimiter(text: &[u8], items_from_here: usize, context: ItemContext) -> Delim
 
 /// A field without a length ends before the text that follows it. Text with a newline in its midst is a separator
 /// that someone chose for fields of several lines.
-fn until(following: &[Item], letter: &str, context: ItemContext) -> Result<Until, String> {
+fn until(following: &[Item], letter: &'static str, context: ItemContext) -> Result<Until, Ambiguity> {
     match following {
         [Item::Text(text), ..] => {
             let delimiter = delimiter(text, following.len(), context);
@@ -140,8 +155,8 @@ fn until(following: &[Item], letter: &str, context: ItemContext) -> Result<Until
             Ok(Until::Text { delimiter, one_line })
         }
         [] if !context.in_header => Ok(Until::End),
-        [] => Err(format!("nothing says where {letter} ends in %h{{..}}")),
-        _ => Err(format!("nothing says where {letter} ends")),
+        [] => Err(Ambiguity::EndInHeader(letter)),
+        _ => Err(Ambiguity::End(letter)),
     }
 }
 
@@ -150,7 +165,7 @@ fn number_step(
     form: NumberForm,
     following: &[Item],
     known: &mut Known,
-) -> Result<Step, String> {
+) -> Result<Step, Ambiguity> {
     let letter = match field {
         NumberField::TopicBytes => "%T",
         NumberField::KeyBytes => "%K",
@@ -172,18 +187,18 @@ fn number_step(
 }
 
 /// Digits end where none follows, so what comes next must not begin with one.
-fn check_digits(form: NumberForm, following: &[Item], letter: &str) -> Result<(), String> {
+fn check_digits(form: NumberForm, following: &[Item], letter: &'static str) -> Result<(), Ambiguity> {
     let safe = match following.first() {
         _ if form != NumberForm::Decimal => true,
         None => true,
         Some(Item::Text(text)) => !text.first().is_some_and(u8::is_ascii_digit),
         Some(_) => false,
     };
-    if safe { Ok(()) } else { Err(format!("nothing says where the digits of {letter} end")) }
+    if safe { Ok(()) } else { Err(Ambiguity::Digits(letter)) }
 }
 
 /// Headers that are not counted must begin with a text that cannot be the text behind them.
-fn check_header_start(inner: &[Item], following: &[Item]) -> Result<(), String> {
+fn check_header_start(inner: &[Item], following: &[Item]) -> Result<(), Ambiguity> {
     let clear = match (inner.first(), following.first()) {
         (Some(Item::Text(_)), None) => true,
         (Some(Item::Text(start)), Some(Item::Text(after))) => {
@@ -191,11 +206,7 @@ fn check_header_start(inner: &[Item], following: &[Item]) -> Result<(), String> 
         }
         _ => false,
     };
-    if clear {
-        Ok(())
-    } else {
-        Err("nothing says how many headers there are; put %H before %h{..}".to_owned())
-    }
+    if clear { Ok(()) } else { Err(Ambiguity::HeaderCount) }
 }
 
 fn bytes_letter(field: BytesField) -> &'static str {

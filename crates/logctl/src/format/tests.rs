@@ -247,7 +247,7 @@ fn jsonl_is_strict_about_names_and_values() {
     ];
     for (line, expected) in cases {
         let error = read_json(line.as_bytes(), JsonStyle::Lossless).unwrap_err();
-        assert!(error.contains(expected), "{line}: {error}");
+        assert!(error.to_string().contains(expected), "{line}: {error}");
     }
 }
 

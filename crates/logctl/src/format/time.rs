@@ -6,9 +6,9 @@ use corduroy_types::TimestampMs;
 use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 
 /// Refuses a strftime format that cannot print.
-pub(crate) fn check_strftime(format: &str) -> Result<(), String> {
+pub(crate) fn check_strftime(format: &str) -> Result<(), jiff::Error> {
     let epoch = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
-    strtime::format(format, &epoch).map(drop).map_err(|error| format!("strftime[{format}]: {error}"))
+    strtime::format(format, &epoch).map(drop)
 }
 
 fn timestamp(time: TimestampMs) -> Option<Timestamp> {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io::Read as _, path::Path};
 
 use corduroy_client::GroupOffset;
-use corduroy_types::{ErrorCode, LeaderEpoch, Offset, TopicName};
+use corduroy_types::{ErrorCode, InvalidTopicName, LeaderEpoch, Offset, TopicName};
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::TopicPartition;
@@ -11,7 +11,7 @@ use crate::{error::CliError, input::Source};
 
 /// The greatest file that is read; at a hundred bytes a line, ten million offsets.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-/// How many wrong lines are told.
+/// How many wrong lines are named.
 const REPORTED_MAX: usize = 10;
 
 /// One committed offset.
@@ -70,15 +70,13 @@ impl StoredOffset {
         })
     }
 
-    fn check(&self) -> Result<(), String> {
-        TopicName::new(&self.topic).map_err(|error| error.to_string())?;
+    fn check(&self) -> Result<(), LineFault> {
+        TopicName::new(&self.topic)?;
         if Offset::new(self.offset).is_none() {
-            return Err(format!("offset {} is out of range; the greatest is {}", self.offset, Offset::MAX));
+            return Err(LineFault::Offset(self.offset));
         }
         match self.leader_epoch {
-            Some(epoch) if LeaderEpoch::new(epoch).is_none() => {
-                Err(format!("leader_epoch {epoch} is out of range"))
-            }
+            Some(epoch) if LeaderEpoch::new(epoch).is_none() => Err(LineFault::LeaderEpoch(epoch)),
             _ => Ok(()),
         }
     }
@@ -138,12 +136,27 @@ fn read(name: String, bytes: &[u8]) -> Result<Stored, CliError> {
     Ok(Stored { name, offsets })
 }
 
-fn read_line(line: &[u8]) -> Result<StoredOffset, String> {
-    let offset: StoredOffset = serde_json::from_slice(line).map_err(|error| {
-        // The line of the file is what counts, not that of the one line.
-        let text = error.to_string();
-        text.split(" at line ").next().unwrap_or(&text).to_owned()
-    })?;
+/// What is wrong with a line.
+#[derive(Debug, thiserror::Error)]
+enum LineFault {
+    #[error("{}", without_line(.0))]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Topic(#[from] InvalidTopicName),
+    #[error("offset {0} is out of range; the greatest is {max}", max = Offset::MAX)]
+    Offset(u64),
+    #[error("leader_epoch {0} is out of range")]
+    LeaderEpoch(u32),
+}
+
+/// The parser's message without its line: that is always the first, and the line of the file is named elsewhere.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+fn read_line(line: &[u8]) -> Result<StoredOffset, LineFault> {
+    let offset: StoredOffset = serde_json::from_slice(line)?;
     offset.check()?;
     Ok(offset)
 }

@@ -229,7 +229,7 @@ impl<'a, S: Sink> Feed<'a, S> {
         }
         match read_json(line, style) {
             Ok(record) => self.push(&record),
-            Err(message) => self.reject(self.plan.mismatch(&self.place(), &message)),
+            Err(fault) => self.reject(self.plan.mismatch(&self.place(), &fault.to_string())),
         }
     }
 
