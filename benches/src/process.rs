@@ -17,7 +17,7 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     Ok(std::env::current_exe()?.with_file_name(name))
 }
 
-/// Processor time that this very process has used, where the system tells.
+/// Processor time that this very process has used, where the system says.
 pub fn own_cpu_time() -> Option<Duration> {
     cpu_time("self")
 }
@@ -71,19 +71,19 @@ impl Brokerd {
         Err("brokerd ended before it was ready".into())
     }
 
-    /// Resident memory in bytes, where the system tells.
+    /// Resident memory in bytes, where the system says.
     pub fn resident_bytes(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
-    /// Processor time that it has used, of all its threads, where the system tells.
+    /// Processor time that it has used, of all its threads, where the system says.
     pub fn cpu_time(&self) -> Option<Duration> {
         cpu_time(&self.process.id().to_string())
     }
 
-    /// Open files, sockets included, where the system tells.
+    /// Open files, sockets included, where the system says.
     pub fn open_files(&self) -> Option<usize> {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok().map(Iterator::count)
     }

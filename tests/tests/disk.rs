@@ -21,7 +21,7 @@ use corduroy_log::{
 };
 use corduroy_testing::Broker;
 use support::{
-    ledger::{Ledger, State},
+    ledger::{Ledger, RecordOutcome},
     stub,
 };
 use tokio_stream::StreamExt;
@@ -52,12 +52,12 @@ async fn produce_to(
     let mut answers = client.produce(tokio_stream::once(request)).await.unwrap().into_inner();
     match answers.next().await.unwrap().unwrap().result.unwrap() {
         produce_response::Result::Ok(ack) => {
-            ledger.settle(&value, State::Acknowledged(partition, ack.appended[0].base_offset));
+            ledger.settle(&value, RecordOutcome::Acknowledged(partition, ack.appended[0].base_offset));
             None
         }
         produce_response::Result::Error(error) => {
             if error.outcome() == v1::Outcome::NotWritten {
-                ledger.settle(&value, State::NotWritten);
+                ledger.settle(&value, RecordOutcome::NotWritten);
             }
             Some(error)
         }

@@ -176,7 +176,7 @@ fn segment(data: &Path) -> PathBuf {
 }
 
 /// A byte rots in the last segment; a clean restart, more records, a kill. What was acknowledged behind the damage
-/// stays, what it hit is told, and no offset is given out twice.
+/// stays, what it hit is reported, and no offset is given out twice.
 #[test]
 fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
     let (_dir, home) = support::scratch();
@@ -222,7 +222,7 @@ fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
     let (success, before, error) = read(&broker, "start");
     assert!(!success && before == "0=a ", "{before} {error}");
     assert!(error.contains("CORRUPT") || error.contains("damaged"), "{error}");
-    assert!(error.contains('2'), "the next good offset is told: {error}");
+    assert!(error.contains('2'), "the next good offset is named: {error}");
     let status = loop {
         let status = broker.logctl(&home).args(["status", "-o", "json"]).output().unwrap();
         assert!(matches!(status.status.code(), Some(0 | 9)), "{status:?}");
@@ -232,8 +232,9 @@ fn damage_takes_only_what_it_hits_whatever_restarts_follow() {
             break status;
         }
     };
-    for told in ["\"topic\":\"t\"", "\"start\":1", "\"end\":2", path.file_name().unwrap().to_str().unwrap()] {
-        assert!(status.contains(told), "no {told} in {status}");
+    for detail in ["\"topic\":\"t\"", "\"start\":1", "\"end\":2", path.file_name().unwrap().to_str().unwrap()]
+    {
+        assert!(status.contains(detail), "no {detail} in {status}");
     }
     assert!(status.contains("\"health\":\"DEGRADED\""), "{status}");
     let described = succeed(broker.logctl(&home).args(["topic", "describe", "t"]));

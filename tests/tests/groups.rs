@@ -16,7 +16,7 @@ use corduroy_types::ErrorCode;
 use rustix::process::Signal;
 use support::{
     Brokerd, Random,
-    crew::{Crew, Told},
+    crew::{Crew, Seen},
     feed::Feed,
     group,
     proxy::Proxy,
@@ -35,9 +35,9 @@ async fn feed(url: &str, partitions: u32) -> Feed {
     Feed::start(url, TOPIC, partitions)
 }
 
-/// The one who got these partitions began not before what the group had committed, and not behind what the one before it had
+/// The new owner of these partitions began not before what the group had committed, and not behind what the former owner had
 /// come to.
-fn check_taken_over(from: &Told, by: &[&Told], committed: &BTreeMap<u32, u64>, context: &str) {
+fn check_taken_over(from: &Seen, by: &[&Seen], committed: &BTreeMap<u32, u64>, context: &str) {
     for partition in from.has.iter().copied() {
         let begun: Vec<_> =
             by.iter().filter(|to| to.has.contains(&partition)).map(|to| to.run(partition)).collect();
@@ -54,7 +54,7 @@ fn check_taken_over(from: &Told, by: &[&Told], committed: &BTreeMap<u32, u64>, c
 }
 
 /// What was released in good order was neither skipped nor handled twice.
-fn check_handed_over(from: &Told, to: &Told, context: &str) {
+fn check_handed_over(from: &Seen, to: &Seen, context: &str) {
     let moved = from.revoked.intersection(&to.has);
     let pairs = moved.map(|partition| (partition, from.run(*partition).end, to.run(*partition).start));
     for (partition, ended, begun) in pairs {
@@ -62,8 +62,8 @@ fn check_handed_over(from: &Told, to: &Told, context: &str) {
     }
 }
 
-fn check_nothing_moved(told: &Told, context: &str) {
-    assert!(told.revoked.is_empty() && told.lost.is_empty(), "{context}: {told:?}");
+fn check_nothing_moved(seen: &Seen, context: &str) {
+    assert!(seen.revoked.is_empty() && seen.lost.is_empty(), "{context}: {seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,15 +83,15 @@ async fn the_others_go_on_where_a_killed_member_had_committed() {
         let victim = members.remove(usize::try_from(random.below(3)).unwrap());
         let committed = group::committed(&broker.grpc, GROUP).await;
         crew.kill(victim);
-        let told = crew.until_shared(&members, PARTITIONS).await;
-        let others: Vec<_> = members.iter().map(|member| &told[*member]).collect();
+        let seen = crew.until_shared(&members, PARTITIONS).await;
+        let others: Vec<_> = members.iter().map(|member| &seen[*member]).collect();
         // What they had they have been reading all the time: each offset once.
-        others.iter().for_each(|told| check_nothing_moved(told, &context));
-        check_taken_over(&told[victim], &others, &committed, &context);
+        others.iter().for_each(|seen| check_nothing_moved(seen, &context));
+        check_taken_over(&seen[victim], &others, &committed, &context);
         let next = crew.start("");
         members.push(next);
-        let told = crew.until_shared(&members, PARTITIONS).await;
-        members.iter().for_each(|from| check_handed_over(&told[*from], &told[next], &context));
+        let seen = crew.until_shared(&members, PARTITIONS).await;
+        members.iter().for_each(|from| check_handed_over(&seen[*from], &seen[next], &context));
     }
     let ends = feed.stop().await;
     crew.until_all_handled(&ends).await;
@@ -113,9 +113,9 @@ async fn a_member_that_stood_still_past_its_session_drops_everything_and_joins_a
     let known = described.members.iter().find(|member| member.member == before[paused].member).unwrap();
 
     crew.signal(paused, Signal::STOP);
-    let told = crew.until_shared(&[other], PARTITIONS).await;
-    check_nothing_moved(&told[other], context);
-    check_taken_over(&told[paused], &[&told[other]], &committed, context);
+    let seen = crew.until_shared(&[other], PARTITIONS).await;
+    check_nothing_moved(&seen[other], context);
+    check_taken_over(&seen[paused], &[&seen[other]], &committed, context);
 
     // What it has sent before it stood still, and what it sends before it knows, comes too late.
     let partition = *before[paused].has.first().unwrap();
@@ -130,7 +130,7 @@ async fn a_member_that_stood_still_past_its_session_drops_everything_and_joins_a
 
     crew.signal(paused, Signal::CONT);
     let lost =
-        crew.until("it has lost all that it had", |told| before[paused].has.is_subset(&told[paused].lost));
+        crew.until("it has lost all that it had", |seen| before[paused].has.is_subset(&seen[paused].lost));
     let watched = async {
         let mut last = group::committed(&broker.grpc, GROUP).await;
         loop {
@@ -145,9 +145,9 @@ async fn a_member_that_stood_still_past_its_session_drops_everything_and_joins_a
         _ = lost => {}
         () = watched => {}
     }
-    let told = crew.until_shared(&[paused, other], PARTITIONS).await;
-    check_handed_over(&told[other], &told[paused], context);
-    assert!(told[other].lost.is_empty(), "{context}: the other one was never out");
+    let seen = crew.until_shared(&[paused, other], PARTITIONS).await;
+    check_handed_over(&seen[other], &seen[paused], context);
+    assert!(seen[other].lost.is_empty(), "{context}: the other one was never out");
     let ends = feed.stop().await;
     crew.until_all_handled(&ends).await;
 }
@@ -169,15 +169,15 @@ async fn a_static_member_that_was_killed_comes_back_to_what_it_had() {
     let committed = group::committed(&broker.grpc, GROUP).await;
     crew.kill(killed);
     let back = crew.start("a");
-    let told = crew.until_shared(&[back, others[0], others[1]], PARTITIONS).await;
-    others.iter().for_each(|other| check_nothing_moved(&told[*other], context));
-    assert_eq!(told[back].has, told[killed].has, "{context}: it has what it had");
-    check_taken_over(&told[killed], &[&told[back]], &committed, context);
+    let seen = crew.until_shared(&[back, others[0], others[1]], PARTITIONS).await;
+    others.iter().for_each(|other| check_nothing_moved(&seen[*other], context));
+    assert_eq!(seen[back].has, seen[killed].has, "{context}: it has what it had");
+    check_taken_over(&seen[killed], &[&seen[back]], &committed, context);
 
     let (epoch_after, mut shares_after) = group::shares(&group::describe(&broker.grpc, GROUP).await);
     assert_eq!(epoch_after, epoch, "{context}: nothing was assigned again");
-    let (_, had) = shares.remove(&told[killed].member).unwrap();
-    let (_, has) = shares_after.remove(&told[back].member).unwrap();
+    let (_, had) = shares.remove(&seen[killed].member).unwrap();
+    let (_, has) = shares_after.remove(&seen[back].member).unwrap();
     assert_eq!(has, had, "{context}");
     assert_eq!(shares_after, shares, "{context}: the others have not noticed");
     let ends = feed.stop().await;
@@ -204,17 +204,17 @@ async fn fifty_members_go_on_where_they_were_when_the_broker_is_killed() {
         let context = format!("seed {seed:#x}, round {round}");
         broker.kill();
         broker = Brokerd::start(&data, &[]);
-        let told = crew.told();
+        let seen = crew.seen();
         proxy.aim(address(&broker));
-        let goes_on = |now: &[Told]| {
+        let goes_on = |now: &[Seen]| {
             let mut of_each =
-                members.iter().flat_map(|member| told[*member].has.iter().map(move |has| (*member, *has)));
+                members.iter().flat_map(|member| seen[*member].has.iter().map(move |has| (*member, *has)));
             of_each
-                .all(|(member, partition)| now[member].run(partition).end > told[member].run(partition).end)
+                .all(|(member, partition)| now[member].run(partition).end > seen[member].run(partition).end)
         };
         let now = crew.until("every member gets more of all its partitions", goes_on).await;
         // With what they had moved nowhere, whatever did not come exactly once would be a fault of who got it.
-        now.iter().for_each(|told| check_nothing_moved(told, &context));
+        now.iter().for_each(|seen| check_nothing_moved(seen, &context));
         assert_eq!(group::shares(&group::describe(&broker.grpc, GROUP).await), before, "{context}");
     }
     let ends = feed.stop().await;

@@ -22,7 +22,7 @@ use corduroy_log::{
 };
 use corduroy_testing::Broker;
 use support::{
-    ledger::{Ledger, State},
+    ledger::{Ledger, RecordOutcome},
     stub,
 };
 use tokio_stream::StreamExt;
@@ -50,10 +50,10 @@ async fn send(url: &str, n: u32, partition: u32) -> Result<u64, v1::Error> {
 
 fn settle(ledger: &mut Ledger, n: u32, partition: u32, sent: Result<u64, v1::Error>) -> Option<v1::Error> {
     match sent {
-        Ok(offset) => ledger.settle(&value(n), State::Acknowledged(partition, offset)),
+        Ok(offset) => ledger.settle(&value(n), RecordOutcome::Acknowledged(partition, offset)),
         Err(error) => {
             if error.outcome() == v1::Outcome::NotWritten {
-                ledger.settle(&value(n), State::NotWritten);
+                ledger.settle(&value(n), RecordOutcome::NotWritten);
             }
             return Some(error);
         }

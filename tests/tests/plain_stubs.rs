@@ -163,7 +163,7 @@ async fn a_refusal_is_an_answer_and_never_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn consume_tells_where_it_begins_and_goes_on_with_what_comes() {
+async fn consume_says_where_it_begins_and_goes_on_with_what_comes() {
     let broker = Broker::start().await.unwrap();
     let channel = stub::connect(broker.url()).await;
     stub::create_topic(channel.clone(), "orders", 1, &[]).await;
@@ -200,7 +200,7 @@ async fn consume_tells_where_it_begins_and_goes_on_with_what_comes() {
 }
 
 #[tokio::test]
-async fn a_fetch_waits_for_records_and_tells_ranges() {
+async fn a_fetch_waits_for_records_and_names_ranges() {
     let broker = Broker::start().await.unwrap();
     let channel = stub::connect(broker.url()).await;
     stub::create_topic(channel.clone(), "orders", 1, &[]).await;
@@ -311,7 +311,7 @@ async fn members_of_a_group_need_nothing_but_the_stub() {
 
     // A second member, on a connection of its own, gets one of the two partitions.
     let mut b = Member::join(stub::connect(broker.url()).await).await;
-    let told = async {
+    let read = async {
         loop {
             match a.next().await {
                 Response::Revoked(revoked) => {
@@ -323,7 +323,7 @@ async fn members_of_a_group_need_nothing_but_the_stub() {
             }
         }
     };
-    told.await;
+    read.await;
     produce(channel.clone(), each("second")).await;
     let (of_a, of_b) = (a.handle(1).await, b.handle(1).await);
     let both: BTreeSet<_> = of_a.into_iter().chain(of_b).collect();

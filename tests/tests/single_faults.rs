@@ -264,7 +264,7 @@ async fn try_fault(left: &Left, fault: &Fault) -> Option<Vec<String>> {
                 break;
             }
         };
-        let seen = intact::look(&url).await;
+        let seen = intact::read_all(&url).await;
         let violations = intact::violations(&left.acknowledged, &seen).into_iter();
         found.extend(violations.map(|text| format!("{attempt}: {text}")));
         assert!(running.shutdown().await, "{fault:?}: a clean stop");

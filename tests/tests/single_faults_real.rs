@@ -85,7 +85,7 @@ async fn one_changed_file_loses_nothing_without_a_finding() {
                 continue;
             }
         };
-        let mut seen = intact::look(&broker.grpc).await;
+        let mut seen = intact::read_all(&broker.grpc).await;
         let mut status = logctl(&home);
         status.env("LOGCTL_SERVER", &broker.grpc).args(["status", "-o", "json"]);
         let status = String::from_utf8(status.output().unwrap().stdout).unwrap();

@@ -97,7 +97,7 @@ impl Refusal {
         status
     }
 
-    /// Why a request could not be read: what the status tells, or the nearest for one that the gRPC library made, of a
+    /// Why a request could not be read: what the status says, or the nearest for one that the gRPC library made, of a
     /// message that cannot be decoded, or a method that does not exist.
     pub fn of_request(status: &Status) -> Self {
         if status.metadata().get_bin(ERROR_DETAIL_KEY).is_some() {

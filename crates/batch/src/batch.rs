@@ -175,7 +175,7 @@ impl Batch {
     }
 
     /// The same batch with other producer fields: what a producer sends when the numbers of a batch that is certainly
-    /// not in the log have to change. In a copy of the bytes, with the checksum made again.
+    /// not in the log have to change. In a copy of the bytes, with the checksum computed again.
     #[must_use]
     pub fn with_producer(&self, producer: ProducerFields) -> Self {
         let mut header = self.header.clone();

@@ -40,14 +40,14 @@ fn batch(codec: Compression, records: &[OwnedRecord]) -> Batch {
     Batch::parse(build(codec, records).unwrap()).unwrap()
 }
 
-/// The same batch with another header, checksum made again.
+/// The same batch with another header, checksum computed again.
 fn with_header(batch: &Batch, change: impl FnOnce(&mut BatchHeader)) -> Batch {
     let mut header = batch.header().clone();
     change(&mut header);
     reseal(header, &batch.bytes()[HEADER_BYTES..]).unwrap()
 }
 
-/// A batch of this header and payload, length and checksum made again.
+/// A batch of this header and payload, length and checksum computed again.
 fn reseal(mut header: BatchHeader, payload: &[u8]) -> Result<Batch, BatchError> {
     header.batch_length = (HEADER_BYTES - 12 + payload.len()) as u32;
     let mut bytes = [&header.to_bytes()[..], payload].concat();

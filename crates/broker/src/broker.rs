@@ -125,7 +125,7 @@ impl Broker {
             Arc::clone(&health),
             until(stopped.clone()),
         ));
-        // Served during recovery too, so that clients are told to retry instead of hanging.
+        // Served during recovery too, so that clients get a retriable refusal instead of hanging.
         let grpc_task = tokio::spawn(server::serve(Arc::clone(&shared), grpc, until(stopped)));
         let context = EngineOptions {
             config: Arc::clone(&config),

@@ -109,7 +109,7 @@ mod tests {
     use tokio_stream::StreamExt as _;
     use tonic::Code;
     use tonic_health::pb::{
-        HealthCheckRequest, health_check_response::ServingStatus as Told, health_client::HealthClient,
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
     };
 
     use super::*;
@@ -129,20 +129,20 @@ mod tests {
         let served = tokio::spawn(serve(Arc::clone(&shared), listener, std::future::pending()));
         let mut client = HealthClient::new(channel);
         let watched = client.watch(of("corduroy.v1.Fetch")).await.unwrap().into_inner();
-        let mut watched = watched.map(|told| told.unwrap().status());
-        assert_eq!(watched.next().await, Some(Told::NotServing), "recovery is not done");
+        let mut watched = watched.map(|health| health.unwrap().status());
+        assert_eq!(watched.next().await, Some(ServingStatus::NotServing), "recovery is not done");
         for name in HEALTH_NAMES {
-            let told = client.check(of(name)).await.unwrap().into_inner();
-            assert_eq!(told.status(), Told::NotServing, "{name:?} before recovery is done");
+            let health = client.check(of(name)).await.unwrap().into_inner();
+            assert_eq!(health.status(), ServingStatus::NotServing, "{name:?} before recovery is done");
         }
         shared.set_ready();
-        assert_eq!(watched.next().await, Some(Told::Serving));
+        assert_eq!(watched.next().await, Some(ServingStatus::Serving));
         let services =
             ["Produce", "Fetch", "Groups", "Admin", "Cluster"].map(|name| format!("corduroy.v1.{name}"));
         for name in services.iter().map(String::as_str).chain([""]) {
             let begun = std::time::Instant::now();
             // One name after the other is changed.
-            while client.check(of(name)).await.unwrap().into_inner().status() != Told::Serving {
+            while client.check(of(name)).await.unwrap().into_inner().status() != ServingStatus::Serving {
                 assert!(begun.elapsed() < Duration::from_secs(30), "{name:?} is not served");
             }
         }
@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(client.check(of(name)).await.unwrap_err().code(), Code::NotFound, "{name}");
         }
         shared.begin_stop();
-        assert_eq!(watched.next().await, Some(Told::NotServing));
+        assert_eq!(watched.next().await, Some(ServingStatus::NotServing));
         served.abort();
     }
 }

@@ -1,4 +1,4 @@
-//! A change of retention tells what it will do to what is stored.
+//! A change of retention says what it will do to what is stored.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -20,7 +20,7 @@ async fn effect(channel: &Channel, key: &str, value: &str, validate_only: bool) 
 }
 
 #[tokio::test]
-async fn raising_retention_deletes_nothing_and_lowering_it_tells_how_much() {
+async fn raising_retention_deletes_nothing_and_lowering_it_says_how_much() {
     let broker = Broker::start(BrokerConfig::for_tests("/data"), Arc::new(SimDisk::new())).await.unwrap();
     let channel =
         Channel::from_shared(format!("http://{}", broker.grpc_addr())).unwrap().connect().await.unwrap();

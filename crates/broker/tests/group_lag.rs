@@ -147,7 +147,7 @@ async fn lag_is_what_can_still_be_received_and_how_old_the_first_of_it_is() {
 }
 
 #[tokio::test]
-async fn a_position_beyond_the_end_is_told_and_is_not_caught_up() {
+async fn a_position_beyond_the_end_is_reported_and_is_not_caught_up() {
     let node = Node::start(&[]).await;
     // Of an empty partition, too.
     for produced in [0_u64, 5] {
@@ -191,7 +191,7 @@ async fn what_compaction_removed_is_no_lag() {
 }
 
 #[tokio::test]
-async fn a_position_below_the_log_start_is_told_everywhere() {
+async fn a_position_below_the_log_start_is_reported_everywhere() {
     let node = Node::start(&[]).await;
     node.produce(numbered(100), None).await;
     node.commit(10).await;

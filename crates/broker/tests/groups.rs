@@ -43,7 +43,7 @@ impl Node {
     /// A heartbeat, tried again while the coordinator is being loaded.
     async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, ErrorCode> {
         loop {
-            match told(self.groups().heartbeat(request.clone()).await) {
+            match answer_of(self.groups().heartbeat(request.clone()).await) {
                 Err(ErrorCode::CoordinatorLoading) => tokio::task::yield_now().await,
                 answer => return answer,
             }
@@ -90,7 +90,7 @@ impl Node {
             validate_only: false,
         };
         loop {
-            match told(self.groups().commit_offsets(request.clone()).await) {
+            match answer_of(self.groups().commit_offsets(request.clone()).await) {
                 Err(ErrorCode::CoordinatorLoading) => tokio::task::yield_now().await,
                 Err(code) => return Err(code),
                 Ok(answer) => {
@@ -104,7 +104,7 @@ impl Node {
     async fn committed(&self) -> Vec<(u32, Option<u64>)> {
         let request = v1::FetchOffsetsRequest { group: "billing".to_owned(), topics: Vec::new() };
         loop {
-            match told(self.groups().fetch_offsets(request.clone()).await) {
+            match answer_of(self.groups().fetch_offsets(request.clone()).await) {
                 Err(ErrorCode::CoordinatorLoading) => tokio::task::yield_now().await,
                 answer => {
                     let offsets = answer.unwrap().offsets;
@@ -115,7 +115,7 @@ impl Node {
     }
 }
 
-fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, ErrorCode> {
+fn answer_of<T>(answer: Result<Response<T>, Status>) -> Result<T, ErrorCode> {
     answer.map(Response::into_inner).map_err(|status| Refusal::from_status(&status).code)
 }
 
@@ -278,7 +278,7 @@ async fn groups_are_described_with_members_and_lag_and_deleted_when_empty() {
     let (epoch, _) = node.join("a", "one").await;
     node.commit(Some(("a", epoch)), 0, 0).await.unwrap();
     let request = v1::DescribeGroupsRequest { groups: vec!["billing".to_owned(), "biling".to_owned()] };
-    let described = told(node.groups().describe_groups(request).await).unwrap().groups;
+    let described = answer_of(node.groups().describe_groups(request).await).unwrap().groups;
     assert!(described[1].error.is_some());
     let group = &described[0];
     assert_eq!((group.state(), group.members[0].instance.as_str()), (v1::GroupState::Stable, "one"));
@@ -286,17 +286,17 @@ async fn groups_are_described_with_members_and_lag_and_deleted_when_empty() {
     assert!(group.partitions.iter().all(|one| one.lag_records == Some(0) && one.owner == "a"));
 
     let delete = || v1::DeleteGroupsRequest { groups: vec!["billing".to_owned()], validate_only: false };
-    let refused = told(node.groups().delete_groups(delete()).await).unwrap().groups[0].clone();
+    let refused = answer_of(node.groups().delete_groups(delete()).await).unwrap().groups[0].clone();
     assert_eq!(Refusal::from(refused.error.unwrap()).code, ErrorCode::GroupNotEmpty);
     let remove = v1::RemoveMemberRequest {
         group: "billing".to_owned(),
         member: "one".to_owned(),
         validate_only: false,
     };
-    assert_eq!(told(node.groups().remove_member(remove).await).unwrap().member, "a");
-    let deleted = told(node.groups().delete_groups(delete()).await).unwrap().groups[0].clone();
+    assert_eq!(answer_of(node.groups().remove_member(remove).await).unwrap().member, "a");
+    let deleted = answer_of(node.groups().delete_groups(delete()).await).unwrap().groups[0].clone();
     assert_eq!((deleted.error, deleted.offset_count), (None, 1));
-    let listed = told(node.groups().list_groups(v1::ListGroupsRequest::default()).await).unwrap();
+    let listed = answer_of(node.groups().list_groups(v1::ListGroupsRequest::default()).await).unwrap();
     assert!(listed.groups.is_empty());
     assert!(tokio::time::timeout(Duration::from_secs(30), node.broker.shutdown()).await.unwrap());
 }

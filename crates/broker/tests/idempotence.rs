@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-type Answer = Result<v1::AppendedRecords, v1::Error>;
+type AppendAnswer = Result<v1::AppendedRecords, v1::Error>;
 
 async fn start(disk: &SimDisk) -> (RunningBroker, Channel) {
     let broker = Broker::start(BrokerConfig::for_tests("/data"), Arc::new(disk.clone())).await.unwrap();
@@ -81,7 +81,7 @@ impl Stream {
         self.sent += 1;
     }
 
-    async fn next(&mut self) -> (u64, Answer) {
+    async fn next(&mut self) -> (u64, AppendAnswer) {
         let answer = self.answers.message().await.unwrap().unwrap();
         let result = match answer.result.unwrap() {
             produce_response::Result::Ok(mut ack) => Ok(ack.appended.remove(0)),
@@ -90,20 +90,20 @@ impl Stream {
         (answer.correlation_id, result)
     }
 
-    async fn ask(&mut self, request: v1::ProduceRequest) -> Answer {
+    async fn ask(&mut self, request: v1::ProduceRequest) -> AppendAnswer {
         self.send(request).await;
         self.next().await.1
     }
 }
 
-fn appended(answer: Answer) -> (u64, bool) {
+fn appended(answer: AppendAnswer) -> (u64, bool) {
     match answer {
         Ok(part) => (part.base_offset, part.duplicate),
         Err(error) => panic!("refused: {error:?}"),
     }
 }
 
-fn refused(answer: Answer) -> (v1::ErrorCode, v1::Outcome) {
+fn refused(answer: AppendAnswer) -> (v1::ErrorCode, v1::Outcome) {
     match answer {
         Ok(part) => panic!("appended: {part:?}"),
         Err(error) => (error.code(), error.outcome()),

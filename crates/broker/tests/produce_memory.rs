@@ -1,4 +1,4 @@
-//! The memory for produce requests: the one who waits for it gets it in the end, and no one can keep it.
+//! The memory for produce requests: a request that waits for it gets it in the end, and none can keep it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 

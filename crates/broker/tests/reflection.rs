@@ -7,7 +7,7 @@ use corduroy_log::SimDisk;
 use tonic::transport::Channel;
 use tonic_reflection::pb::{v1, v1alpha};
 
-/// The services that a reflection client of one version is told.
+/// The services that a reflection client of one version lists.
 macro_rules! services {
     ($version:ident, $channel:expr) => {{
         use $version::{

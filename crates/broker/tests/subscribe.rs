@@ -138,7 +138,7 @@ impl Stub {
 
     async fn send(&self, request: Request) {
         let request = v1::SubscribeRequest { request: Some(request) };
-        // It fails where the broker has ended the stream, which the answers tell.
+        // It fails where the broker has ended the stream, which the answers show.
         let _told_elsewhere = self.requests.as_ref().unwrap().send(request).await;
     }
 
@@ -421,7 +421,7 @@ async fn a_position_never_goes_back_and_what_is_not_accepted_is_answered() {
 }
 
 #[tokio::test]
-async fn who_does_not_let_go_in_time_loses_all_and_joins_again() {
+async fn a_member_that_does_not_release_in_time_loses_all_and_joins_again() {
     let node = Node::with_orders(2, 3).await;
     let mut a = node.join(join_with(|spec| spec.rebalance_timeout_ms = 1_000)).await;
     assert_eq!(a.gets(2).await.len(), 2);
@@ -511,7 +511,7 @@ async fn a_lost_position_is_an_error_of_the_partition() {
     assert_eq!((failed.log_start, failed.high_watermark), (5, 10));
     assert_eq!(node.committed().await, [(0, Some(2))], "it stays as it is");
     assert_eq!(node.members().await.len(), 1, "and the member stays");
-    // The one who has seen to it joins again.
+    // A client that has mended the cause joins again.
     stub.leave().await;
     let start = v1::SubscribeJoin { on_position_lost: v1::OnPositionLost::Start.into(), ..join() };
     let mut stub = node.join(start).await;
@@ -520,7 +520,7 @@ async fn a_lost_position_is_an_error_of_the_partition() {
 }
 
 #[tokio::test]
-async fn a_lost_position_can_be_told_and_passed_over() {
+async fn a_lost_position_can_be_reported_and_passed_over() {
     let (node, mut stub) = overtaken(v1::OnPositionLost::Start).await;
     assert_eq!(stub.assigned().await, [(0, Some(5))]);
     assert_eq!(stub.next().await, Response::PositionLost(position_lost(2, 5, 5)));
@@ -538,7 +538,7 @@ async fn a_lost_position_can_be_told_and_passed_over() {
 }
 
 #[tokio::test]
-async fn a_reader_that_retention_overtakes_is_told() {
+async fn a_reader_that_retention_overtakes_gets_an_error() {
     let node = Node::with_orders(1, 0).await;
     let mut start = join();
     start.on_position_lost = v1::OnPositionLost::Start.into();
@@ -649,7 +649,7 @@ async fn a_stream_that_says_what_it_must_not_ends() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_stays_in_the_group_while_its_connection_lives() {
+async fn a_member_that_does_not_read_stays_in_the_group_while_its_connection_lives() {
     let node = Node::with_orders(2, 0).await;
     // On a connection of its own: what it does not read must stop no one else.
     let url = format!("http://{}", node.broker.grpc_addr());

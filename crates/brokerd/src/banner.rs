@@ -8,7 +8,7 @@ use corduroy_types::format_byte_size;
 /// The port that `logctl` tries by itself.
 const DEFAULT_PORT: u16 = 9480;
 
-/// What the report tells.
+/// What the report contains.
 pub(crate) struct Report<'a> {
     pub(crate) config: &'a BrokerConfig,
     pub(crate) development: bool,

@@ -24,7 +24,7 @@ const EXTEND_BY_US: u64 = 30_000_000;
 pub(crate) fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(?socket, %error, "the service manager could not be told");
+        tracing::warn!(?socket, %error, "cannot notify the service manager");
     }
 }
 

@@ -192,7 +192,7 @@ fn sighup_loads_the_configuration_again_and_never_ends_the_broker() {
 }
 
 #[test]
-fn the_service_manager_hears_how_the_broker_is() {
+fn the_service_manager_learns_the_state_of_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("notify");
     let manager = UnixDatagram::bind(&socket).unwrap();

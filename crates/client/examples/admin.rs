@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:9480".to_owned());
     let client = Client::builder(url).client_id("admin-example").connect().await?;
     make_topics(&client).await?;
-    look(&client).await
+    describe(&client).await
 }
 
 /// Makes the topics that the other examples use.
@@ -26,7 +26,7 @@ pub(crate) async fn make_topics(client: &Client) -> Result<(), Error> {
 }
 
 /// Prints what there is.
-pub(crate) async fn look(client: &Client) -> Result<(), Error> {
+pub(crate) async fn describe(client: &Client) -> Result<(), Error> {
     let admin = client.admin();
     let cluster = admin.describe_cluster().await?;
     println!("{:?}, with {} findings", cluster.health, cluster.findings.len());

@@ -10,14 +10,14 @@ type Error = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:9480".to_owned());
-    let client = Client::builder(url).client_id("group-example").on_event(tell).connect().await?;
+    let client = Client::builder(url).client_id("group-example").on_event(print_event).connect().await?;
     let summary = bill_orders(&client, tokio::signal::ctrl_c()).await?;
     println!("{summary}");
     Ok(())
 }
 
 /// What happens apart from the records. The same is in the log, for programs that have a `tracing` subscriber.
-fn tell(event: Event) {
+fn print_event(event: Event) {
     match event {
         Event::Assigned { partitions, .. } => println!("reading {partitions:?}"),
         Event::Revoked { partitions, .. } => println!("not reading {partitions:?} any more"),

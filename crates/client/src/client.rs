@@ -13,7 +13,7 @@ use crate::{
 
 /// A client of a Corduroy broker: the way to producers, consumers and admin calls.
 ///
-/// Cheap to clone; clones share two connections (one for records, one for everything else), which are made again
+/// Cheap to clone; clones share two connections (one for records, one for everything else), which reconnect
 /// whenever they break.
 ///
 /// ```
@@ -75,7 +75,7 @@ impl Client {
 /// Whether a call may be sent a second time when its connection broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// It changes nothing, so it is tried on every address, and once more on a connection made again.
+    /// It changes nothing, so it is tried on every address, and once more on a new connection.
     Reads,
     /// It may have taken effect.
     Never,

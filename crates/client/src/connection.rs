@@ -42,7 +42,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) events: EventSink,
 }
 
-/// A connection that makes itself again whenever it is used after a failure.
+/// A connection that reconnects when it is used after a failure.
 ///
 /// With several addresses, a failure moves on to the next one.
 #[derive(Debug)]
@@ -132,8 +132,8 @@ impl Connection {
         let mut down_since = self.down_since.lock();
         if down_since.is_none() {
             *down_since = Some(Instant::now());
-            // Told under the lock, so that no one hears of the end before the beginning.
-            self.events.tell(Event::Disconnected {
+            // Emitted under the lock, so that the end never comes before the beginning.
+            self.events.emit(Event::Disconnected {
                 role: self.role,
                 url: self.url(index).to_owned(),
                 reason,
@@ -149,7 +149,7 @@ impl Connection {
         let mut down_since = self.down_since.lock();
         if let Some(since) = down_since.take() {
             let url = self.url(index).to_owned();
-            self.events.tell(Event::Reconnected { role: self.role, url, after: since.elapsed() });
+            self.events.emit(Event::Reconnected { role: self.role, url, after: since.elapsed() });
         }
     }
 }
@@ -183,23 +183,23 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_of_a_broker_that_goes_is_no_reconnection() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let hears = Arc::clone(&told);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&events);
         let options = ConnectionOptions {
             urls: crate::urls::BrokerUrls::from("http://127.0.0.1:1").parse().unwrap(),
             client_id: None,
-            events: EventSink::new(move |event| hears.lock().push(event)),
+            events: EventSink::new(move |event| sink.lock().push(event)),
         };
         let connection = Connection::new(ConnectionRole::Data, &options).unwrap();
         connection.lost(0, "the broker ended the stream".to_owned());
         for code in [ErrorCode::ShuttingDown, ErrorCode::Starting] {
             connection.failed(0, &Refusal::new(code, "not now").into_status());
         }
-        assert!(matches!(&told.lock()[..], [Event::Disconnected { .. }]), "{told:?}");
+        assert!(matches!(&events.lock()[..], [Event::Disconnected { .. }]), "{events:?}");
         connection.failed(0, &Refusal::new(ErrorCode::TopicNotFound, "no such topic").into_status());
         assert!(
-            matches!(&told.lock()[..], [Event::Disconnected { .. }, Event::Reconnected { .. }]),
-            "{told:?}"
+            matches!(&events.lock()[..], [Event::Disconnected { .. }, Event::Reconnected { .. }]),
+            "{events:?}"
         );
     }
 }

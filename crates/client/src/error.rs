@@ -6,7 +6,7 @@ use corduroy_api::{ERROR_DETAIL_KEY, Refusal};
 use corduroy_types::ErrorCode;
 use tonic::{Code, Status};
 
-/// What every error of this crate tells of the refusal behind it.
+/// What every error of this crate says of the refusal behind it.
 macro_rules! tells_its_refusal {
     ($error:ty, $($refusal:ident).+) => {
         impl $error {
@@ -78,7 +78,7 @@ impl From<Refusal> for ClientError {
     }
 }
 
-/// Whether a status tells that the connection failed, rather than what a broker decided.
+/// Whether a status means that the connection failed, rather than what a broker decided.
 pub(crate) fn is_connection_failure(status: &Status) -> bool {
     !has_detail(status)
         && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal)

@@ -1,4 +1,4 @@
-//! What a client tells while calls are going on: of its connections, and of the groups it reads in.
+//! What a client reports while calls are going on: of its connections, and of the groups it reads in.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub enum ConnectionRole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection was lost, or could not be made. Told once, until the connection works again.
+    /// A connection was lost, or could not be made. Reported once, until the connection works again.
     Disconnected {
         /// Which connection.
         role: ConnectionRole,
@@ -59,7 +59,7 @@ pub enum Event {
         /// The partitions that are new.
         partitions: Vec<TopicPartition>,
     },
-    /// A consumer has released these partitions, as it was told to: what was done is committed.
+    /// A consumer has released these partitions, as the coordinator asked: what was done is committed.
     Revoked {
         /// Its group.
         group: Arc<str>,
@@ -104,7 +104,7 @@ pub enum Event {
         end: Offset,
     },
     /// A message was handed out and is not done for long. It holds back the group's position in its partition, and
-    /// rebalances wait for it. Told once for each such message that is its partition's first.
+    /// rebalances wait for it. Reported once for each such message that is its partition's first.
     RecordStuck {
         /// The group.
         group: Arc<str>,
@@ -240,7 +240,7 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// Who is told about events.
+/// The receiver of events.
 #[derive(Clone, Default)]
 pub(crate) struct EventSink(Option<Arc<dyn Fn(Event) + Send + Sync>>);
 
@@ -249,7 +249,7 @@ impl EventSink {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn emit(&self, event: Event) {
         event.trace();
         if let Some(listener) = &self.0 {
             listener(event);

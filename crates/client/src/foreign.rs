@@ -1,4 +1,4 @@
-//! Telling a server that is no Corduroy broker from a broker in trouble.
+//! Distinguishing a server that is no Corduroy broker from a broker in trouble.
 
 use std::error::Error;
 

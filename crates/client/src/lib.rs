@@ -8,13 +8,13 @@
 //! | read records in a group | [`ConsumerBuilder::group`], [`GroupConsumer`] |
 //! | create, describe, change and delete topics, find offsets, look after consumer groups, see the cluster | [`Client::admin`], [`Admin`] |
 //! | handle the records of a group with workers | [`GroupConsumer::run`], [`Workers`] |
-//! | hear of lost connections, and of what happens in groups | [`ClientBuilder::on_event`], [`Event`] |
+//! | be notified of lost connections, and of what happens in groups | [`ClientBuilder::on_event`], [`Event`] |
 //!
 //! Each use has a program in `examples/`: `produce`, `consume`, `group`, `admin` and `testing`.
 //!
 //! What holds everywhere: nothing blocks in `Drop`; dropping a future never loses or duplicates a record, only the
 //! notification; every buffer is bounded in bytes; after `close` every call answers `CLOSED`; a failed produce
-//! says whether the record was certainly not written or may have been; connections are made again for ever.
+//! says whether the record was certainly not written or may have been; connections reconnect for ever.
 //!
 //! Features: `zstd` adds that codec; without it the crate is pure Rust.
 //!

@@ -84,7 +84,7 @@ impl Record {
     }
 
     /// Appends the record only if it gets this offset, the partition's next one; otherwise it is refused with
-    /// `OFFSET_MISMATCH`, *not written*, and [`SendError::next_offset`](crate::SendError::next_offset) tells the next
+    /// `OFFSET_MISMATCH`, *not written*, and [`SendError::next_offset`](crate::SendError::next_offset) is the next
     /// offset there is. Needs [`partition`](Self::partition): every partition has offsets of its own.
     ///
     /// What is accepted behind it in its partition is written only if it is. When it fails, for whatever reason, everything

@@ -18,7 +18,7 @@ use crate::{
 /// `metadata.max.age.ms`).
 pub(crate) const TOPIC_AGE_MAX: Duration = Duration::from_mins(5);
 
-/// What a broker uses where it does not tell (Kafka's default).
+/// What a broker uses where it does not say (Kafka's default).
 const MAX_MESSAGE_BYTES_DEFAULT: u64 = MIB;
 
 /// What was learned about a topic.

@@ -89,7 +89,7 @@ impl BrokerUrl {
         }
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
             return Err(invalid(format!("{shown} has no port from 1 to 65535")).with_hint(
-                "Write it as http://HOST:PORT; a broker listens on port 9480 unless it was told otherwise.",
+                "Write it as http://HOST:PORT; a broker listens on port 9480 unless it is configured otherwise.",
             ));
         };
         if host.is_empty() || port == 0 {

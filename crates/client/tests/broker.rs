@@ -182,7 +182,7 @@ async fn a_topic_made_again_is_found_again() {
     broker.topic("t", 1).await.unwrap();
     producer.send(Record::to("t").value("new")).await.unwrap();
     assert_eq!(texts(&broker.records("t").await.unwrap()), ["new"]);
-    // A consumer has offsets of the old one, so it is told.
+    // A consumer has offsets of the old one, so it gets an error.
     let error = consumer.next().await.unwrap().unwrap_err();
     assert!(matches!(error.code(), ErrorCode::TopicIdMismatch | ErrorCode::TopicNotFound), "{error}");
 }
@@ -210,9 +210,9 @@ async fn added_partitions_are_noticed_when_one_is_asked_for() {
 async fn a_consumer_of_a_topic_follows_its_growth_from_the_new_partitions_start() {
     for start in [OffsetSpec::Start, OffsetSpec::End] {
         let broker = broker_with("t", 1).await;
-        let (told, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let (event_tx, mut events) = tokio::sync::mpsc::unbounded_channel();
         let client =
-            corduroy_client::Client::builder(broker.url()).on_event(move |event| drop(told.send(event)));
+            corduroy_client::Client::builder(broker.url()).on_event(move |event| drop(event_tx.send(event)));
         let client = client.connect().await.unwrap();
         let connected = || async { corduroy_client::Client::builder(broker.url()).connect().await.unwrap() };
         let producer = connected().await.producer().build().await.unwrap();
@@ -252,7 +252,7 @@ async fn a_consumer_of_a_topic_follows_its_growth_from_the_new_partitions_start(
 }
 
 #[tokio::test]
-async fn a_consumer_begins_and_ends_where_it_is_told() {
+async fn a_consumer_begins_and_ends_where_it_is_asked_to() {
     let broker = broker_with("t", 1).await;
     let producer = broker.client().producer().build().await.unwrap();
     for n in 0..10 {
@@ -303,7 +303,7 @@ async fn whole_batches_hold_what_was_asked_for_and_no_more() {
 }
 
 #[tokio::test]
-async fn offsets_outside_the_log_are_told_and_never_reset() {
+async fn offsets_outside_the_log_are_reported_and_never_reset() {
     let broker = broker_with("t", 1).await;
     let producer = broker.client().producer().build().await.unwrap();
     for _ in 0..5 {

@@ -114,8 +114,8 @@ async fn a_message_that_becomes_much_is_decompressed_as_there_is_room() {
     for n in 20..23 {
         assert_eq!(consumer.next().await.unwrap().unwrap().offset().get(), n);
     }
-    let told = error(&mut consumer).await;
-    assert_eq!((told.code(), told.position.get()), (ErrorCode::Corrupt, 23));
+    let failure = error(&mut consumer).await;
+    assert_eq!((failure.code(), failure.position.get()), (ErrorCode::Corrupt, 23));
 }
 
 fn fake_damage(batch: &Bytes) -> Bytes {
@@ -126,7 +126,7 @@ fn fake_damage(batch: &Bytes) -> Bytes {
 }
 
 #[tokio::test]
-async fn damage_is_told_with_where_to_go_on() {
+async fn damage_is_reported_with_where_to_go_on() {
     let mut fake = FakeBroker::start(2).await;
     let mut consumer = consumer(&fake).await;
     let stream = fake.consume().await;
@@ -135,9 +135,9 @@ async fn damage_is_told_with_where_to_go_on() {
     stream.send(0, batch(0, ["a"]), 1);
     stream.refuse(0, refusal);
     assert_eq!(value(&mut consumer).await, "a");
-    let told = error(&mut consumer).await;
-    assert_eq!((told.code(), told.position.get()), (ErrorCode::Corrupt, 1));
-    let next = told.next_good_offset().unwrap();
+    let failure = error(&mut consumer).await;
+    assert_eq!((failure.code(), failure.position.get()), (ErrorCode::Corrupt, 1));
+    let next = failure.next_good_offset().unwrap();
     // The other partition is not touched.
     stream.send(1, batch(0, ["b"]), 1);
     assert_eq!(value(&mut consumer).await, "b");
@@ -158,8 +158,8 @@ async fn bytes_that_were_damaged_on_the_way_are_never_handed_out() {
     bytes[last] ^= 1;
     stream.send(0, bytes.freeze(), 2);
     assert_eq!(value(&mut consumer).await, "good");
-    let told = error(&mut consumer).await;
-    assert_eq!((told.code(), told.position.get()), (ErrorCode::Corrupt, 1));
+    let failure = error(&mut consumer).await;
+    assert_eq!((failure.code(), failure.position.get()), (ErrorCode::Corrupt, 1));
     assert!(consumer.next().await.is_none());
 }
 

@@ -33,7 +33,7 @@ async fn the_examples_work_one_behind_the_other() {
     let summary = group::bill_orders(client, broker.caught_up("billing")).await.unwrap();
     assert_eq!((summary.handled, summary.dead_lettered), (100, 1));
     assert_eq!(broker.records("orders.dead").await.unwrap().len(), 1);
-    admin::look(client).await.unwrap();
+    admin::describe(client).await.unwrap();
 }
 
 #[tokio::test]

@@ -58,8 +58,8 @@ async fn who_comes_next_goes_on_where_the_last_one_closed() {
     }
     let unfinished = next(&mut consumer).await;
     let error = consumer.close(Duration::ZERO).await.unwrap_err();
-    let CloseError::NotDone { count: 1, committed: told } = error else { panic!("{error}") };
-    assert_eq!(told.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>(), [5]);
+    let CloseError::NotDone { count: 1, committed: done_so_far } = error else { panic!("{error}") };
+    assert_eq!(done_so_far.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>(), [5]);
     assert!(!unfinished.is_held());
     // Too late.
     unfinished.done();
@@ -106,7 +106,7 @@ async fn a_killed_members_partitions_go_to_another_when_its_session_ends() {
     let url = broker.url().to_owned();
     // In a runtime of its own, which is torn down.
     let killed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (told_to, told) = tokio::sync::oneshot::channel();
+    let (seen_tx, seen_rx) = tokio::sync::oneshot::channel();
     killed.spawn(async move {
         let client = corduroy_client::Client::builder(url).connect().await.unwrap();
         let mut consumer = member(&client).await;
@@ -121,10 +121,10 @@ async fn a_killed_members_partitions_go_to_another_when_its_session_ends() {
         while seen.len() < 15 {
             seen.insert(place(&next(&mut consumer).await));
         }
-        told_to.send((seen, committed)).unwrap();
+        seen_tx.send((seen, committed)).unwrap();
         std::future::pending::<()>().await;
     });
-    let (seen, done) = told.await.unwrap();
+    let (seen, done) = seen_rx.await.unwrap();
     killed.shutdown_background();
     let done: BTreeMap<_, _> = done.iter().map(|(p, offset)| (p.partition.0, offset.get())).collect();
     assert_eq!(done.values().sum::<u64>(), 10);
@@ -137,14 +137,14 @@ async fn a_killed_members_partitions_go_to_another_when_its_session_ends() {
     assert!(seen.len() == 15);
 }
 
-/// Tells a test what a hook is told.
-struct Tells(mpsc::UnboundedSender<(&'static str, BTreeSet<u32>)>);
+/// Reports the calls of a hook to a test.
+struct Reports(mpsc::UnboundedSender<(&'static str, BTreeSet<u32>)>);
 
 fn indexes(partitions: &[TopicPartition]) -> BTreeSet<u32> {
     partitions.iter().map(|partition| partition.partition.0).collect()
 }
 
-impl RebalanceHook for Tells {
+impl RebalanceHook for Reports {
     async fn assigned(
         &self,
         _: &Rebalance<'_>,
@@ -166,18 +166,18 @@ impl RebalanceHook for Tells {
 }
 
 #[tokio::test]
-async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages() {
+async fn hooks_are_called_in_order_and_a_revoked_partition_waits_for_its_messages() {
     let broker = broker(2).await;
     produce(&broker, 0, 0..3).await;
     produce(&broker, 1, 0..3).await;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
     let (client, mut events) = client(&broker);
-    let mut first = builder(&client).rebalance(Tells(tell)).build().await.unwrap();
+    let mut first = builder(&client).rebalance(Reports(call_tx)).build().await.unwrap();
     let mut held = Vec::new();
     for _ in 0..6 {
         held.push(next(&mut first).await);
     }
-    assert_eq!(told.recv().await.unwrap(), ("assigned", [0, 1].into()));
+    assert_eq!(calls.recv().await.unwrap(), ("assigned", [0, 1].into()));
     let mut second = member(broker.client()).await;
     // One is to go, and does not as long as its messages are not done.
     until("the revocation", || async { first.assignment().len() == 1 }).await;
@@ -190,12 +190,12 @@ async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages(
         message.done();
     }
     assert!(second.assignment().is_empty());
-    assert!(told.try_recv().is_err());
+    assert!(calls.try_recv().is_err());
     for message in &held {
         assert!(message.is_held());
         message.done();
     }
-    assert_eq!(told.recv().await.unwrap(), ("revoking", [goes].into()));
+    assert_eq!(calls.recv().await.unwrap(), ("revoking", [goes].into()));
     let revoked = events
         .until(|event| match event {
             Event::Revoked { partitions, .. } => Some(indexes(partitions)),
@@ -210,19 +210,19 @@ async fn hooks_are_told_in_order_and_a_revoked_partition_waits_for_its_messages(
     message.done();
     // Removed from the group: what it has is lost, and it joins again.
     broker.client().admin().remove_member("billing", first.member_id()).await.unwrap();
-    assert_eq!(told.recv().await.unwrap(), ("lost", [stays].into()));
+    assert_eq!(calls.recv().await.unwrap(), ("lost", [stays].into()));
     assert!(held.iter().all(|message| !message.is_held()));
-    let next_told = tokio::time::timeout(LONG, told.recv()).await.unwrap().unwrap();
-    assert_eq!(next_told.0, "assigned");
+    let next_call = tokio::time::timeout(LONG, calls.recv()).await.unwrap().unwrap();
+    assert_eq!(next_call.0, "assigned");
     second.close(LONG).await.unwrap();
     until("everything", || async { first.assignment().len() == 2 }).await;
     first.close(LONG).await.unwrap();
-    let rest: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    let rest: Vec<_> = std::iter::from_fn(|| calls.try_recv().ok()).collect();
     assert_eq!(rest.last(), Some(&("revoking", [0, 1].into())));
 }
 
-/// Stops in what it is told until the test lets it go on.
-struct Stops(Tells, Arc<Semaphore>);
+/// Stops in each call until the test lets it go on.
+struct Stops(Reports, Arc<Semaphore>);
 
 impl Stops {
     async fn go_on(&self) {
@@ -242,9 +242,9 @@ impl RebalanceHook for Stops {
     }
 
     async fn revoking(&self, cx: &Rebalance<'_>, going: &[TopicPartition]) -> Result<(), HookError> {
-        let told = self.0.revoking(cx, going).await;
+        let result = self.0.revoking(cx, going).await;
         self.go_on().await;
-        told
+        result
     }
 }
 
@@ -254,18 +254,18 @@ async fn a_partition_that_is_revoked_before_it_is_read_is_never_read() {
         let broker = broker(2).await;
         produce(&broker, 0, 0..3).await;
         produce(&broker, 1, 0..3).await;
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (call_tx, mut calls) = mpsc::unbounded_channel();
         let turns = Arc::new(Semaphore::new(0));
-        let hook = Stops(Tells(tell), Arc::clone(&turns));
+        let hook = Stops(Reports(call_tx), Arc::clone(&turns));
         let mut first = builder(broker.client()).commit(commit).rebalance(hook).build().await.unwrap();
-        assert_eq!(told.recv().await.unwrap(), ("assigned", [0, 1].into()));
+        assert_eq!(calls.recv().await.unwrap(), ("assigned", [0, 1].into()));
         let mut second = member(broker.client()).await;
         until("a revocation", || async {
             describe(&broker).await.members.iter().any(|member| !member.revoking.is_empty())
         })
         .await;
         turns.add_permits(1);
-        let (what, goes) = told.recv().await.unwrap();
+        let (what, goes) = calls.recv().await.unwrap();
         assert_eq!((what, goes.len()), ("revoking", 1));
         let read: BTreeSet<_> = first.assignment().iter().map(|p| p.partition.0).collect();
         assert_eq!(read, &BTreeSet::from([0, 1]) - &goes);
@@ -283,17 +283,17 @@ async fn a_partition_that_is_revoked_before_it_is_read_is_never_read() {
 }
 
 #[tokio::test]
-async fn who_closes_before_anything_is_read_tells_the_hook_nevertheless() {
+async fn closing_before_anything_is_read_calls_the_hook_nevertheless() {
     let broker = broker(1).await;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
     let turns = Arc::new(Semaphore::new(0));
-    let hook = Stops(Tells(tell), Arc::clone(&turns));
+    let hook = Stops(Reports(call_tx), Arc::clone(&turns));
     let consumer = builder(broker.client()).rebalance(hook).build().await.unwrap();
-    assert_eq!(told.recv().await.unwrap(), ("assigned", [0].into()));
+    assert_eq!(calls.recv().await.unwrap(), ("assigned", [0].into()));
     let closing = tokio::spawn(consumer.close(LONG));
     turns.add_permits(100);
     closing.await.unwrap().unwrap();
-    assert_eq!(told.recv().await.unwrap(), ("revoking", [0].into()));
+    assert_eq!(calls.recv().await.unwrap(), ("revoking", [0].into()));
 }
 
 #[tokio::test]
@@ -301,11 +301,11 @@ async fn a_topic_that_is_deleted_before_it_is_begun_holds_up_no_other() {
     let broker = broker(1).await;
     broker.topic("brief", 1).await.unwrap();
     produce(&broker, 0, 0..1).await;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
     let turns = Arc::new(Semaphore::new(0));
-    let hook = Stops(Tells(tell), Arc::clone(&turns));
+    let hook = Stops(Reports(call_tx), Arc::clone(&turns));
     let mut consumer = builder(broker.client()).topics(["brief"]).rebalance(hook).build().await.unwrap();
-    assert_eq!(told.recv().await.unwrap().0, "assigned");
+    assert_eq!(calls.recv().await.unwrap().0, "assigned");
     broker.client().admin().delete_topics(["brief"]).await.unwrap();
     turns.add_permits(100);
     assert_eq!(next(&mut consumer).await.topic().as_str(), TOPIC);
@@ -350,12 +350,12 @@ async fn heartbeats_go_on_while_a_message_takes_longer_than_the_session() {
 #[tokio::test]
 async fn a_restart_of_the_broker_within_the_session_moves_nothing() {
     let mut broker = broker_that_returns(2).await;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
     let (client, _events) = client(&broker);
-    let patient = builder(&client).session_timeout(LONG).rebalance(Tells(tell));
+    let patient = builder(&client).session_timeout(LONG).rebalance(Reports(call_tx));
     let mut consumer = patient.build().await.unwrap();
     until("everything", || async { consumer.assignment().len() == 2 }).await;
-    assert_eq!(told.recv().await.unwrap().0, "assigned");
+    assert_eq!(calls.recv().await.unwrap().0, "assigned");
     produce(&broker, 0, 0..5).await;
     let kept = next(&mut consumer).await;
     until_stable(&broker, 1).await;
@@ -379,21 +379,21 @@ async fn a_restart_of_the_broker_within_the_session_moves_nothing() {
     assert_eq!(after.group_epoch, before.group_epoch);
     assert_eq!(after.members[0].id, before.members[0].id);
     assert_eq!(after.members[0].member_epoch, before.members[0].member_epoch);
-    assert!(told.try_recv().is_err(), "no hook was called");
+    assert!(calls.try_recv().is_err(), "no hook was called");
 }
 
 #[tokio::test]
 async fn a_static_member_comes_back_to_its_partitions_and_no_one_notices() {
     let broker = broker(4).await;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
     let patient = || builder(broker.client()).session_timeout(LONG);
-    let other = patient().rebalance(Tells(tell)).build().await.unwrap();
+    let other = patient().rebalance(Reports(call_tx)).build().await.unwrap();
     let named = patient().instance("billing-1").build().await.unwrap();
     until_stable(&broker, 2).await;
     until("halves", || async { other.assignment().len() == 2 && named.assignment().len() == 2 }).await;
     let before: BTreeSet<_> = named.assignment().iter().map(|p| p.partition).collect();
     let epoch = describe(&broker).await.group_epoch;
-    let drained: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    let drained: Vec<_> = std::iter::from_fn(|| calls.try_recv().ok()).collect();
     assert!(!drained.is_empty());
     named.close(LONG).await.unwrap();
     let named = patient().instance("billing-1").build().await.unwrap();
@@ -402,7 +402,7 @@ async fn a_static_member_comes_back_to_its_partitions_and_no_one_notices() {
     assert_eq!(after, before);
     until_stable(&broker, 2).await;
     assert_eq!(describe(&broker).await.group_epoch, epoch);
-    assert!(told.try_recv().is_err(), "the other was told of nothing");
+    assert!(calls.try_recv().is_err(), "the other one was not called");
     assert_eq!(other.assignment().len(), 2);
 }
 
@@ -410,8 +410,8 @@ async fn a_static_member_comes_back_to_its_partitions_and_no_one_notices() {
 async fn of_two_that_share_an_instance_the_older_one_stops() {
     let broker = broker(2).await;
     let named = || builder(broker.client()).instance("billing-1");
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let mut first = named().rebalance(Tells(tell)).build().await.unwrap();
+    let (call_tx, mut calls) = mpsc::unbounded_channel();
+    let mut first = named().rebalance(Reports(call_tx)).build().await.unwrap();
     until("everything", || async { first.assignment().len() == 2 }).await;
     let second = named().build().await.unwrap();
     let error = tokio::time::timeout(LONG, first.next()).await.unwrap().unwrap().unwrap_err();
@@ -419,8 +419,8 @@ async fn of_two_that_share_an_instance_the_older_one_stops() {
     assert!(error.is_final());
     assert!(first.next().await.is_none());
     assert!(first.is_ended());
-    assert_eq!(told.recv().await.unwrap().0, "assigned");
-    assert_eq!(told.recv().await.unwrap(), ("lost", [0, 1].into()));
+    assert_eq!(calls.recv().await.unwrap().0, "assigned");
+    assert_eq!(calls.recv().await.unwrap(), ("lost", [0, 1].into()));
     until("everything", || async { second.assignment().len() == 2 }).await;
     assert_eq!(first.commit().await.unwrap().len(), 0, "nothing is left to commit");
     first.close(LONG).await.unwrap();
@@ -507,7 +507,7 @@ async fn what_cannot_be_is_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_topic_that_does_not_exist_is_told_of() {
+async fn a_topic_that_does_not_exist_is_reported() {
     let broker = broker(1).await;
     let (client, mut events) = client(&broker);
     let mut consumer = builder(&client).topics(["ordres"]).build().await.unwrap();
@@ -541,13 +541,13 @@ async fn a_position_beyond_the_end_is_an_event_and_an_error() {
     let mut consumer = member(&client).await;
     let error = tokio::time::timeout(LONG, consumer.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.code(), ErrorCode::OffsetOutOfRange);
-    let told = events
+    let found = events
         .until(|event| match event {
             Event::PositionBeyondEnd { position, end, .. } => Some((position.get(), end.get())),
             _ => None,
         })
         .await;
-    assert_eq!(told, (7, 3));
+    assert_eq!(found, (7, 3));
 }
 
 #[tokio::test]
@@ -577,14 +577,14 @@ async fn a_consumer_that_is_dropped_with_uncommitted_work_says_so() {
             until_committed(&broker, 0, 4).await;
         }
     }
-    // With nothing to lose there is nothing to tell.
+    // With nothing to lose there is nothing to call_tx.
     drop(builder(&client).commit(seldom).build().await.unwrap());
     until_stable(&broker, 0).await;
     assert!(!events.now().iter().any(|event| matches!(event, Event::NotClosed { .. })));
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_told_of_while_it_is_tried_and_when_the_member_stops() {
+async fn a_commit_that_fails_is_reported_while_it_is_tried_and_when_the_member_stops() {
     let mut broker = broker_that_returns(1).await;
     let (client, mut events) = client(&broker);
     let mut consumer = builder(&client).session_timeout(LONG).build().await.unwrap();
@@ -604,9 +604,9 @@ async fn a_commit_that_fails_is_told_of_while_it_is_tried_and_when_the_member_st
     let error = consumer.close(Duration::ZERO).await.unwrap_err();
     let CloseError::Commit(error) = error else { panic!("{error}") };
     assert!(error.is_retriable(), "{error}");
-    let told = events.until(|event| match event {
+    let found = events.until(|event| match event {
         Event::CommitFailed { error, .. } => Some(error.clone()),
         _ => None,
     });
-    assert_eq!(told.await, error);
+    assert_eq!(found.await, error);
 }

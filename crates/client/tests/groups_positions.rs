@@ -188,14 +188,14 @@ async fn a_lost_position_is_an_error_that_says_what_is_gone() {
     consumer.close(LONG).await.unwrap();
     delete_before(&broker, 0, 6).await;
     let mut consumer = member(broker.client()).await;
-    let told = error(&mut consumer).await;
-    let GroupConsumeError::PositionLost(lost) = &told else { panic!("{told}") };
+    let failure = error(&mut consumer).await;
+    let GroupConsumeError::PositionLost(lost) = &failure else { panic!("{failure}") };
     assert_eq!((lost.position.get(), lost.log_start.get(), lost.lost_offset_count), (1, 6, 5));
-    assert_eq!(told.code(), ErrorCode::PositionLost);
+    assert_eq!(failure.code(), ErrorCode::PositionLost);
     for word in ["E1709", GROUP, TOPIC, "partition 0", "offset 1", "starts at 6", "5 offsets"] {
-        assert!(told.to_string().contains(word), "{word:?} is not in {told}");
+        assert!(failure.to_string().contains(word), "{word:?} is not in {failure}");
     }
-    assert!(!told.is_final());
+    assert!(!failure.is_final());
     // The other partition goes on, and the position stays.
     produce(&broker, 1, 0..1).await;
     let message = next(&mut consumer).await;
@@ -210,7 +210,7 @@ async fn a_lost_position_is_an_error_that_says_what_is_gone() {
 }
 
 #[tokio::test]
-async fn who_chose_to_goes_on_behind_lost_records_and_hears_how_many() {
+async fn a_consumer_may_choose_to_go_on_behind_lost_records_and_learns_how_many() {
     let broker = broker(1).await;
     produce(&broker, 0, 0..10).await;
     member(broker.client()).await.close(LONG).await.unwrap();
@@ -224,13 +224,13 @@ async fn who_chose_to_goes_on_behind_lost_records_and_hears_how_many() {
     for (choice, resumed_at) in [(OnPositionLost::Start, 4), (OnPositionLost::End, 10)] {
         let (client, mut events) = client(&broker);
         let consumer = builder(&client).on_position_lost(choice).commit(Commit::Never).build().await.unwrap();
-        let told = events
+        let resumed = events
             .until(|event| match event {
                 Event::PositionLost { lost, resumed_at } => Some((lost.lost_offset_count, resumed_at.get())),
                 _ => None,
             })
             .await;
-        assert_eq!(told, (4, resumed_at));
+        assert_eq!(resumed, (4, resumed_at));
         until("it is read", || async { consumer.position(TOPIC, 0) == Some(offset(resumed_at)) }).await;
         consumer.close(LONG).await.unwrap();
         until_stable(&broker, 0).await;
@@ -238,7 +238,7 @@ async fn who_chose_to_goes_on_behind_lost_records_and_hears_how_many() {
 }
 
 #[tokio::test]
-async fn retention_that_overtakes_a_reading_member_is_told_too() {
+async fn retention_that_overtakes_a_reading_member_is_reported_too() {
     let broker = broker(1).await;
     produce(&broker, 0, 0..5).await;
     for choice in [OnPositionLost::Fail, OnPositionLost::Start] {
@@ -291,8 +291,11 @@ async fn a_hook_may_choose_the_start_and_if_it_fails_nothing_is_read() {
     assert_eq!(committed(&broker).await[&0], 3, "committed before it is read");
     consumer.close(Duration::ZERO).await.unwrap_err();
     let mut consumer = builder(broker.client()).rebalance(Chooses(0)).build().await.unwrap();
-    let told = error(&mut consumer).await;
-    assert!(matches!(&told, GroupConsumeError::Hook { partitions, .. } if *partitions == [at(0)]), "{told}");
+    let failure = error(&mut consumer).await;
+    assert!(
+        matches!(&failure, GroupConsumeError::Hook { partitions, .. } if *partitions == [at(0)]),
+        "{failure}"
+    );
     assert!(consumer.assignment().is_empty());
 }
 

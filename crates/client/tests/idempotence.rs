@@ -11,7 +11,7 @@ use corduroy_client::{
 };
 use support::{FakeBroker, Incoming};
 
-/// Large enough for a batch of its own at `batch_bytes(1024)`, and told apart by its number.
+/// Large enough for a batch of its own at `batch_bytes(1024)`, and recognised by its number.
 fn large(n: usize) -> Record {
     Record::to("t").partition(0).value(format!("{n}{}", "x".repeat(900)))
 }
@@ -213,7 +213,7 @@ async fn a_partition_that_forgot_the_producer_is_begun_again_if_nothing_is_in_do
     assert_eq!(again[0].values(), first[1].values());
     again[0].ack(1);
     again[1].break_stream();
-    // In doubt now: no one can tell, and it is not sent a second time.
+    // In doubt now, and it is not sent a second time.
     fake.request().await.refuse(ErrorCode::SequenceUnknown, Outcome::Unknown);
     let ends = ends(deliveries).await;
     assert_eq!(ends[0].as_ref().unwrap().offset.get(), 1);
@@ -221,7 +221,7 @@ async fn a_partition_that_forgot_the_producer_is_begun_again_if_nothing_is_in_do
 }
 
 #[tokio::test]
-async fn a_gap_that_is_not_ours_is_told_and_not_papered_over() {
+async fn a_gap_that_is_not_ours_is_reported_and_not_papered_over() {
     let mut fake = FakeBroker::start(1).await;
     let producer = numbering(&fake).await;
     let mut deliveries = enqueue(&producer, 0..3).await;
@@ -259,7 +259,7 @@ async fn when_the_epochs_are_used_up_or_taken_another_id_is_asked_for() {
 }
 
 #[tokio::test]
-async fn expected_offsets_make_batches_and_a_mismatch_tells_the_next_one() {
+async fn expected_offsets_make_batches_and_a_mismatch_names_the_next_one() {
     let mut fake = FakeBroker::start(1).await;
     let producer = fake.client().producer().build().await.unwrap();
     producer.prepare("t").await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use corduroy_client::{Acks, Compression, Delivery, ErrorCode, Outcome, Producer, Record, SendErrorKind};
 use support::FakeBroker;
 
-/// Large enough for a batch of its own at `batch_bytes(1024)`, and told apart by its number.
+/// Large enough for a batch of its own at `batch_bytes(1024)`, and recognised by its number.
 fn large(n: usize) -> Record {
     Record::to("t").partition(0).value(format!("{n}{}", "x".repeat(900)))
 }
@@ -292,7 +292,7 @@ async fn a_full_buffer_pushes_back_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn try_enqueue_tells_when_the_topic_is_not_there_yet() {
+async fn try_enqueue_says_when_the_topic_is_not_there_yet() {
     let mut fake = FakeBroker::start(1).await;
     let producer = fake.client().producer().build().await.unwrap();
     let error = producer.try_enqueue(Record::to("t").value("1")).unwrap_err();
@@ -301,7 +301,7 @@ async fn try_enqueue_tells_when_the_topic_is_not_there_yet() {
     let delivery = producer.try_enqueue(Record::to("t").value("1")).unwrap();
     fake.request().await.ack(0);
     delivery.await.unwrap();
-    // A wrong name is told by a later call.
+    // A wrong name is refused by a later call.
     let error = loop {
         let error = producer.try_enqueue(Record::to("tt").value("1")).unwrap_err();
         if error.kind() != SendErrorKind::TopicNotReady {
@@ -359,20 +359,20 @@ async fn dropped_futures_and_producers_lose_no_record() {
 #[tokio::test]
 async fn a_broker_that_comes_back_is_used_again() {
     let mut fake = FakeBroker::start(1).await;
-    let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let client = fake.builder().on_event(move |event| events.send(event).unwrap()).connect_lazy().unwrap();
+    let (event_tx, mut event_rx) = tokio::sync::mpsc::unbounded_channel();
+    let client = fake.builder().on_event(move |event| event_tx.send(event).unwrap()).connect_lazy().unwrap();
     let producer = client.producer().build().await.unwrap();
     let first = producer.enqueue(Record::to("t").value("1")).await.unwrap();
     fake.request().await.ack(0);
     first.await.unwrap();
     fake.kill();
-    let lost = told.recv().await.unwrap();
+    let lost = event_rx.recv().await.unwrap();
     assert!(matches!(lost, corduroy_client::Event::Disconnected { .. }), "{lost:?}");
     let second = producer.enqueue(Record::to("t").value("2")).await.unwrap();
     fake.serve().await;
     fake.request().await.ack(1);
     assert_eq!(second.await.unwrap().offset.get(), 1);
-    let back = told.recv().await.unwrap();
+    let back = event_rx.recv().await.unwrap();
     assert!(matches!(back, corduroy_client::Event::Reconnected { .. }), "{back:?}");
 }
 

@@ -19,7 +19,7 @@ use crate::{
 /// How coordinators behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
-    /// How often members are told to heartbeat.
+    /// How often members have to send a heartbeat.
     pub heartbeat_interval_ms: u32,
     /// The session of a member that does not choose its own.
     pub session_timeout_ms: u32,
@@ -72,14 +72,14 @@ pub enum RemovedReason {
     RebalanceTimedOut,
 }
 
-/// Why it was decided again who should have what.
+/// Why the assignment was computed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebalanceCause {
     /// A member came in.
     Joined,
     /// A member left.
     Left,
-    /// A member was not heard of for its whole session.
+    /// A member sent no heartbeat within its session time-out.
     SessionEnded,
     /// A member did not release partitions in time.
     RebalanceTimedOut,
@@ -103,7 +103,7 @@ impl From<RemovedReason> for RebalanceCause {
 impl fmt::Display for RemovedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::SessionEnded => "not heard of for its session time-out",
+            Self::SessionEnded => "no heartbeat within its session time-out",
             Self::RebalanceTimedOut => "did not release partitions within its rebalance time-out",
         })
     }
@@ -192,7 +192,7 @@ impl Coordinator {
         }
     }
 
-    /// The rebalances since the last call, for the one who counts them.
+    /// The rebalances since the last call, for a metric.
     pub fn take_rebalances(&mut self) -> Vec<(GroupName, RebalanceCause)> {
         std::mem::take(&mut self.rebalances)
     }
@@ -343,7 +343,7 @@ impl Coordinator {
 }
 
 impl Member {
-    /// Begins the session again, and the time to release partitions where it has to.
+    /// Extends the session by a whole time-out, and starts the time to release partitions where the member has to release some.
     fn begin_session(&mut self, now: MonotonicMs) {
         self.touch(now);
         let revokes = self.current.as_ref().is_some_and(|current| !current.revoking.is_empty());
@@ -351,7 +351,7 @@ impl Member {
         self.revoke_by = revokes.then(|| MonotonicMs(now.0.saturating_add(timeout_ms.into())));
     }
 
-    /// It was heard of.
+    /// A heartbeat has arrived.
     pub(crate) fn touch(&mut self, now: MonotonicMs) {
         let timeout_ms = self.spec.as_ref().map_or(0, |spec| spec.session_timeout_ms);
         self.session_ends = MonotonicMs(now.0.saturating_add(timeout_ms.into()));

@@ -48,7 +48,7 @@ pub struct GroupDescription {
     pub group: GroupName,
     /// What it is up to.
     pub activity: GroupActivity,
-    /// How often it was decided again who should have what.
+    /// How often the assignment was computed.
     pub epoch: GroupEpoch,
     /// How partitions are shared out.
     pub assignor: Assignor,
@@ -69,7 +69,7 @@ pub struct MemberDescription {
     pub epoch: MemberEpoch,
     /// What it has.
     pub assigned: BTreeSet<TopicPartition>,
-    /// What it was told to release.
+    /// What it has been asked to release, and still has.
     pub revoking: BTreeSet<TopicPartition>,
     /// What it is to have.
     pub target: BTreeSet<TopicPartition>,

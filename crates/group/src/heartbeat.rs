@@ -23,7 +23,7 @@ const UNSETTLED_INTERVAL_MS: u32 = 200;
 pub struct Heartbeat {
     /// The group.
     pub group: GroupName,
-    /// The member: drawn by itself, again for each consumer.
+    /// The member: an id that each consumer draws when it is built.
     pub member: MemberId,
     /// Whether it joins, stays or leaves.
     pub kind: HeartbeatKind,
@@ -72,12 +72,12 @@ pub struct Join {
     pub rebalance_timeout_ms: Option<u32>,
 }
 
-/// What a member is told.
+/// The answer to a member's heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeartbeatAnswer {
     /// The epoch to name from now on.
     pub epoch: MemberEpoch,
-    /// By when to be heard of again.
+    /// By when the next heartbeat has to arrive.
     pub interval_ms: u32,
     /// How long this answer may be held back to wait for news without putting the session at risk.
     pub hold_ms_max: u32,
@@ -180,7 +180,7 @@ impl Coordinator {
     ) -> Result<HeartbeatAnswer, GroupError> {
         let spec = self.checked_spec(now, group, member, join)?;
         // A member that joins again has no partition, and goes on counting, also where it was removed meanwhile: what it
-        // sent before is still told apart.
+        // sent before is still recognised.
         let known = self.groups.get(group);
         let before = known.and_then(|known| known.members.get(member)).map_or(MemberEpoch(0), Member::epoch);
         let of_gone = known.and_then(|known| known.state.as_ref()).map_or(0, |state| state.epoch.0);

@@ -97,7 +97,7 @@ macro_rules! names {
 names! {
     /// A group's name, chosen by the application.
     GroupName, "group name";
-    /// What a member calls itself: drawn again by each consumer that is built.
+    /// What a member calls itself: each consumer that is built draws a new one.
     MemberId, "member id";
     /// What a static member calls itself: the same after each restart (KIP-345).
     InstanceId, "instance id";
@@ -140,7 +140,7 @@ macro_rules! epochs {
 }
 
 epochs! {
-    /// Rises whenever it is decided again who should have what, and is at least the epoch of every member that has
+    /// Rises whenever the assignment is computed, and is at least the epoch of every member that has
     /// gone. 0 is before the first time.
     GroupEpoch;
     /// Rises with each change of a member's own share, and begins above what any member that has gone had. 0 is before

@@ -1,8 +1,8 @@
 //! The coordinator of consumer groups as a pure state machine: members, assignment, committed offsets.
 //!
 //! Partitions are shared out on the broker, in steps (the model of KIP-848): a [`Coordinator`] takes a
-//! [`Heartbeat`] from each member, tells it what it may have, takes partitions back from one before it gives
-//! them to another, and stops no one who keeps what it has. What is to be remembered comes out as [`Record`]s;
+//! [`Heartbeat`] from each member, answers with what it may have, takes partitions back from one before it gives
+//! them to another, and stops no member that keeps what it has. What is to be remembered comes out as [`Record`]s;
 //! its owner appends them to the partition of `__groups` that it is for, answers when they are committed, and
 //! after a change of leader replays them into a new one.
 //!
@@ -13,7 +13,7 @@
 //! | `commit` | committed offsets: who may, and how long they are kept |
 //! | `reconcile` | one member's next step towards its target |
 //! | `assign` | the assignors `uniform` and `range` |
-//! | `state`, `record`, `stored` | a group as its records tell; the records; their bytes |
+//! | `state`, `record`, `stored` | a group as its records say; the records; their bytes |
 //! | `describe` | groups as people see them |
 //!
 //! Where it differs from KIP-848: a member's epoch counts the changes of its own share, so that one joining does

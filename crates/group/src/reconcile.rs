@@ -1,14 +1,14 @@
 //! From what a member has to what it should have, one safe step at a time.
 //!
-//! The rules of KIP-848: a partition is told to be released first, counts as held until its holder reports
+//! The rules of KIP-848: its owner is asked to release a partition first, which counts as owned until the owner reports
 //! without it, and only then goes to anybody else. Reports may be late or repeated: one counts for a partition
-//! only if who sent it had heard of having it.
+//! only if the member that sent it had received it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Current, MemberEpoch, TopicPartition};
 
-/// What a member says it has, and the epoch it had heard of when it said so.
+/// What a member says it has, and the member epoch that it named.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) epoch: MemberEpoch,
@@ -17,7 +17,7 @@ pub(crate) struct Report<'a> {
 
 /// What a member is to have next; `None` when nothing changes.
 ///
-/// `free` returns whether no one holds a partition.
+/// `free` returns whether a partition has no owner.
 pub(crate) fn next(
     current: &Current,
     target: &BTreeSet<TopicPartition>,
@@ -37,12 +37,12 @@ pub(crate) fn next(
             revoking.insert(*partition, *since);
         }
     }
-    // Once told to let go, it has to, even where the target has come back to it: it may be half done.
+    // Once asked to release it, the member has to, even where the target has come back to it: it may be half done.
     let going = current.revoking.iter().filter(|(partition, since)| !let_go(partition, **since));
     revoking.extend(going.map(|(partition, since)| (*partition, *since)));
     for partition in target {
         let held = assigned.contains_key(partition) || revoking.contains_key(partition);
-        // What it has released just now is its own still in `free`'s eyes.
+        // `free` still counts what it has released just now as owned.
         if !held && (current.holds(*partition) || free(*partition)) {
             assigned.insert(*partition, epoch);
         }

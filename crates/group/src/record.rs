@@ -62,7 +62,7 @@ pub enum Record {
 /// A group, without its members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupState {
-    /// How often it was decided again who should have what.
+    /// How often the assignment was computed.
     pub epoch: GroupEpoch,
     /// How partitions are shared out.
     pub assignor: Assignor,
@@ -92,11 +92,11 @@ pub struct MemberSpec {
 /// What a member has: its epoch, and the partitions that no one else may touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current {
-    /// How often its share changed: what it names to show what it has heard of.
+    /// How often its share changed: a member names it to show which assignment it has received.
     pub epoch: MemberEpoch,
     /// What it may read and commit, and since which epoch.
     pub assigned: BTreeMap<TopicPartition, MemberEpoch>,
-    /// What it was told to release and has not yet said it did; it may still commit there.
+    /// What it has been asked to release and has not reported as released; it may still commit there.
     pub revoking: BTreeMap<TopicPartition, MemberEpoch>,
 }
 

@@ -1,4 +1,4 @@
-//! One group, as its records tell.
+//! One group, as its records say.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The topics that can be subscribed to, as the coordinator last heard of them.
+//! The topics that can be subscribed to, as the coordinator last received them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

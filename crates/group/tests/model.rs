@@ -27,8 +27,8 @@ struct Client {
     epoch: MemberEpoch,
     /// What it reads and would commit.
     owned: BTreeSet<TopicPartition>,
-    /// What it was last told it may have.
-    told: BTreeSet<TopicPartition>,
+    /// The assignment that it received last.
+    granted: BTreeSet<TopicPartition>,
     /// It has to say what it owns.
     report: bool,
     /// How often it has begun again under its id.
@@ -198,9 +198,9 @@ impl World {
             owned: None,
         };
         let answer = self.coordinator.heartbeat(self.now(), &heartbeat, &mut self.records)?;
-        let told = answer.assignment.expect("who joins is told what it has");
-        let owned = told.clone();
-        Ok(Client { member, instance, epoch: answer.epoch, owned, told, report: true, life: 0 })
+        let granted = answer.assignment.expect("a join is answered with an assignment");
+        let owned = granted.clone();
+        Ok(Client { member, instance, epoch: answer.epoch, owned, granted, report: true, life: 0 })
     }
 
     fn next_heartbeat(client: &Client) -> Heartbeat {
@@ -225,13 +225,13 @@ impl World {
             Ok(answer) => {
                 now_client.epoch = answer.epoch;
                 now_client.report = false;
-                if let Some(told) = answer.assignment {
-                    now_client.owned.extend(told.iter().copied());
-                    now_client.told = told;
+                if let Some(granted) = answer.assignment {
+                    now_client.owned.extend(granted.iter().copied());
+                    now_client.granted = granted;
                     now_client.report = true;
                     if lets_go_at_once {
-                        let told = now_client.told.clone();
-                        now_client.owned.retain(|held| told.contains(held));
+                        let granted = now_client.granted.clone();
+                        now_client.owned.retain(|held| granted.contains(held));
                     }
                 }
             }
@@ -320,8 +320,8 @@ impl World {
             Op::LetGo { client } => {
                 if let Some(index) = pick(*client) {
                     let client = &mut self.clients[index];
-                    let told = client.told.clone();
-                    client.owned.retain(|held| told.contains(held));
+                    let granted = client.granted.clone();
+                    client.owned.retain(|held| granted.contains(held));
                     client.report = true;
                 }
             }

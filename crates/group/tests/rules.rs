@@ -111,7 +111,7 @@ fn commit_at(
 }
 
 #[test]
-fn a_partition_moves_only_when_its_owner_has_let_go() {
+fn a_partition_moves_only_when_its_owner_has_released_it() {
     let mut groups = coordinator(4);
     let a = beat(&mut groups, 0, "a", join_as(None), None).unwrap();
     assert_eq!(indexes(&a), [0, 1, 2, 3]);
@@ -122,7 +122,7 @@ fn a_partition_moves_only_when_its_owner_has_let_go() {
     let kept = indexes(&a);
     assert_eq!(kept.len(), 2, "a goes on with what it keeps");
     let waiting = beat(&mut groups, 2, "b", stay(b.epoch), None).unwrap();
-    assert_eq!(waiting.assignment, None, "a has not let go yet");
+    assert_eq!(waiting.assignment, None, "a has not released it yet");
     commit_at(&mut groups, 2, Some(("a", a.epoch)), 3, 9).expect("a may still commit what it is leaving");
 
     beat(&mut groups, 3, "a", stay(a.epoch), Some(&kept)).unwrap();
@@ -139,14 +139,14 @@ fn a_delayed_commit_is_refused_even_when_the_partition_has_come_back() {
     let mut groups = coordinator(2);
     let first = beat(&mut groups, 0, "a", join_as(None), None).unwrap();
     let b = beat(&mut groups, 0, "b", join_as(None), None).unwrap();
-    let told = beat(&mut groups, 1, "a", stay(first.epoch), None).unwrap();
-    let kept = indexes(&told);
+    let shrunk = beat(&mut groups, 1, "a", stay(first.epoch), None).unwrap();
+    let kept = indexes(&shrunk);
     let moved = if kept == [0] { 1 } else { 0 };
-    beat(&mut groups, 2, "a", stay(told.epoch), Some(&kept)).unwrap();
+    beat(&mut groups, 2, "a", stay(shrunk.epoch), Some(&kept)).unwrap();
     let b = beat(&mut groups, 2, "b", stay(b.epoch), None).unwrap();
     commit_at(&mut groups, 3, Some(("b", b.epoch)), moved, 50).unwrap();
     beat(&mut groups, 4, "b", HeartbeatKind::Leave, None).unwrap();
-    let back = beat(&mut groups, 5, "a", stay(told.epoch), Some(&kept)).unwrap();
+    let back = beat(&mut groups, 5, "a", stay(shrunk.epoch), Some(&kept)).unwrap();
     assert_eq!(indexes(&back), [0, 1]);
     assert!(commit_at(&mut groups, 6, Some(("a", first.epoch)), moved, 10).is_err());
     commit_at(&mut groups, 6, Some(("a", first.epoch)), kept[0], 10).expect("this one never left");
@@ -192,7 +192,7 @@ fn a_silent_member_is_put_out_and_a_new_coordinator_gives_everyone_a_whole_sessi
 }
 
 #[test]
-fn who_does_not_let_go_in_time_is_put_out() {
+fn a_member_that_does_not_release_in_time_is_removed() {
     let mut groups = coordinator(2);
     let a = beat(&mut groups, 0, "a", join_as(None), None).unwrap();
     beat(&mut groups, 0, "b", join_as(None), None).unwrap();

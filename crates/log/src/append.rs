@@ -58,7 +58,7 @@ impl Log {
     }
 
     /// As [`Log::append`], but only where the next offset is `expected_offset`, if one is given. A duplicate is found
-    /// before that is looked at, so that the one who repeats an append that succeeded learns its offset.
+    /// before that is looked at, so that a repeated append that had succeeded learns its offset.
     ///
     /// # Errors
     /// As [`Log::append`]; [`AppendError::OffsetMismatch`] where the next offset is another one.

@@ -1,4 +1,4 @@
-//! What a log is told about itself.
+//! The settings of a log.
 
 use corduroy_types::{Durability, MIB, Ratio};
 

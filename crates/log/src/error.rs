@@ -21,7 +21,7 @@ pub struct StorageFailure {
     pub reason: String,
     /// Whether it was a sync that failed, so that even the page cache says nothing about the bytes.
     pub in_sync: bool,
-    /// Offsets that were appended and are not known durable. The one who waits for one gets *unknown*.
+    /// Offsets that were appended and are not known durable. A waiter for one gets *unknown*.
     pub lost: Range<Offset>,
 }
 

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 use crate::state_file::StateFault;
 use crate::tail::Tail;
 
-/// One partition's log. The one who holds it serialises access; no method but open and close does I/O.
+/// One partition's log. The owner serialises access; no method but open and close does I/O.
 #[derive(Debug)]
 pub struct Log {
     pub(crate) shared: Arc<Shared>,
@@ -188,7 +188,7 @@ impl Log {
         for sealed in self.sealed.iter() {
             sealed.file.release();
             if sealed.end <= self.settled_end && !sealed.file.is_swapping() {
-                // The one who holds it is opening or building them now, which is I/O and no idleness.
+                // The holder of the lock is opening or building them now, which is I/O and no idleness.
                 if let Some(mut indexes) = sealed.indexes.try_lock() {
                     *indexes = None;
                 }

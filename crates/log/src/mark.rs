@@ -1,4 +1,4 @@
-//! The durable mark, and what the one who opens a log knows about it from elsewhere.
+//! The durable mark, and what the caller that opens a log knows about it from elsewhere.
 
 use corduroy_types::{EpochHistory, Offset, TimestampMs};
 
@@ -18,7 +18,7 @@ pub(crate) struct Point {
 
 /// A point of the log up to which everything is known to be on stable storage.
 ///
-/// Kept outside the log's own files (in the commit journal), it tells a torn tail from damage: recovery checks
+/// Kept outside the log's own files (in the commit journal), it distinguishes a torn tail from damage: recovery checks
 /// and may cut what lies behind it, and never cuts what lies before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableMark {

@@ -292,7 +292,7 @@ impl<'a> Search<'a> {
     /// Takes whole batches from here on, until the first that does not fit.
     fn take_batches(mut self) -> Result<ReadBatches, Stop> {
         let first = self.header()?;
-        // Before anything it says is believed: a reader told that there is nothing yet would wait for ever.
+        // Before anything it says is believed: a reader that is answered "nothing yet" would wait for ever.
         self.whole(&first)?;
         if first.next_offset() > self.read.upper {
             let nothing_below = first.base_offset >= self.read.upper;

@@ -107,7 +107,7 @@ impl Salvage {
     }
 }
 
-/// Copies what is sound, and tells what is not.
+/// Copies what is sound, and reports what is not.
 fn copy_sound(
     shared: &Arc<Shared>,
     old: &Sealed,

@@ -48,7 +48,7 @@ pub(crate) fn parse_file_name(name: &str) -> Option<(Offset, &str)> {
     Some((Offset::new(digits.parse().ok()?)?, suffix))
 }
 
-/// Tells one file from another that later has its name. Only for comparison, and only within a process.
+/// Distinguishes a file from another that later has its name. Only for comparison, and only within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId(u64);
 
@@ -70,7 +70,7 @@ pub(crate) struct SegmentFile {
     /// What has taken its place.
     replacement: OnceLock<Arc<Sealed>>,
     /// Why a sync failed, once one has. Held during a sync: of two in parallel on one handle only one would
-    /// be told of an error.
+    /// get the error.
     failed: Mutex<Option<String>>,
     /// Whether it holds batches that the journal has made durable, and no sync of this file yet.
     journaled: AtomicBool,
@@ -135,7 +135,7 @@ impl SegmentFile {
     }
 
     /// The segment that has taken this one's place, once one has. Known before the file with this name is another:
-    /// the one who read from it and then finds nothing here has read the file that was meant.
+    /// a read that finds nothing here afterwards was of the file that was meant.
     pub(crate) fn replacement(&self) -> Option<&Arc<Sealed>> {
         self.replacement.get()
     }

@@ -100,7 +100,7 @@ impl Shared {
         Offset::new(self.log_start.load(Ordering::Acquire)).unwrap_or(Offset::MAX)
     }
 
-    /// Raised before a file is removed, so that the one who misses the file finds the reason here.
+    /// Raised before a file is removed, so that a read that misses the file finds the reason here.
     pub(crate) fn raise_log_start(&self, to: Offset) {
         self.log_start.fetch_max(to.get(), Ordering::AcqRel);
     }

@@ -112,7 +112,7 @@ impl Truncation {
         now: TimestampMs,
     ) -> Result<(Log, RecoveryReport), LogError> {
         let dir = &self.shared.dir;
-        // A checkpoint that failed meanwhile may have told a log that is gone: what only the journal holds is not
+        // A checkpoint that failed meanwhile may have informed a log that is gone: what only the journal holds is not
         // believed to be in the files.
         rewrite.perform(&**disk, dir, self.durable_end)?;
         cut_files(&**disk, dir, self.to)?;

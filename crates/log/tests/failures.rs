@@ -148,7 +148,7 @@ fn a_flipped_bit_in_the_last_segment_is_no_torn_tail() {
         assert!(finding.to_string().ends_with(&format!("follow from offset {next} on")), "{finding}");
         assert!(disk.damage(&path, byte, |bytes| bytes[0] ^= 1));
     }
-    // The last batch is another matter: nothing tells it from a write that was interrupted.
+    // The last batch is another matter: nothing distinguishes it from a write that was interrupted.
     let tail = batches.last().unwrap().position + 70;
     assert!(disk.damage(&path, tail, |bytes| bytes[0] ^= 1));
     let found = offline::verify(&disk, &dir(), DecompressLimits::default()).unwrap().findings;

@@ -315,7 +315,7 @@ impl ConnectionNotes {
         Self { quiet: settings.quiet || settings.json_errors() }
     }
 
-    /// The builder of a client that tells.
+    /// The builder of a client whose events are printed.
     pub(crate) fn listen(self, builder: ClientBuilder) -> ClientBuilder {
         builder.on_event(move |event| {
             let is_shown = !self.quiet && !ENDED.load(Ordering::Relaxed);
@@ -350,7 +350,7 @@ fn connection_line(event: &Event) -> Option<String> {
             ))
         }
         Event::Assigned { group, partitions } => Some(format!("{group}: reading {}", named(partitions))),
-        Event::Revoked { group, partitions } => Some(format!("{group}: release {}", named(partitions))),
+        Event::Revoked { group, partitions } => Some(format!("{group}: released {}", named(partitions))),
         Event::Lost { group, partitions } => {
             Some(format!("{group}: lost {}; joining again", named(partitions)))
         }

@@ -46,7 +46,7 @@ pub(crate) fn node_id(dir: &Path) -> Result<BrokerId, CliError> {
 /// Files that lie in no data directory, as a copy of some, are taken as they are.
 ///
 /// # Errors
-/// `FILE_FAILED` when it cannot be read, `UNSUPPORTED` for a newer format, `CORRUPT` when the format is not told.
+/// `FILE_FAILED` when it cannot be read, `UNSUPPORTED` for a newer format, `CORRUPT` when the file names no format.
 pub(crate) fn check(path: &Path) -> Result<(), CliError> {
     let unreadable = |error: io::Error| CliError::file(path, "open", &error);
     let absolute = path.canonicalize().map_err(unreadable)?;
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_newer_or_cannot_be_told_is_refused() {
+    fn a_newer_or_unreadable_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("topic").join("0");
         fs::create_dir_all(&inner).unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_who_may_not_read_hears_who_may() {
+    fn a_user_who_may_not_read_learns_who_may() {
         let error = |kind| CliError::file(Path::new("/data"), "open", &io::Error::from(kind));
         let hints = |kind| error(kind).hints.join(" ");
         assert!(error(io::ErrorKind::PermissionDenied).message.starts_with("cannot open /data: "));

@@ -1,4 +1,4 @@
-//! What the exit status tells a script.
+//! What the exit status means to a script.
 
 use std::process::ExitCode;
 

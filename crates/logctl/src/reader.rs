@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::error::CliError;
 
-/// The one who reads stdout.
+/// The reader of stdout.
 pub(crate) struct Reader {
     gone: oneshot::Receiver<()>,
 }
@@ -78,7 +78,7 @@ impl Unread {
 fn waits_until_gone() -> bool {
     let stdout = io::stdout();
     loop {
-        // Asked for nothing, so that only what is always told of wakes us: errors, and the other end gone.
+        // Asked for nothing, so that only what is always reported wakes us: errors, and the other end gone.
         let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => {}

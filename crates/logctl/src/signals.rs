@@ -55,7 +55,7 @@ impl Signals {
         }
     }
 
-    /// From here on the next signal ends the process at once: the one who sends a second one does not want to wait.
+    /// From here on the next signal ends the process at once: a second signal means that the user does not want to wait.
     pub(crate) fn end_at_next(mut self) {
         tokio::spawn(async move {
             let exit = self.next().await;

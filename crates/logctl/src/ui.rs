@@ -25,7 +25,7 @@ impl Ui<'_> {
 
     /// One line on stderr, quiet or not: something failed.
     pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
-        // No one can be told that stderr is closed.
+        // There is no place to report that stderr is closed.
         let _ = writeln!(self.err, "{}", escaped(text.as_ref()));
     }
 
@@ -40,7 +40,7 @@ impl Ui<'_> {
         writeln!(self.out, "{text}").map_err(|error| Stop::from_stdout(&error))
     }
 
-    /// Hands everything written so far to the one who reads stdout.
+    /// Hands everything written so far to the reader of stdout.
     ///
     /// # Errors
     /// As [`Stop::from_stdout`].

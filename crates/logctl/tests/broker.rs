@@ -343,10 +343,10 @@ async fn records_are_appended_at_the_expected_offset_only() {
     for offset in ["0", "3", "5", "9223372036854775807"] {
         let refused = produce(offset, &[], b"x\ny\n");
         assert_eq!((refused.code, refused.stdout.as_str()), (4, ""), "{}", refused.stderr);
-        let told = format!("expected offset {offset}, but the next offset is 4");
+        let mismatch = format!("expected offset {offset}, but the next offset is 4");
         let stderr = refused.stderr;
         assert!(stderr.starts_with("error[E1404]: 2 of 2 records were not acknowledged: "), "{stderr}");
-        assert!(stderr.contains(&told) && stderr.contains("outcome: not-written"), "{stderr}");
+        assert!(stderr.contains(&mismatch) && stderr.contains("outcome: not-written"), "{stderr}");
     }
     let error = produce("3", &["-o", "json", "--on-error", "skip"], b"x\ny\n").error();
     assert_eq!((&error["code"], &error["kind"]), (&"E1404".into(), &"OFFSET_MISMATCH".into()), "{error}");
@@ -677,7 +677,7 @@ async fn a_watch_repeats_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_once_and_reading_goes_on() {
+async fn a_lost_connection_is_reported_once_and_reading_goes_on() {
     let (mut broker, home) = broker().await;
     home.ok(&["topic", "create", "t"]);
     home.ok_with(&["produce", "t"], b"one\n");

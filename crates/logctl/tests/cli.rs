@@ -270,9 +270,9 @@ fn data_of_a_newer_version_is_left_alone() {
         [&["ls"][..], &["verify"], &["stats"], &["dump"], &["index", "check"], &["index", "rebuild"]]
     {
         let ran = home.fails(2, &[&["log"], command, &["data"]].concat());
-        let told =
+        let text =
             "/data has format version 3, this version reads 2 at most\n  hint: use the version that wrote it";
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert!(ran.stderr.contains(text), "{}", ran.stderr);
     }
     std::fs::write(dir.join("directory.toml"), "format").unwrap();
     let ran = home.fails(1, &["log", "ls", "data"]);

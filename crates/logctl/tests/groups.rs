@@ -103,13 +103,13 @@ async fn lists_are_filtered_and_lead_on() {
         assert!(ran.stderr.contains("did you mean \"billing\"?"), "{}", ran.stderr);
         assert!(ran.stderr.contains("hint: logctl group ls"), "{}", ran.stderr);
     }
-    let partly = home.run(&["group", "describe", "billing", "no one"]);
+    let partly = home.run(&["group", "describe", "billing", "missing"]);
     assert_eq!(partly.code, 7, "{}", partly.stderr);
     assert!(partly.stdout.starts_with("billing  empty  members 0  "), "{}", partly.stdout);
 }
 
 #[tokio::test]
-async fn lag_is_told_and_waited_for() {
+async fn lag_is_shown_and_waited_for() {
     let (broker, home) = broker().await;
     commit(&broker, "billing", &[(0, 7), (1, 0)]).await;
     let rows = json_of(&home.ok(&["group", "lag", "billing", "-o", "json"]));
@@ -221,7 +221,7 @@ async fn a_reset_names_partitions_that_exist() {
     assert!(reset("orders:1", "+1", 2).stderr.contains("has none there"));
     let ran = home.fails(2, &["group", "reset", "billing", "--to", "start"]);
     assert!(ran.stderr.contains("--to start needs --topics"), "{}", ran.stderr);
-    // Where something is committed, it is done; where nothing is, that is told.
+    // Where something is committed, it is done; where nothing is, it says so.
     let ran = home.ok(&["group", "reset", "billing", "--topics", "orders", "--to", "+1", "-o", "name"]);
     assert_eq!(ran.stdout, "orders:0\n");
     assert!(ran.stderr.contains("nothing can be counted from, in orders:1"), "{}", ran.stderr);
@@ -250,7 +250,7 @@ async fn groups_are_copied_by_name_and_by_file() {
     assert_eq!(home.ok(&["group", "export", "second"]).stdout, exported.stdout);
     home.ok(&["group", "reset", "third", "--topics", "orders:1", "--to", "file:billing.jsonl", "--execute"]);
     assert_eq!(committed(&home, "third"), [(1, Some(0))]);
-    home.fails(3, &["group", "reset", "fourth", "--to", "group:no one"]);
+    home.fails(3, &["group", "reset", "fourth", "--to", "group:missing"]);
 
     let dry = home.ok(&["group", "import", "fifth", "billing.jsonl", "--dry-run"]);
     assert!(dry.stderr.contains("dry run: nothing was changed"), "{}", dry.stderr);

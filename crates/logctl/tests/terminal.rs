@@ -262,7 +262,7 @@ async fn a_second_interrupt_ends_at_once() {
         std::thread::yield_now();
     }
     assert_eq!(code(child), 130);
-    // The one who waited would tell what became of the records.
+    // A process that had waited would report the outcome of the records.
     let rest = screen.rest();
     assert!(!rest.contains("interrupted"), "{rest}");
 }

@@ -170,7 +170,7 @@ async fn another_server_is_called_one_and_names_lead_to_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_scripts_that_something_is_wrong() {
+async fn status_shows_scripts_that_something_is_wrong() {
     let broker = Broker::start().await.unwrap();
     let home = Home::at(broker.url());
     assert!(home.ok(&["status"]).stdout.starts_with("HEALTHY"));

@@ -205,7 +205,7 @@ impl World {
             Step::Leave(which) => {
                 if let Some(index) = pick(which) {
                     let now = self.now_ms;
-                    // A program lets go before it leaves.
+                    // A program releases its partitions before it leaves.
                     self.sims[index].is_out = true;
                     self.sims[index].machine.leave(now, false);
                 }
@@ -320,7 +320,7 @@ fn answer(epoch: u32, parts: &[u32]) -> HeartbeatReply<u32> {
 }
 
 #[test]
-fn what_is_to_be_let_go_of_is_said_to_be_owned_until_it_was() {
+fn a_partition_is_reported_as_owned_until_it_is_released() {
     let mut member = Member::<u32>::new(60_000);
     assert_eq!(member.request(0), Request::Join { again: false });
     assert_eq!(member.answered(0, answer(1, &[1, 2])), [Action::Joined, Action::Assign([1, 2].into())]);
@@ -348,7 +348,7 @@ fn an_assignment_is_confirmed_even_if_it_changes_nothing() {
     assert_eq!(member.answered(1005, answer(3, &[1])), []);
     assert_eq!(member.due_at(), Some(1005));
     assert_eq!(member.request(1005), Request::Stay { epoch: 3, owned: Some([1].into()), wait_ms: 1000 });
-    // Told the same once more, it does not hurry.
+    // After the same answer once more, it does not hurry.
     member.answered(1010, answer(3, &[1]));
     assert_eq!(member.due_at(), Some(2005));
 }

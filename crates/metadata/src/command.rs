@@ -8,7 +8,7 @@ use crate::{Image, MetadataError, Record, RegistrationId, Topic};
 
 /// Something that the cluster is asked to do.
 pub trait Command {
-    /// What the one who asked is told once the records are durable.
+    /// The answer to the command, once the records are durable.
     type Answer;
 
     /// Checks the command against an image and says what is to happen.

@@ -6,7 +6,7 @@ use corduroy_types::{BrokerId, TimestampMs, TopicId, TopicName};
 
 use crate::{Command, Decision, Incarnation, MetadataError, Topic};
 
-/// What a broker process calls itself when it registers: random, chosen again at every start.
+/// What a broker process calls itself when it registers: random, and another one after every start.
 ///
 /// It makes a registration that is sent twice count once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_the_leader_lacks_is_cut_where_its_epoch_begins() {
-        // Epoch 2 was never heard of by the leader of 3.
+        // The leader of 3 does not know epoch 2.
         is(&agreed((0, 9, &[(1, 0), (2, 6)]), (0, 8, &[(1, 0), (3, 7)])), 6, &[(1, 0)], false);
         // Records of epoch 1 behind the start of epoch 3 were never committed.
         is(&agreed((0, 9, &[(1, 0)]), (0, 7, &[(1, 0), (3, 7)])), 7, &[(1, 0), (3, 7)], false);

@@ -260,9 +260,9 @@ pub enum Action {
         /// The epoch to promise.
         epoch: LeaderEpoch,
     },
-    /// Tell the controller what is here.
+    /// Report to the controller what is here.
     Report(Report),
-    /// Tell the controller that a newer epoch is promised.
+    /// Report to the controller that a newer epoch is promised.
     RefuseFence(FenceRefused),
     /// Follower: open a stream to the leader; then [`Event::Connected`].
     Connect {
@@ -329,14 +329,14 @@ pub enum Action {
         /// The broker at its other end.
         peer: BrokerId,
     },
-    /// A quorum holds the epoch's entry: tell the controller, until it has recorded that.
+    /// A quorum holds the epoch's entry: report it to the controller, until that is recorded.
     Activated {
         /// The epoch.
         epoch: LeaderEpoch,
     },
     /// Who keeps up has changed. Operators watch it; safety does not rest on it (rule R9).
     InSync(Vec<BrokerId>),
-    /// A suspect replica has everything that the leader had when it appeared: tell the controller (rule R14).
+    /// A suspect replica has everything that the leader had when it appeared: report it to the controller (rule R14).
     ReplicaClean {
         /// Which.
         replica: BrokerId,

@@ -384,7 +384,7 @@ impl Partition {
     }
 }
 
-/// An older epoch has not seen a change of leader, a newer one knows of one that this broker has not heard of (KIP-320).
+/// An older epoch has not seen a change of leader, a newer one knows of a change that this broker does not know yet (KIP-320).
 fn at_epoch(named: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<LeaderEpoch, Refusal> {
     match named {
         Some(named) if named < current => Err(Refusal::Fenced { named, current }),

@@ -112,7 +112,7 @@ impl Replicas {
         has_changed
     }
 
-    /// When a member leaves the in-sync set if nothing is heard of it.
+    /// When a member leaves the in-sync set if it sends nothing.
     pub(crate) fn next_lag_deadline(&self) -> Option<MonotonicMs> {
         let others = self.progress.iter().filter(|replica| replica.in_sync && replica.id != self.own);
         others.map(|replica| MonotonicMs(replica.caught_up_at.0.saturating_add(REPLICA_LAG_MAX_MS + 1))).min()

@@ -142,7 +142,7 @@ impl Broker {
         Ok(messages)
     }
 
-    /// Cuts its power when it is told to, from any thread.
+    /// Cuts its power on request, from any thread.
     pub fn power(&self) -> PowerSwitch {
         self.power.clone()
     }

@@ -1,4 +1,4 @@
-//! What a producer may ask for, and what it can be told.
+//! What a producer may ask for, and how a produce can end.
 
 use std::{fmt, str::FromStr};
 

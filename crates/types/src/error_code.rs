@@ -169,7 +169,7 @@ codes! {
         "Retry; a produce whose outcome is unknown may then appear twice.";
     Starting = 1107, "STARTING", true, Unavailable, NotWritten,
         "The broker is still recovering its logs.",
-        "Retry; /readyz and `logctl status` tell when it is ready.";
+        "Retry; /readyz and `logctl status` say when it is ready.";
     PartitionOffline = 1108, "PARTITION_OFFLINE", true, Unavailable, NotWritten,
         "The partition's log cannot be opened, or is not led yet, for the reason that the message gives; other partitions are served.",
         "Retry with backoff: opening it is tried again by itself. If it lasts, remove the cause that the message and `logctl status` name.";
@@ -193,7 +193,7 @@ codes! {
         "Ask for at most as many replicas as there are brokers.";
     UnknownConfigKey = 1207, "UNKNOWN_CONFIG_KEY", false, Usage, Never,
         "No topic config has that key.",
-        "Use the key that the message suggests; `logctl explain KEY` tells what a key does.";
+        "Use the key that the message suggests; `logctl explain KEY` says what a key does.";
     InvalidConfigValue = 1208, "INVALID_CONFIG_VALUE", false, Usage, Never,
         "A topic config's value has the wrong form, is out of range, or contradicts another one.",
         "Choose a value that the message allows.";

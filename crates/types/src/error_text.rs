@@ -204,7 +204,7 @@ pub const EVENT_CODES: &[CodeText] = &[
     },
     CodeText {
         code: "B0401",
-        summary: "A member was removed from its group: it was not heard of for its session time-out, or did not release partitions in time.",
+        summary: "A member was removed from its group: it sent no heartbeat within its session time-out, or did not release partitions in time.",
         action: "Look at that consumer. What it had not committed is read again by the other members.",
     },
     CodeText {

@@ -34,8 +34,8 @@ pub use units::{
     parse_duration_ms,
 };
 
-/// The format version of everything below a data directory, as its `directory.toml` tells it. A change that an older
-/// program would misread raises it; the one who finds a higher one than this leaves the directory alone.
+/// The format version of everything below a data directory, as its `directory.toml` says. A change that an older
+/// program would misread raises it; a program that finds a higher one than this leaves the directory alone.
 pub const DATA_FORMAT_VERSION: u64 = 2;
 
 /// Bytes in one KiB.

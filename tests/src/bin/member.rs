@@ -1,5 +1,5 @@
-//! A member of a group in a process of its own, for tests that kill it or let it stand still. Line by line it tells what
-//! happens to it; a message counts as done when it is told.
+//! A member of a group in a process of its own, for tests that kill it or let it stand still. Line by line it prints what
+//! happens to it; a message counts as done when it is printed.
 //!
 //! `member-under-test URL GROUP TOPIC SESSION_MS INSTANCE`
 
@@ -30,34 +30,34 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .instance(instance.as_str())
         .rebalance(Teller);
     let mut consumer = consumer.build().await?;
-    tell(format_args!("member {}", consumer.member_id()))?;
+    print_line(format_args!("member {}", consumer.member_id()))?;
     while let Some(message) = consumer.next().await {
         match message {
             Ok(message) => {
-                // Told first: what is committed was told, whenever the process ends.
-                tell(format_args!("got {} {}", message.partition(), message.offset()))?;
+                // Printed first: what is committed was printed, whenever the process ends.
+                print_line(format_args!("got {} {}", message.partition(), message.offset()))?;
                 message.done();
             }
-            Err(error) => tell(format_args!("error {error}"))?,
+            Err(error) => print_line(format_args!("error {error}"))?,
         }
     }
     Ok(())
 }
 
 /// One line, written out at once.
-fn tell(line: fmt::Arguments<'_>) -> io::Result<()> {
+fn print_line(line: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
 }
 
-/// Tells how partitions come and go.
+/// Prints how partitions come and go.
 struct Teller;
 
 impl Teller {
-    fn tell(what: &str, partitions: &[TopicPartition]) -> io::Result<()> {
+    fn print(what: &str, partitions: &[TopicPartition]) -> io::Result<()> {
         let partitions: Vec<_> = partitions.iter().map(|at| at.partition.to_string()).collect();
-        tell(format_args!("{what} {}", partitions.join(" ")))
+        print_line(format_args!("{what} {}", partitions.join(" ")))
     }
 }
 
@@ -67,15 +67,15 @@ impl RebalanceHook for Teller {
         _: &Rebalance<'_>,
         new: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, OffsetSpec)>, HookError> {
-        Self::tell("assigned", new)?;
+        Self::print("assigned", new)?;
         Ok(Vec::new())
     }
 
     async fn revoking(&self, _: &Rebalance<'_>, going: &[TopicPartition]) -> Result<(), HookError> {
-        Ok(Self::tell("revoking", going)?)
+        Ok(Self::print("revoking", going)?)
     }
 
     async fn lost(&self, gone: &[TopicPartition]) {
-        let _no_one_listens = Self::tell("lost", gone);
+        let _closed = Self::print("lost", gone);
     }
 }

@@ -176,7 +176,7 @@ fn files_stay_small_enough_to_be_about_one_thing() {
 }
 
 #[test]
-fn no_file_names_a_path_of_somebodys_machine() {
+fn no_file_names_a_path_of_a_developers_machine() {
     for path in sources() {
         if path.ends_with("project/main.rs") {
             continue;

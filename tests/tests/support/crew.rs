@@ -1,4 +1,4 @@
-//! Members of a group as processes of their own, and what they tell.
+//! Members of a group as processes of their own, and what they print.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,9 +16,9 @@ const MEMBER: &str = env!("CARGO_BIN_EXE_member-under-test");
 /// Longer than anything takes, on whatever machine.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(180);
 
-/// What one process has told so far.
+/// What one process has printed so far.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct Seen {
     /// Its id in the group, once it has joined.
     pub member: String,
     /// The partitions that it has, as far as it knows.
@@ -33,7 +33,7 @@ pub struct Told {
     pub faults: Vec<String>,
 }
 
-impl Told {
+impl Seen {
     fn take(&mut self, line: &str) {
         let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
         let numbers = || rest.split_whitespace().map(|number| number.parse::<u64>().expect("a number"));
@@ -88,7 +88,7 @@ impl Told {
 
 /// The group's processes.
 pub struct Crew {
-    told: Arc<Mutex<Vec<Told>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     news: watch::Sender<()>,
     processes: Vec<Child>,
     /// Who listens to each of them.
@@ -102,8 +102,8 @@ impl Crew {
     pub fn new(url: &str, group: &str, topic: &str, session: Duration, context: &str) -> Self {
         let arguments = [url.to_owned(), group.to_owned(), topic.to_owned(), session.as_millis().to_string()];
         let news = watch::Sender::new(());
-        let (told, processes, listeners) = Default::default();
-        Self { told, news, processes, listeners, arguments, context: context.to_owned() }
+        let (seen, processes, listeners) = Default::default();
+        Self { seen, news, processes, listeners, arguments, context: context.to_owned() }
     }
 
     /// Starts one more process, as `instance` where that is not empty; returns its number.
@@ -119,68 +119,68 @@ impl Crew {
         let out = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let number = self.processes.len();
         self.processes.push(process);
-        self.told.lock().expect("no one panics with it").push(Told::default());
-        let (told, news) = (Arc::clone(&self.told), self.news.clone());
+        self.seen.lock().expect("no one panics with it").push(Seen::default());
+        let (seen, news) = (Arc::clone(&self.seen), self.news.clone());
         self.listeners.push(Some(std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                told.lock().expect("no one panics with it")[number].take(&line);
+                seen.lock().expect("no one panics with it")[number].take(&line);
                 news.send_replace(());
             }
         })));
         number
     }
 
-    /// What they have told so far, by number.
-    pub fn told(&self) -> Vec<Told> {
-        self.told.lock().expect("no one panics with it").clone()
+    /// What they have printed so far, by number.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("no one panics with it").clone()
     }
 
-    /// Waits until what they told is so.
-    pub async fn until(&self, what: &str, holds: impl Fn(&[Told]) -> bool) -> Vec<Told> {
+    /// Waits until what they printed is as wanted.
+    pub async fn until(&self, what: &str, holds: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         let mut news = self.news.subscribe();
         let wait = async {
             loop {
                 {
-                    let told = self.told.lock().expect("no one panics with it");
-                    let faults: Vec<_> = told.iter().map(|told| &told.faults).collect();
+                    let seen = self.seen.lock().expect("no one panics with it");
+                    let faults: Vec<_> = seen.iter().map(|seen| &seen.faults).collect();
                     assert!(faults.iter().all(|faults| faults.is_empty()), "{}: {faults:?}", self.context);
-                    if holds(&told) {
-                        return told.clone();
+                    if holds(&seen) {
+                        return seen.clone();
                     }
                 }
                 news.changed().await.expect("the sender is here");
             }
         };
         match tokio::time::timeout(GIVEN_UP_AFTER, wait).await {
-            Ok(told) => told,
-            Err(_) => panic!("{}: waited in vain until {what}: {:#?}", self.context, self.told()),
+            Ok(seen) => seen,
+            Err(_) => panic!("{}: waited in vain until {what}: {:#?}", self.context, self.seen()),
         }
     }
 
     /// Waits until these members, and they alone, have all `partitions` in equal shares, and get records of each.
-    pub async fn until_shared(&self, members: &[usize], partitions: u32) -> Vec<Told> {
+    pub async fn until_shared(&self, members: &[usize], partitions: u32) -> Vec<Seen> {
         let share = usize::try_from(partitions).expect("it is small") / members.len();
         let what = format!("{members:?} share {partitions} partitions");
-        let shared = |told: &[Told]| {
-            members.iter().all(|n| told[*n].has.len() == share && told[*n].reads(told[*n].has.clone()))
+        let shared = |seen: &[Seen]| {
+            members.iter().all(|n| seen[*n].has.len() == share && seen[*n].reads(seen[*n].has.clone()))
         };
         self.until(&what, shared).await
     }
 
-    /// Forgets who was told to release what.
+    /// Forgets which member has released what.
     pub fn forget_moves(&self) {
-        for told in self.told.lock().expect("no one panics with it").iter_mut() {
-            told.revoked.clear();
-            told.lost.clear();
+        for seen in self.seen.lock().expect("no one panics with it").iter_mut() {
+            seen.revoked.clear();
+            seen.lost.clear();
         }
     }
 
-    /// `kill -9`, and waits until it is gone and all that it told was taken in.
+    /// `kill -9`, and waits until it is gone and all that it printed was taken in.
     pub fn kill(&mut self, number: usize) {
         self.processes[number].kill().expect("the member can be killed");
         self.processes[number].wait().expect("the member can be waited for");
         if let Some(listener) = self.listeners[number].take() {
-            listener.join().expect("it told what can be understood");
+            listener.join().expect("its output can be parsed");
         }
     }
 
@@ -192,9 +192,9 @@ impl Crew {
 
     /// Waits until everything below `ends` was handled, by whomever: nothing was skipped.
     pub async fn until_all_handled(&self, ends: &[u64]) {
-        let handled = |told: &[Told]| {
+        let handled = |seen: &[Seen]| {
             (0..).zip(ends).all(|(partition, end)| {
-                let runs = told.iter().filter_map(|told| told.got.get(&partition)).flatten();
+                let runs = seen.iter().filter_map(|seen| seen.got.get(&partition)).flatten();
                 covers(runs.cloned().collect(), *end)
             })
         };

@@ -14,16 +14,16 @@ use tokio::{
 
 use super::{Random, stub};
 
-/// What was sent, and what the producer was told of it.
-type Told = (u32, Bytes, RecordMeta);
+/// What was sent, and how the producer ended it.
+type Sent = (u32, Bytes, RecordMeta);
 
-/// Sends without a pause until it is told to stop; every record has to be acknowledged.
+/// Sends without a pause until it is stopped; every record has to be acknowledged.
 pub struct Load {
     acknowledged: Arc<AtomicUsize>,
     progress: Arc<Notify>,
     stop: Arc<AtomicBool>,
     sending: JoinHandle<()>,
-    telling: JoinHandle<Vec<Told>>,
+    collecting: JoinHandle<Vec<Sent>>,
 }
 
 impl Load {
@@ -39,7 +39,7 @@ impl Load {
             .expect("a producer needs no broker");
         let (acknowledged, progress) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, mut deliveries) = mpsc::channel::<(u32, Bytes, Delivery)>(256);
+        let (delivery_tx, mut deliveries) = mpsc::channel::<(u32, Bytes, Delivery)>(256);
         let sending = tokio::spawn({
             let stop = Arc::clone(&stop);
             async move {
@@ -53,12 +53,12 @@ impl Load {
                     let value = Bytes::from(format!("{n}-{padding}"));
                     let record = Record::to(topic).partition(partition).value(value.clone());
                     let delivery = producer.enqueue(record).await.expect("the record is accepted");
-                    told.send((partition, value, delivery)).await.expect("someone waits for it");
+                    delivery_tx.send((partition, value, delivery)).await.expect("someone waits for it");
                 }
                 producer.flush().await.expect("nothing failed");
             }
         });
-        let telling = tokio::spawn({
+        let collecting = tokio::spawn({
             let (acknowledged, progress) = (Arc::clone(&acknowledged), Arc::clone(&progress));
             async move {
                 let mut all = Vec::new();
@@ -71,7 +71,7 @@ impl Load {
                 all
             }
         });
-        Self { acknowledged, progress, stop, sending, telling }
+        Self { acknowledged, progress, stop, sending, collecting }
     }
 
     pub fn acknowledged(&self) -> usize {
@@ -82,7 +82,7 @@ impl Load {
     pub async fn acknowledges(&self, more: usize) {
         let wanted = self.acknowledged() + more;
         while self.acknowledged() < wanted {
-            assert!(!self.telling.is_finished(), "the load has ended");
+            assert!(!self.collecting.is_finished(), "the load has ended");
             self.progress.notified().await;
         }
     }
@@ -92,13 +92,13 @@ impl Load {
     pub async fn check(self, url: &str, topic: &str, partitions: u32, context: &str) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.sending.await.expect("sending went well");
-        let told = self.telling.await.expect("every record was acknowledged");
+        let results = self.collecting.await.expect("every record was acknowledged");
         let log = stub::read_all(url, topic, partitions).await;
         for partition in 0..partitions {
             let of_partition = |of: u32| of == partition;
-            let sent: Vec<_> = told
+            let sent: Vec<_> = results
                 .iter()
-                .filter(|told| of_partition(told.0))
+                .filter(|result| of_partition(result.0))
                 .map(|(_, value, meta)| (meta.offset.get(), value))
                 .collect();
             let stored: Vec<_> = log
@@ -124,6 +124,6 @@ impl Load {
                 "{context}, partition {partition}: something is missing or too much"
             );
         }
-        told.iter().filter(|(_, _, meta)| meta.duplicate).count()
+        results.iter().filter(|(_, _, meta)| meta.duplicate).count()
     }
 }

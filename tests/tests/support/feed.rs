@@ -8,7 +8,7 @@ use std::sync::{
 use corduroy_client::{Client, Record};
 use tokio::task::JoinHandle;
 
-/// A producer that goes on, whatever happens to the broker, until it is told to stop.
+/// A producer that goes on, whatever happens to the broker, until it is stopped.
 pub struct Feed {
     stop: Arc<AtomicBool>,
     feeding: JoinHandle<Vec<u64>>,

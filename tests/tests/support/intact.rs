@@ -11,7 +11,7 @@ use corduroy_api::v1::{
 };
 use tonic::transport::Channel;
 
-use super::{Random, group, ledger::Ledger, ledger::State, stub};
+use super::{Random, group, ledger::Ledger, ledger::RecordOutcome, stub};
 
 const GROUP: &str = "readers";
 /// Topics, with their partitions.
@@ -92,7 +92,7 @@ pub async fn produce(url: &str, acknowledged: &mut Acknowledged, seed: u64, coun
         let mut random = Random(seed ^ u64::from(partitions));
         stub::produce_some(url, topic, partitions, &mut random, &mut ledger, count).await;
         for (value, state) in ledger.states() {
-            let State::Acknowledged(partition, offset) = state else { continue };
+            let RecordOutcome::Acknowledged(partition, offset) = state else { continue };
             let records = acknowledged.records.entry((topic.to_owned(), partition)).or_default();
             assert_eq!(records.insert(offset, value), None, "{topic}/{partition}: {offset} was given twice");
         }
@@ -100,7 +100,7 @@ pub async fn produce(url: &str, acknowledged: &mut Acknowledged, seed: u64, coun
 }
 
 /// Reads everything that can be read.
-pub async fn look(url: &str) -> Seen {
+pub async fn read_all(url: &str) -> Seen {
     let channel = stub::connect(url).await;
     let mut seen = Seen::default();
     let listed = AdminClient::new(channel.clone()).list_topics(v1::ListTopicsRequest::default()).await;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// Where one value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum RecordOutcome {
     /// Sent, and no answer yet or none ever.
     Unknown,
     /// Acknowledged at this partition and offset.
@@ -18,25 +18,25 @@ pub enum State {
 /// Every value that was ever sent. Values are unique.
 #[derive(Default)]
 pub struct Ledger {
-    sent: BTreeMap<Bytes, State>,
+    sent: BTreeMap<Bytes, RecordOutcome>,
 }
 
 impl Ledger {
     pub fn send(&mut self, value: Bytes) {
-        assert_eq!(self.sent.insert(value, State::Unknown), None, "values must be unique");
+        assert_eq!(self.sent.insert(value, RecordOutcome::Unknown), None, "values must be unique");
     }
 
-    pub fn settle(&mut self, value: &Bytes, state: State) {
+    pub fn settle(&mut self, value: &Bytes, state: RecordOutcome) {
         *self.sent.get_mut(value).expect("it was sent") = state;
     }
 
     /// All values, with where they stand.
-    pub fn states(&self) -> impl Iterator<Item = (Bytes, State)> + '_ {
+    pub fn states(&self) -> impl Iterator<Item = (Bytes, RecordOutcome)> + '_ {
         self.sent.iter().map(|(value, state)| (value.clone(), *state))
     }
 
     pub fn acknowledged(&self) -> usize {
-        self.sent.values().filter(|state| matches!(state, State::Acknowledged(..))).count()
+        self.sent.values().filter(|state| matches!(state, RecordOutcome::Acknowledged(..))).count()
     }
 
     /// Holds the log, as `(partition, offset, value)`, against what was sent.
@@ -52,11 +52,15 @@ impl Ledger {
         for (value, state) in &self.sent {
             let places = found.get(value).map_or(&[][..], Vec::as_slice);
             match state {
-                State::Acknowledged(partition, offset) => {
+                RecordOutcome::Acknowledged(partition, offset) => {
                     assert_eq!(places, [(*partition, *offset)], "{context}: an acknowledged record");
                 }
-                State::Unknown => assert!(places.len() <= 1, "{context}: an unknown record at {places:?}"),
-                State::NotWritten => assert!(places.is_empty(), "{context}: a refused record at {places:?}"),
+                RecordOutcome::Unknown => {
+                    assert!(places.len() <= 1, "{context}: an unknown record at {places:?}")
+                }
+                RecordOutcome::NotWritten => {
+                    assert!(places.is_empty(), "{context}: a refused record at {places:?}")
+                }
             }
         }
     }

@@ -20,11 +20,11 @@ use super::Random;
 /// Forwards connections; dropped, it forwards nothing more.
 pub struct Proxy {
     pub url: String,
-    state: Arc<State>,
+    state: Arc<ProxyState>,
     accepting: JoinHandle<()>,
 }
 
-struct State {
+struct ProxyState {
     target: Mutex<SocketAddr>,
     random: Mutex<Random>,
     /// After how many bytes, both ways together, a new connection is cut; `None`: never.
@@ -37,7 +37,7 @@ impl Proxy {
     pub async fn start(target: SocketAddr, seed: u64, cut_after: Option<Range<u64>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it listens"));
-        let state = Arc::new(State {
+        let state = Arc::new(ProxyState {
             target: Mutex::new(target),
             random: Mutex::new(Random(seed)),
             cut_after: Mutex::new(cut_after),
@@ -71,7 +71,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, state: Arc<State>) {
+async fn forward(mut client: TcpStream, state: Arc<ProxyState>) {
     let target = *state.target.lock().expect("no test panics with it");
     let Ok(mut broker) = TcpStream::connect(target).await else { return };
     let mut left = match &*state.cut_after.lock().expect("no test panics with it") {

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 
 use super::{
     Random,
-    ledger::{Ledger, State},
+    ledger::{Ledger, RecordOutcome},
 };
 
 pub async fn connect(url: &str) -> Channel {
@@ -134,13 +134,13 @@ fn settle(in_flight: &mut BTreeMap<u64, Vec<Bytes>>, ledger: &mut Ledger, answer
         produce_response::Result::Ok(ack) => {
             let [part] = ack.appended.as_slice() else { panic!("one partition: {ack:?}") };
             for (value, offset) in values.iter().zip(part.base_offset..) {
-                ledger.settle(value, State::Acknowledged(part.partition, offset));
+                ledger.settle(value, RecordOutcome::Acknowledged(part.partition, offset));
             }
         }
         produce_response::Result::Error(error) => {
             let state = match error.outcome() {
-                v1::Outcome::NotWritten => State::NotWritten,
-                v1::Outcome::Unknown | v1::Outcome::Unspecified => State::Unknown,
+                v1::Outcome::NotWritten => RecordOutcome::NotWritten,
+                v1::Outcome::Unknown | v1::Outcome::Unspecified => RecordOutcome::Unknown,
             };
             values.iter().for_each(|value| ledger.settle(value, state));
         }

@@ -15,7 +15,7 @@ use crate::{
     member::{Member, TOPIC},
 };
 
-/// How long a heartbeat waits for news: what members are told by default.
+/// How long a heartbeat waits for news: the default of a member's heartbeat.
 const WAIT_MS: u32 = 3_000;
 
 pub(crate) async fn suite(effort: Effort) -> Result<(), Failure> {

@@ -203,7 +203,7 @@ impl Checkpoints {
         self.wake.notify_one();
     }
 
-    /// Makes checkpoints when they are wanted, until told to stop. Returns how many.
+    /// Makes checkpoints when they are wanted, until it is stopped. Returns how many.
     pub(crate) fn run(&self, data_dir: &DataDir) -> Result<usize, Failure> {
         let mut count = 0;
         loop {

@@ -99,7 +99,7 @@ pub(crate) fn run(data_dir: &DataDir, load: &Load, runtime: &Runtime) -> Result<
     let (seconds, committed, checkpointed) = std::thread::scope(|scope| {
         let commits = scope.spawn(|| {
             let committed = thread.run();
-            // The one who still waits after a failure would wait for ever.
+            // After a failure a waiter would wait for ever.
             permits.iter().filter(|_| committed.is_err()).for_each(Semaphore::close);
             committed
         });

@@ -123,7 +123,7 @@ pub(crate) fn forget(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads all segments of a partition in pieces, each into memory of its own as the one who sends it needs it. Returns
+/// Reads all segments of a partition in pieces, each into memory of its own as sending needs it. Returns
 /// the seconds.
 pub(crate) fn read_all(dir: &Path, piece_bytes: usize) -> Result<f64, Failure> {
     let segments = segments(dir)?;
@@ -154,7 +154,7 @@ pub(crate) fn read_at(file: &File, at: u64, bytes: usize) -> Result<(), Failure>
     Ok(())
 }
 
-/// Bytes that this process made the system read from a disk so far, where the system tells.
+/// Bytes that this process made the system read from a disk so far, where the system says.
 pub(crate) fn disk_read_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     text.lines().find_map(|line| line.strip_prefix("read_bytes: ")).and_then(|bytes| bytes.parse().ok())

@@ -127,7 +127,7 @@ fn listen() -> Vec<Key> {
         key!(
             listen.advertise,
             advertise(),
-            "The address that clients are told to use; auto: the one that each of them dialled."
+            "The address that clients connect to; auto: the one that each of them dialled."
         ),
         key!(
             listen.max_connections,
@@ -202,7 +202,7 @@ fn groups() -> Vec<Key> {
         key!(
             groups.session_timeout,
             time_out(),
-            "A member that is not heard of for this long loses its partitions to the others, unless it chose another \
+            "A member that sends no heartbeat for this long loses its partitions to the others, unless it chose another \
              time when it joined."
         ),
         key!(

@@ -154,7 +154,7 @@ pub(super) fn address() -> Kind<SocketAddr> {
     Kind::new(Form::Text, "IP:PORT", read, ToString::to_string)
 }
 
-/// The address that clients are told.
+/// The address that clients connect to.
 pub(super) fn advertise() -> Kind<Advertise> {
     let wanted = "\"auto\", or a host and a port like \"b1.example.org:9480\"";
     let read = move |text: &str| Advertise::parse(text).ok_or_else(|| BadValue::form(text, wanted));

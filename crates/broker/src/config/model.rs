@@ -64,7 +64,7 @@ pub struct ListenConfig {
     pub grpc: SocketAddr,
     /// HTTP: metrics and health. Port 0 takes a free one.
     pub http: SocketAddr,
-    /// The address clients are told to use.
+    /// The address that clients connect to.
     pub advertise: Advertise,
     /// Connections to `grpc` at one time; more are closed as they arrive.
     pub max_connections: u32,

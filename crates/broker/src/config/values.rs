@@ -65,7 +65,7 @@ impl fmt::Display for Watermark {
     }
 }
 
-/// The address that clients are told to use.
+/// The address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Advertise {
     /// The authority that the client dialled.

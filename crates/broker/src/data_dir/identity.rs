@@ -68,13 +68,13 @@ impl Identity {
     pub(super) fn decode(dir: &Path, bytes: &[u8]) -> Result<(Self, bool), DataDirError> {
         let damaged = |text: String| DataDirError::Damaged { dir: dir.to_owned(), text };
         let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
-        let told = |error: toml::de::Error| damaged(error.message().to_owned());
-        let Version { format_version } = toml::from_str(text).map_err(told)?;
+        let unreadable = |error: toml::de::Error| damaged(error.message().to_owned());
+        let Version { format_version } = toml::from_str(text).map_err(unreadable)?;
         if format_version > DATA_FORMAT_VERSION {
             return Err(DataDirError::Newer { dir: dir.to_owned(), found: format_version });
         }
         let Stored { format_version: _, cluster_id, cluster_name, node_id, directory_id, crc32 } =
-            toml::from_str(text).map_err(told)?;
+            toml::from_str(text).map_err(unreadable)?;
         let is_checked = format_version >= CHECKED_VERSION;
         let computed = text.rsplit_once(CRC_KEY).map(|(checked, _)| checksum(checked));
         if format_version == 0 || is_checked != crc32.is_some() || (is_checked && crc32 != computed) {

@@ -26,7 +26,7 @@ pub struct DirLock {
     fence: Fence,
 }
 
-/// What tells a file from every other one while it is open somewhere.
+/// What distinguishes a file from every other one while it is open somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,

@@ -124,7 +124,7 @@ fn holder(pid: Option<u32>) -> String {
 /// A data directory that a broker uses.
 ///
 /// It was checked and its clean-shutdown mark removed: until [`DataDir::close`] a crash leaves it unclean. The
-/// lock is taken apart from this, by the one who uses a real disk: see [`DirLock`].
+/// lock is taken apart from this, by the caller that uses a real disk: see [`DirLock`].
 #[derive(Debug)]
 pub struct DataDir {
     disk: Arc<dyn Disk>,

@@ -32,7 +32,7 @@ impl Watch {
         let thread = std::thread::Builder::new().name("data-dir-watch".to_owned()).spawn(move || {
             let mut lost = None;
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                lost = look(&lock, &health, lost);
+                lost = check(&lock, &health, lost);
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -48,7 +48,7 @@ impl Drop for Watch {
 }
 
 /// One look; returns why the directory is lost, if it is.
-fn look(lock: &DirLock, health: &Health, before: Option<String>) -> Option<String> {
+fn check(lock: &DirLock, health: &Health, before: Option<String>) -> Option<String> {
     let dir = lock.dir().display();
     let lost = lock.check().err().map(|lost| lost.to_string());
     match &lost {

@@ -86,8 +86,7 @@ impl Pool {
         Self { places: Arc::new(Semaphore::new(places)), shared: Arc::new(shared) }
     }
 
-    /// Waits for a place and runs `work` on a thread that may block. It runs to its end even if its caller no longer waits
-    /// any more.
+    /// Waits for a place and runs `work` on a thread that may block. It runs to its end even if its caller no longer waits.
     ///
     /// # Errors
     /// `INTERNAL` when the work panicked.
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_told_and_leaves_its_place() {
+    async fn a_call_that_panics_is_an_error_and_leaves_its_place() {
         let pool = Pool::new(1, Clock::new());
         let refusal = pool.run(|| -> u32 { panic!("on purpose") }).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::Internal);

@@ -48,7 +48,7 @@ pub(super) struct Budget {
 
 /// What one connection may take of a budget.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct BudgetShare {
     room: Arc<Semaphore>,
     units: u32,
     /// Its part of the reserve.
@@ -67,7 +67,7 @@ struct Held {
 /// Memory that is taken from a budget, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    share: Weak<Share>,
+    share: Weak<BudgetShare>,
     number: u64,
     of_budget: OwnedSemaphorePermit,
     of_share: OwnedSemaphorePermit,
@@ -93,11 +93,11 @@ impl Budget {
     }
 
     /// A new connection's share.
-    pub(super) fn share(&self) -> Arc<Share> {
+    pub(super) fn share(&self) -> Arc<BudgetShare> {
         let part = units(u64::from(self.units) * UNIT_BYTES / SHARES);
         let units = part.max(units(SHARE_BYTES_MIN)).min(self.room_units);
         let semaphore = |units: u32| Arc::new(Semaphore::new(units as usize));
-        Arc::new(Share {
+        Arc::new(BudgetShare {
             room: semaphore(units),
             units,
             reserved: semaphore(RESERVED_UNITS),
@@ -108,7 +108,7 @@ impl Budget {
     /// Waits for room for `bytes`, first in the connection's own share, then in the budget. At most the whole
     /// share is charged, so that a larger message passes alone. Waiting cannot deadlock: a request that waits for
     /// the budget holds nothing of it for the same purpose.
-    pub(super) async fn acquire(&self, share: &Arc<Share>, bytes: u64) -> Permit {
+    pub(super) async fn acquire(&self, share: &Arc<BudgetShare>, bytes: u64) -> Permit {
         let units = units(bytes).min(share.units);
         let of_share = take(&share.room, units).await;
         let of_budget = self.watching(take(&self.room, units)).await;
@@ -119,7 +119,7 @@ impl Budget {
     /// request that finds no room gets a little of the reserve. So every answer gets something at once, whatever
     /// others hold. It waits only for what its own connection holds, or behind many hundreds of other
     /// connections.
-    pub(super) async fn acquire_up_to(&self, share: &Arc<Share>, bytes: u64) -> Permit {
+    pub(super) async fn acquire_up_to(&self, share: &Arc<BudgetShare>, bytes: u64) -> Permit {
         let wanted = units(bytes).min(share.units);
         let least = wanted.min(RESERVED_UNITS);
         let mut of_share = take(&share.room, least).await;
@@ -192,7 +192,7 @@ impl Held {
     }
 }
 
-impl Share {
+impl BudgetShare {
     fn permit(self: &Arc<Self>, of_budget: OwnedSemaphorePermit, of_share: OwnedSemaphorePermit) -> Permit {
         let number = self.held.lock().hold(u32::try_from(of_budget.num_permits()).unwrap_or(u32::MAX));
         Permit { share: Arc::downgrade(self), number, of_budget, of_share }

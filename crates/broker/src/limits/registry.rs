@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::budget::Share;
+use super::budget::BudgetShare;
 use crate::metrics::{ConnectionMetrics, ConnectionResult};
 
 /// One connection: its address, what it holds, and the switch that ends it. Every request carries it among its
@@ -22,8 +22,8 @@ use crate::metrics::{ConnectionMetrics, ConnectionResult};
 pub(crate) struct Connection {
     id: u64,
     peer: SocketAddr,
-    receive: Arc<Share>,
-    fetch: Arc<Share>,
+    receive: Arc<BudgetShare>,
+    fetch: Arc<BudgetShare>,
     killed: AtomicBool,
     /// The task that drives the connection, while it waits for the socket.
     driver: AtomicWaker,
@@ -40,11 +40,11 @@ impl Connection {
         self.peer
     }
 
-    pub(super) fn receive_share(&self) -> &Arc<Share> {
+    pub(super) fn receive_share(&self) -> &Arc<BudgetShare> {
         &self.receive
     }
 
-    pub(super) fn fetch_share(&self) -> &Arc<Share> {
+    pub(super) fn fetch_share(&self) -> &Arc<BudgetShare> {
         &self.fetch
     }
 
@@ -95,8 +95,8 @@ impl Registry {
     pub(super) fn open(
         &self,
         peer: SocketAddr,
-        receive: Arc<Share>,
-        fetch: Arc<Share>,
+        receive: Arc<BudgetShare>,
+        fetch: Arc<BudgetShare>,
     ) -> Option<Arc<Connection>> {
         let mut open = self.open.lock();
         if open.connections.len() >= self.connections_max {

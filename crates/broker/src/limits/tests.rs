@@ -243,7 +243,7 @@ async fn time_in_which_the_broker_does_not_ask_is_not_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_one_who_sits_on_memory_that_others_wait_for_is_closed() {
+async fn a_connection_that_holds_memory_which_others_wait_for_is_closed() {
     let limits = limits();
     let mut hoarders = Vec::new();
     let mut held = Vec::new();

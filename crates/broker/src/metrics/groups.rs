@@ -66,7 +66,7 @@ impl GroupMetrics {
         );
         registry.register(
             "group_rebalances",
-            "How often it was decided again who reads which partitions, by group and reason",
+            "How often an assignment was computed, by group and reason",
             metrics.rebalances.clone(),
         );
         registry.register(

@@ -208,7 +208,7 @@ label_words! {
         Joined = "joined",
         /// A member left.
         Left = "left",
-        /// A member was not heard of for its session time-out.
+        /// A member sent no heartbeat within its session time-out.
         SessionEnded = "session_ended",
         /// A member did not release partitions in time.
         RebalanceTimedOut = "rebalance_timed_out",

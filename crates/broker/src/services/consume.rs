@@ -103,7 +103,7 @@ impl Session {
 
     /// Pushes until every partition is finished, the client is gone, or the broker stops.
     pub(super) async fn run(mut self, answers: mpsc::Sender<Permitted>) {
-        // No one is left to tell when the client is gone.
+        // There is nothing to send it to when the client is gone.
         let _client_gone = self.push_all(&answers).await;
     }
 

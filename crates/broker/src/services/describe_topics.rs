@@ -1,4 +1,4 @@
-//! What the `Admin` service tells of topics and partitions.
+//! What the `Admin` service says of topics and partitions.
 
 use std::sync::Arc;
 

@@ -197,7 +197,7 @@ async fn read_all(
                 continue;
             }
         };
-        // With the budget used up a partition still tells its cursors.
+        // With the budget used up a partition still sends its cursors.
         let budget = if left == 0 { 0 } else { place.max_bytes.min(u32::try_from(left).unwrap_or(u32::MAX)) };
         let strict = total > 0;
         match engine.replicas().read(&place.replica, place.from, budget, strict, None).await {

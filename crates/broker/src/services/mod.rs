@@ -160,7 +160,7 @@ impl Shared {
         self.groups.get().map(|groups| groups.lag_snapshot()).unwrap_or_default()
     }
 
-    /// Refuses new work and lets the one who waits for records go.
+    /// Refuses new work and ends what waits for records.
     pub(crate) fn begin_stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -188,7 +188,7 @@ impl Shared {
     }
 }
 
-/// A damaged range, as it is told.
+/// A damaged range, as it is sent.
 fn damaged_range(
     replica: &crate::engine::Replica,
     range: &corduroy_log::DamagedRange,

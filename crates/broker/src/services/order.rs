@@ -19,7 +19,7 @@ pub(super) struct Ticket {
 
 /// Answers that wait for those before them. A request takes its place when it is read, and gives its answer there.
 #[derive(Debug)]
-pub(super) struct Order<T> {
+pub(super) struct AnswerOrder<T> {
     lanes: Vec<Lane<T>>,
     by_about: HashMap<About, usize>,
     /// Lanes without a place.
@@ -36,13 +36,13 @@ struct Lane<T> {
     places: VecDeque<Option<T>>,
 }
 
-impl<T> Default for Order<T> {
+impl<T> Default for AnswerOrder<T> {
     fn default() -> Self {
         Self { lanes: Vec::new(), by_about: HashMap::new(), free: Vec::new(), places: 0 }
     }
 }
 
-impl<T> Order<T> {
+impl<T> AnswerOrder<T> {
     /// How many places are taken: requests that wait for their answer, and answers that wait for others.
     pub(super) fn len(&self) -> usize {
         self.places
@@ -113,7 +113,7 @@ mod tests {
         fn answers_about_one_partition_come_in_order(
             acts in prop::collection::vec((0_u32..4, any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
-            let (mut order, mut ready) = (Order::default(), VecDeque::new());
+            let (mut order, mut ready) = (AnswerOrder::default(), VecDeque::new());
             // The naive way: what is open of each partition, answered or not, in order.
             let mut open: Vec<(Ticket, u32, u64, bool)> = Vec::new();
             let mut next = 0_u64;
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_stream_costs_as_many_lanes_as_it_has_partitions_in_flight() {
-        let (mut order, mut ready) = (Order::default(), VecDeque::new());
+        let (mut order, mut ready) = (AnswerOrder::default(), VecDeque::new());
         for partition in 0..1_000 {
             let ticket = order.place(about(partition));
             order.answer(ticket, (), &mut ready);

@@ -17,7 +17,7 @@ use super::{
     Shared,
     accept::{Accepted, accept},
     numbered::{self, Numbered, Target},
-    order::{About, Order},
+    order::{About, AnswerOrder},
 };
 use crate::{
     limits::{Received, Skipped},
@@ -55,7 +55,7 @@ impl v1::produce_server::Produce for ProduceService {
         // A request from elsewhere than our listener has nothing left out and nothing charged.
         let received = request.extensions().get::<Received>().cloned().unwrap_or_default();
         tokio::spawn(async move {
-            // A send fails only when the client is gone; then no one is left to tell.
+            // A send fails only when the client is gone; then nothing is left to send it to.
             let _client_gone = serve(shared, request.into_inner(), received, answers).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -92,7 +92,7 @@ async fn serve(
 ) -> Result<(), ClientGone> {
     let mut accepting = pin!(Fuse::terminated());
     let mut waiting = FuturesUnordered::new();
-    let mut order = Order::default();
+    let mut order = AnswerOrder::default();
     // Answers hold no records: a client that does not read them costs little.
     let mut ready = VecDeque::new();
     let mut stopping = pin!(shared.stopping());

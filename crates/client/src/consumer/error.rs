@@ -8,8 +8,8 @@ use crate::error::tells_its_refusal;
 /// Why a partition cannot be read at its position. The other partitions go on; this one waits for
 /// [`seek`](crate::Consumer::seek).
 ///
-/// `OFFSET_OUT_OF_RANGE` tells the range that can be read; the consumer never chooses another place by itself.
-/// `CORRUPT` tells where reading can go on.
+/// `OFFSET_OUT_OF_RANGE` names the range that can be read; the consumer never chooses another place by itself.
+/// `CORRUPT` says where reading can go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("topic \"{topic}\" partition {partition}: {refusal}")]
 pub struct ConsumeError {
@@ -35,19 +35,19 @@ impl ConsumeError {
     }
 
     /// Whether reading the same place again may succeed without anybody changing anything. Such errors are retried
-    /// by the consumer itself and not told, so this is false unless the broker says otherwise.
+    /// by the consumer itself and not returned, so this is false unless the broker says otherwise.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         self.code().is_retriable()
     }
 
-    /// The first offset that can be read, where the broker told.
+    /// The first offset that can be read, where the broker named it.
     #[must_use]
     pub fn log_start(&self) -> Option<Offset> {
         self.refusal.log_start
     }
 
-    /// The end of what can be read, exclusive, where the broker told.
+    /// The end of what can be read, exclusive, where the broker named it.
     #[must_use]
     pub fn high_watermark(&self) -> Option<Offset> {
         self.refusal.high_watermark

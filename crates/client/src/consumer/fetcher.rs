@@ -35,7 +35,7 @@ pub(crate) struct FetchFrom {
 /// Read these partitions, and nothing else.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Tells the answers of this plan from those of the one before.
+    /// Distinguishes the answers of this plan from those of the plan before.
     pub(crate) generation: u64,
     pub(crate) partitions: Vec<FetchFrom>,
 }
@@ -318,7 +318,7 @@ impl Fetcher {
         }
     }
 
-    /// Tells that a partition cannot be read, and reads the others on.
+    /// Reports that a partition cannot be read, and goes on reading the others.
     fn give_up(&mut self, index: usize, refusal: Refusal) {
         if let Some(from) = self.wanted.remove(&index) {
             self.send(index, None, ChunkKind::Failed { position: from.position, refusal });

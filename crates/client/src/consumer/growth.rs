@@ -43,7 +43,7 @@ impl Growth {
             }
             let names: Vec<_> = self.topics.keys().cloned().collect();
             for name in names {
-                let added = self.look(&name).await;
+                let added = self.partitions_of(&name).await;
                 if !added.is_empty() && self.found.send(added).await.is_err() {
                     return;
                 }
@@ -53,7 +53,7 @@ impl Growth {
 
     /// The partitions of a topic that were added since the last look. What cannot be found out now is looked for the next
     /// time.
-    async fn look(&mut self, name: &TopicName) -> Vec<Partition> {
+    async fn partitions_of(&mut self, name: &TopicName) -> Vec<Partition> {
         let Some(known) = self.topics.get(name) else { return Vec::new() };
         let found = match self.client.refresh_topic(name).await {
             Ok(found) => found,
@@ -86,7 +86,7 @@ impl Growth {
         if !added.is_empty() {
             let named = |(partition, _): &(PartitionIndex, _)| TopicPartition::new(name.clone(), *partition);
             let partitions = added.iter().map(named).collect();
-            self.client.events.tell(Event::PartitionsAdded { partitions });
+            self.client.events.emit(Event::PartitionsAdded { partitions });
         }
         let partition = |(partition, start)| {
             let source = Source { topic: name.clone(), partition };

@@ -74,7 +74,7 @@ impl Message {
 
     /// The program is done with it: the group's position may move over it, once those before it are done too.
     ///
-    /// Saying it again, of a clone too, changes nothing; nor does saying it of a message whose partition was let go
+    /// Saying it again, of a clone too, changes nothing; nor does saying it of a message whose partition was released
     /// of or sought in meanwhile, or of one that was not read in a group. A message that is dropped without having
     /// said so is read again when its partition changes hands.
     pub fn done(&self) {

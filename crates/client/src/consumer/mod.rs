@@ -105,7 +105,7 @@ impl Consumer {
     }
 
     /// Up to `max` messages: waits at most `wait` for the first, and takes with it what is at hand. Empty when the
-    /// time is over, or every partition is done or stopped ([`is_ended`](Self::is_ended) tells).
+    /// time is over, or every partition is done or stopped ([`is_ended`](Self::is_ended) says so).
     ///
     /// # Errors
     /// Of a partition that cannot be read; messages before it have been returned by the calls before.

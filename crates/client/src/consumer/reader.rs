@@ -75,7 +75,7 @@ impl Reader {
         }
     }
 
-    /// Reads these partitions too; tells their places.
+    /// Reads these partitions too; returns their places.
     pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = Partition>) -> Vec<usize> {
         let places = partitions.into_iter().map(|partition| {
             let place = self.next_place;
@@ -166,7 +166,7 @@ impl Reader {
         }
     }
 
-    /// Notes what a chunk tells, and keeps it.
+    /// Notes what a chunk contains, and keeps it.
     pub(super) fn accept(&mut self, chunk: Chunk) {
         if chunk.generation != self.generation {
             return;
@@ -180,7 +180,7 @@ impl Reader {
         self.backlog.push_back(chunk);
     }
 
-    /// Tells the background task to go on from behind what is here.
+    /// Makes the background task go on from behind what is here.
     pub(super) fn plan(&mut self) {
         self.drain();
         self.generation += 1;

@@ -32,7 +32,7 @@ pub struct AssignedPartition {
     pub position: Offset,
     /// Where reading stops, exclusive.
     pub until: Option<Offset>,
-    /// The end of what could be read when the broker told last; `None` until it did.
+    /// The end of what could be read as the broker answered last; `None` before its first answer.
     pub high_watermark: Option<Offset>,
     /// Whether it is being read.
     pub status: PartitionStatus,

@@ -31,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) enum ConsumerCommand {
     Close {
         within: Duration,
-        answer: Answer,
+        answer: ClosedSender,
     },
     /// The consumer was dropped.
     Abandon,
@@ -48,10 +48,10 @@ pub(crate) struct AssignmentTask {
     /// Cancelled when the member has lost its partitions.
     held: CancellationToken,
     /// Who waits for the member to be out, with what is committed.
-    closing: Option<(Answer, Closed)>,
+    closing: Option<(ClosedSender, Closed)>,
     /// Closings that came to their end.
-    closed: mpsc::UnboundedReceiver<(Answer, Closed, Instant)>,
-    closed_to: mpsc::UnboundedSender<(Answer, Closed, Instant)>,
+    closed: mpsc::UnboundedReceiver<(ClosedSender, Closed, Instant)>,
+    closed_to: mpsc::UnboundedSender<(ClosedSender, Closed, Instant)>,
 }
 
 /// Whether a commit that fails is tried again later.
@@ -62,7 +62,7 @@ enum Last {
 }
 
 type Closed = Result<Offsets, CloseError>;
-type Answer = oneshot::Sender<Closed>;
+type ClosedSender = oneshot::Sender<Closed>;
 
 enum Next {
     MembershipEvent(Option<MembershipEvent>),
@@ -70,7 +70,7 @@ enum Next {
     Commit,
     Tick,
     Clear,
-    Closed((Answer, Closed, Instant)),
+    Closed((ClosedSender, Closed, Instant)),
     JobDone,
 }
 
@@ -170,7 +170,7 @@ impl AssignmentTask {
         }
     }
 
-    /// Forgets partitions at once, and tells the hook.
+    /// Forgets partitions at once, and calls the hook.
     fn lose(&mut self, parts: &BTreeSet<Part>) {
         std::mem::take(&mut self.held).cancel();
         let core = Arc::clone(&self.core);
@@ -188,7 +188,7 @@ impl AssignmentTask {
                 let _turn = core.hook_calls.lock().await;
                 hook.lost(&names(&gone)).await;
             }
-            core.client.events.tell(Event::Lost { group, partitions });
+            core.client.events.emit(Event::Lost { group, partitions });
             core.state.lock().losing -= 1;
             core.signals.notify_all();
         });
@@ -233,7 +233,7 @@ impl AssignmentTask {
     }
 
     /// Everything that can be was committed: leave.
-    fn leave(&mut self, (answer, outcome, until): (Answer, Closed, Instant)) {
+    fn leave(&mut self, (answer, outcome, until): (ClosedSender, Closed, Instant)) {
         self.closing = Some((answer, outcome));
         let by = until.max(Instant::now() + LAST_WORDS);
         let _ = self.heartbeat_commands.send(HeartbeatCommand::Leave { by });
@@ -255,7 +255,7 @@ impl AssignmentTask {
             self.lose(&parts);
         }
         core.signals.notify_all();
-        let tell = |answer: Answer, closed: Closed| {
+        let answer_all = |answer: ClosedSender, closed: Closed| {
             let closed = match closed {
                 Ok(committed) if !has_left => Err(CloseError::NotLeft { committed }),
                 closed => closed,
@@ -263,19 +263,19 @@ impl AssignmentTask {
             let _ = answer.send(closed);
         };
         if let Some((answer, closed)) = self.closing.take() {
-            tell(answer, closed);
+            answer_all(answer, closed);
         }
         // What is under way, like a hook, ends.
         drop(self.closed_to);
         while self.jobs.join_next().await.is_some() {}
         while let Some((answer, closed, _)) = self.closed.recv().await {
-            tell(answer, closed);
+            answer_all(answer, closed);
         }
     }
 }
 
 impl Core {
-    /// Releases partitions: waits for their messages, tells the hook, commits. Returns whether that was done, rather
+    /// Releases partitions: waits for their messages, calls the hook, commits. Returns whether that was done, rather
     /// than that they were lost meanwhile.
     async fn revoke(self: &Arc<Self>, parts: &BTreeSet<Part>, held: &CancellationToken) -> bool {
         let began = Instant::now();
@@ -288,7 +288,7 @@ impl Core {
         if held.is_cancelled() {
             return false;
         }
-        let _ = tokio::time::timeout_at(began + timeout / 4 * 3, self.tell_going(parts)).await;
+        let _ = tokio::time::timeout_at(began + timeout / 4 * 3, self.call_hook_revoking(parts)).await;
         let which = Which::These(parts.iter().cloned().collect());
         self.commit_automatically(which, began + timeout / 8 * 7, Last::Yes).await;
         {
@@ -302,12 +302,12 @@ impl Core {
         let names = names(parts);
         self.signals.notify_all();
         let group = Arc::clone(&self.options.group);
-        self.client.events.tell(Event::Revoked { group, partitions: names });
+        self.client.events.emit(Event::Revoked { group, partitions: names });
         true
     }
 
-    /// Tells the hook that partitions go, if it was told that they came.
-    async fn tell_going(self: &Arc<Self>, parts: &BTreeSet<Part>) {
+    /// Calls the hook for partitions that go, if it was called when they came.
+    async fn call_hook_revoking(self: &Arc<Self>, parts: &BTreeSet<Part>) {
         let Some(hook) = &self.options.hook else { return };
         let _turn = self.hook_calls.lock().await;
         let going: Vec<_> = {
@@ -332,24 +332,24 @@ impl Core {
             Err(error) if error.is_retriable() && last == Last::No => {
                 if !self.commit_delayed.swap(true, Ordering::Relaxed) {
                     let group = Arc::clone(&self.options.group);
-                    self.client.events.tell(Event::CommitDelayed { group, error });
+                    self.client.events.emit(Event::CommitDelayed { group, error });
                 }
             }
-            Err(error) => self.tell_not_committed(&error),
+            Err(error) => self.report_not_committed(&error),
         }
     }
 
-    /// Tells that what was done is not committed, and will not be.
-    fn tell_not_committed(&self, error: &CommitError) {
+    /// Reports that what was done is not committed, and will not be.
+    fn report_not_committed(&self, error: &CommitError) {
         let group = Arc::clone(&self.options.group);
-        self.client.events.tell(Event::CommitFailed { group, error: error.clone() });
+        self.client.events.emit(Event::CommitFailed { group, error: error.clone() });
     }
 
-    /// Ends reading, waits for messages until then, tells the hook, and commits.
+    /// Ends reading, waits for messages until then, calls the hook, and commits.
     async fn close(self: &Arc<Self>, until: Instant) -> Result<Offsets, CloseError> {
         let parts: BTreeSet<_> = {
             let mut state = self.state.lock();
-            // The hook may have been told of some that have no slot yet.
+            // The hook may have been called for some that have no slot yet.
             let parts: BTreeSet<_> = state.slots.keys().chain(&state.hooked).cloned().collect();
             state.stop_reading(&parts);
             parts
@@ -357,20 +357,20 @@ impl Core {
         self.signals.notify_all();
         let _ = tokio::time::timeout_at(until, self.until(|_| self.signals.awaited_count() == 0)).await;
         let until = until.max(Instant::now() + LAST_WORDS);
-        let _ = tokio::time::timeout_at(until, self.tell_going(&parts)).await;
+        let _ = tokio::time::timeout_at(until, self.call_hook_revoking(&parts)).await;
         let count = self.signals.open_count();
         let committed = match self.options.commit {
             Commit::Manual | Commit::Never => self.committed(&Which::All),
             Commit::Processed { .. } | Commit::BeforeHandling => {
                 let commit = tokio::time::timeout_at(until, self.commit(Which::All, until)).await;
                 let committed = commit.unwrap_or_else(|_| Err(CommitError::timed_out(names(&parts))));
-                committed.inspect_err(|error| self.tell_not_committed(error))?
+                committed.inspect_err(|error| self.report_not_committed(error))?
             }
         };
         if count > 0 { Err(CloseError::NotDone { count, committed }) } else { Ok(committed) }
     }
 
-    /// Commits what is done and no more, without anybody who could hear of it.
+    /// Commits what is done and no more, without a receiver for the result.
     async fn abandon(self: &Arc<Self>) -> Result<Offsets, CloseError> {
         {
             let mut state = self.state.lock();
@@ -381,7 +381,7 @@ impl Core {
         Ok(Offsets::new())
     }
 
-    /// Moves the coarse clock on, and tells of messages that are not done for long.
+    /// Moves the coarse clock on, and reports messages that are not done for long.
     fn find_stuck(&self) {
         let now = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
         let mut stuck = Vec::new();
@@ -396,7 +396,7 @@ impl Core {
         }
         for (partition, offset, since) in stuck {
             let group = Arc::clone(&self.options.group);
-            self.client.events.tell(Event::RecordStuck { group, partition, offset, since });
+            self.client.events.emit(Event::RecordStuck { group, partition, offset, since });
         }
     }
 }

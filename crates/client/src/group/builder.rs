@@ -58,12 +58,12 @@ pub enum Commit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnPositionLost {
-    /// Tell with an error, do not read the partition, and leave the group's position as it is.
+    /// Return an error, do not read the partition, and leave the group's position as it is.
     #[default]
     Fail,
-    /// Go on at the log start, and tell with an [`Event`](crate::Event) how many are missing.
+    /// Go on at the log start, and report with an [`Event`](crate::Event) how many are missing.
     Start,
-    /// Go on at the end, and tell with an [`Event`](crate::Event) how many are missing.
+    /// Go on at the end, and report with an [`Event`](crate::Event) how many are missing.
     End,
 }
 
@@ -126,7 +126,7 @@ impl GroupConsumerBuilder {
     }
 
     /// Reads these topics. One that does not exist yet is read from when it does, and an
-    /// [`Event::TopicMissing`](crate::Event::TopicMissing) tells of it.
+    /// [`Event::TopicMissing`](crate::Event::TopicMissing) reports it.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
         self
@@ -208,7 +208,7 @@ impl GroupConsumerBuilder {
     }
 
     /// For how long a message may be handed out without being done before an
-    /// [`Event::RecordStuck`](crate::Event::RecordStuck) names it: 60 s by default. It is told up to a quarter of
+    /// [`Event::RecordStuck`](crate::Event::RecordStuck) names it: 60 s by default. The event comes up to a quarter of
     /// that late.
     pub fn stuck_after(mut self, after: Duration) -> Self {
         self.stuck_after = after;
@@ -247,9 +247,9 @@ impl GroupConsumerBuilder {
         let third = self.session_timeout / 3;
         let longest_wait = third.min(shared.request_timeout / 2);
         let core = Core::new(shared, options, self.buffer_bytes, self.in_flight_max.into());
-        let (wishes_to, commands) = mpsc::unbounded_channel();
-        let (orders_to, heartbeat_commands) = mpsc::unbounded_channel();
-        let (news_to, events) = mpsc::unbounded_channel();
+        let (command_tx, commands) = mpsc::unbounded_channel();
+        let (heartbeat_command_tx, heartbeat_commands) = mpsc::unbounded_channel();
+        let (event_tx, events) = mpsc::unbounded_channel();
         let (joined_to, joined) = oneshot::channel();
         let heartbeat_task = HeartbeatTask {
             core: Arc::clone(&core),
@@ -257,7 +257,7 @@ impl GroupConsumerBuilder {
             join,
             answer_timeout: third.max(PATIENCE_LEAST),
             heartbeat_commands,
-            events: news_to,
+            events: event_tx,
             joined: Some(joined_to),
             born: Instant::now(),
             failures: 0,
@@ -265,9 +265,9 @@ impl GroupConsumerBuilder {
             leave_by: None,
         };
         tokio::spawn(heartbeat_task.run());
-        tokio::spawn(AssignmentTask::new(Arc::clone(&core), commands, events, orders_to).run());
+        tokio::spawn(AssignmentTask::new(Arc::clone(&core), commands, events, heartbeat_command_tx).run());
         // From here on, whatever happens to this future, the member leaves the group when this is dropped.
-        let consumer = GroupConsumer::new(Arc::clone(&core), wishes_to);
+        let consumer = GroupConsumer::new(Arc::clone(&core), command_tx);
         match joined.await {
             Ok(joined) => {
                 joined?;
@@ -350,14 +350,14 @@ impl GroupConsumerBuilder {
     }
 }
 
-/// Tells of topics that do not exist, which a group may wait for for ever.
+/// Reports topics that do not exist, which a group may wait for for ever.
 async fn tell_missing(core: Arc<Core>, topics: Vec<String>) {
     for topic in topics.iter().filter_map(|topic| topic_name(topic).ok()) {
         match core.client.refresh_topic(&topic).await {
             Ok(_) => {}
             Err(error) if error.code() == ErrorCode::TopicNotFound => {
                 let group = Arc::clone(&core.options.group);
-                core.client.events.tell(Event::TopicMissing { group, topic, error });
+                core.client.events.emit(Event::TopicMissing { group, topic, error });
             }
             Err(error) => tracing::debug!(%topic, %error, "whether the topic exists could not be found out"),
         }

@@ -176,7 +176,7 @@ impl Core {
         slots.filter_map(|(part, slot)| Some((part.name.clone(), slot.committed?))).collect()
     }
 
-    /// One attempt. Notes what is committed by it; tells what is not.
+    /// One attempt. Notes what is committed by it; returns what is not.
     async fn commit_once(&self, items: &[(Part, CommitPosition)]) -> Vec<(Refusal, Part)> {
         let results = self.send_commit(items).await;
         let mut state = self.state.lock();

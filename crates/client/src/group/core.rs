@@ -36,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) commit: Commit,
     pub(crate) on_position_lost: OnPositionLost,
     pub(crate) is_static: bool,
-    /// For how long a message may be handed out before that is told.
+    /// For how long a message may be handed out before that is reported.
     pub(crate) stuck_after: Duration,
     /// How long releasing partitions may take.
     pub(crate) rebalance_timeout: Duration,
@@ -72,7 +72,7 @@ pub(crate) struct Slot {
     pub(crate) committed: Option<Offset>,
     /// With [`Commit::BeforeHandling`]: messages below may be handed out.
     pub(crate) cleared_to: Offset,
-    /// The message that was told not to be done for long.
+    /// The message that was reported as not done for long.
     pub(crate) stuck: Option<Offset>,
 }
 
@@ -93,9 +93,9 @@ pub(crate) struct ConsumerState {
     pub(crate) opening: BTreeSet<Part>,
     /// Partitions to be released, slots or not yet.
     pub(crate) going: BTreeSet<Part>,
-    /// Partitions whose assignment was told to the hook, and whose end was not.
+    /// Partitions for which the hook was called when they came, and not yet when they went.
     pub(crate) hooked: BTreeSet<Part>,
-    /// How many tasks are telling the hook of lost partitions.
+    /// How many tasks are calling the hook for lost partitions.
     pub(crate) losing: usize,
     pub(crate) clearing: Option<Clearing>,
     pub(crate) errors: VecDeque<GroupConsumeError>,

@@ -19,7 +19,7 @@ type Next = Poll<Option<Result<Message, GroupConsumeError>>>;
 
 /// What came of a partition that cannot be read.
 enum Verdict {
-    Tell(GroupConsumeError),
+    Error(GroupConsumeError),
     /// Reading goes on elsewhere.
     GoOn(Event),
     /// No one needs to know: the coordinator takes it back.
@@ -55,8 +55,8 @@ impl Core {
                     let verdict = self.judge(&mut state, error);
                     drop(state);
                     match verdict {
-                        Verdict::Tell(error) => return Poll::Ready(Some(Err(error))),
-                        Verdict::GoOn(event) => self.client.events.tell(event),
+                        Verdict::Error(error) => return Poll::Ready(Some(Err(error))),
+                        Verdict::GoOn(event) => self.client.events.emit(event),
                         Verdict::Ignore => {}
                     }
                 }
@@ -116,7 +116,7 @@ impl Core {
             .filter(|log_start| error.code() == ErrorCode::OffsetOutOfRange && error.position < *log_start);
         let Some(log_start) = overtaken else {
             self.tell_beyond_end(&error);
-            return Verdict::Tell(error.into());
+            return Verdict::Error(error.into());
         };
         let found = state.find(error.topic.as_str(), error.partition.0);
         let Some((part, place)) = found.map(|(part, _, place)| (part.clone(), place)) else {
@@ -124,7 +124,7 @@ impl Core {
         };
         let lost = self.position_lost(&part, error.position, log_start);
         let Some(resumed_at) = self.resume_at(log_start, error.high_watermark()) else {
-            return Verdict::Tell(GroupConsumeError::PositionLost(lost));
+            return Verdict::Error(GroupConsumeError::PositionLost(lost));
         };
         state.reader.seek(place, resumed_at);
         if let Some(slot) = state.slots.get(&part) {
@@ -133,13 +133,13 @@ impl Core {
         Verdict::GoOn(Event::PositionLost { lost, resumed_at })
     }
 
-    /// Tells of a position behind everything that can be read.
+    /// Reports a position behind everything that can be read.
     fn tell_beyond_end(&self, error: &ConsumeError) {
         let is_beyond = |end: &Offset| error.code() == ErrorCode::OffsetOutOfRange && error.position > *end;
         if let Some(end) = error.high_watermark().filter(is_beyond) {
             let (group, position) = (Arc::clone(&self.options.group), error.position);
             let partition = TopicPartition::new(error.topic.clone(), error.partition);
-            self.client.events.tell(Event::PositionBeyondEnd { group, partition, position, end });
+            self.client.events.emit(Event::PositionBeyondEnd { group, partition, position, end });
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::window::{CommitPosition, Tick, Window};
 
-/// What tells a consumer's tasks and its user of each other.
+/// What a consumer's tasks and its user know of each other.
 #[derive(Debug)]
 pub(crate) struct Signals {
     /// Messages that were handed out and are not done, of all partitions.
@@ -65,7 +65,7 @@ impl Signals {
         }
     }
 
-    /// Tells everybody to look again.
+    /// Wakes everything that waits for a change.
     pub(crate) fn notify_all(&self) {
         self.user.wake();
         self.changed.notify_waiters();
@@ -96,7 +96,7 @@ impl DeliveryTracker {
         })
     }
 
-    /// A message is handed out, to be told of when it is done.
+    /// A message is handed out, which reports when it is done.
     pub(crate) fn hand_out(&self, offset: Offset, epoch: Option<LeaderEpoch>, tick: Tick) {
         let mut window = self.window.lock();
         let before = window.open_count();

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{ClientError, backoff::Backoff, client::Repeat};
 
-/// What the member is told to do.
+/// A command to the member.
 #[derive(Debug)]
 pub(crate) enum HeartbeatCommand {
     /// These partitions were released.
@@ -84,7 +84,7 @@ impl HeartbeatTask {
             };
             let now = self.now();
             let over = match event {
-                // No one is left who could be told.
+                // Nothing is left that could take an event.
                 Event::HeartbeatCommand(None) => return,
                 Event::HeartbeatCommand(Some(command)) => {
                     self.obey(now, command);
@@ -168,15 +168,15 @@ impl HeartbeatTask {
         false
     }
 
-    /// Tells the one who waits for the member to be in that it may take long.
+    /// Reports to what waits for the join that it may take long.
     fn report(&mut self, error: &ClientError, failure: Failure) {
         tracing::debug!(group = %self.core.options.group, %error, "heartbeat failed");
         self.failures += 1;
         let is_unreachable = matches!(error.code(), ErrorCode::Unavailable | ErrorCode::UnexpectedAnswer)
             && self.failures > self.core.client.control.address_count();
         let is_late = self.born.elapsed() >= self.core.client.request_timeout;
-        let tells = failure == Failure::Ended || is_unreachable || is_late;
-        if let Some(joined) = self.joined.take_if(|_| tells) {
+        let is_reported = failure == Failure::Ended || is_unreachable || is_late;
+        if let Some(joined) = self.joined.take_if(|_| is_reported) {
             let _ = joined.send(Err(error.clone()));
         }
     }

@@ -53,7 +53,7 @@ use crate::{
 ///
 /// End it with [`close`](Self::close): that commits what is done and leaves the group, so that others go on at once. A
 /// program that is ended by a signal has to catch it for that, as below. Dropped without `close`, it commits and leaves
-/// in the background, if the runtime goes on for long enough, and an [`Event::NotClosed`] tells if something was not
+/// in the background, if the runtime goes on for long enough, and an [`Event::NotClosed`] comes if something was not
 /// committed yet. A program that just ends leaves what it did since the last commit to be read again, and its partitions
 /// unread until its session ends.
 ///
@@ -61,13 +61,13 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let broker = corduroy_testing::Broker::start().await?;
-/// # broker.topic("heartbeat_commands", 3).await?;
+/// # broker.topic("orders", 3).await?;
 /// # let client = broker.client();
 /// # let producer = client.producer().build().await?;
-/// # producer.send(corduroy_client::Record::to("heartbeat_commands").value("1 book")).await?;
+/// # producer.send(corduroy_client::Record::to("orders").value("1 book")).await?;
 /// use std::time::Duration;
 ///
-/// let mut consumer = client.consumer().group("billing").topics(["heartbeat_commands"]).build().await?;
+/// let mut consumer = client.consumer().group("billing").topics(["orders"]).build().await?;
 /// loop {
 ///     let message = tokio::select! {
 ///         message = consumer.next() => message,
@@ -124,7 +124,7 @@ impl GroupConsumer {
     }
 
     /// Up to `max` messages: waits at most `wait` for the first, and takes with it what is at hand. Empty when the
-    /// time is over, or the member is out for good ([`is_ended`](Self::is_ended) tells).
+    /// time is over, or the member is out for good ([`is_ended`](Self::is_ended) says so).
     ///
     /// # Errors
     /// As [`next`](Self::next); messages before it have been returned by the calls before.
@@ -272,7 +272,7 @@ impl GroupConsumer {
         found.ok_or_else(|| not_read(topic, partition))
     }
 
-    /// Commits what is done now, in every partition that the member has, and tells what is committed there then. It
+    /// Commits what is done now, in every partition that the member has, and returns what is committed there then. It
     /// is durable when this returns. Passing failures are tried again within the client's request time-out. A commit
     /// that was begun goes on when the future is dropped.
     ///
@@ -296,7 +296,7 @@ impl GroupConsumer {
     /// are kept for its return until its session ends. With [`Commit::Manual`] nothing is committed that was not.
     ///
     /// # Errors
-    /// [`CloseError`] tells what was not as it should be. The consumer is closed nevertheless.
+    /// [`CloseError`] says what did not end as it should. The consumer is closed nevertheless.
     pub async fn close(mut self, within: Duration) -> Result<Offsets, CloseError> {
         let (answer, closed) = oneshot::channel();
         if let Some(commands) = self.commands.take() {
@@ -321,7 +321,7 @@ impl Drop for GroupConsumer {
         let uncommitted_count = self.core.uncommitted_count();
         if uncommitted_count > 0 {
             let group = Arc::clone(&self.core.options.group);
-            self.core.client.events.tell(Event::NotClosed { group, uncommitted_count });
+            self.core.client.events.emit(Event::NotClosed { group, uncommitted_count });
         }
         let _ = commands.send(ConsumerCommand::Abandon);
     }

@@ -40,7 +40,7 @@ impl Offsets {
         Self::default()
     }
 
-    /// Sets the offset of the next record to read in a partition; tells the one before.
+    /// Sets the offset of the next record to read in a partition; returns the one before.
     pub fn set(&mut self, partition: TopicPartition, next: Offset) -> Option<Offset> {
         self.0.insert(partition, next)
     }
@@ -79,7 +79,7 @@ impl FromIterator<(TopicPartition, Offset)> for Offsets {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Part {
     pub(crate) name: TopicPartition,
-    /// 16 bytes, or none from a broker that does not tell.
+    /// 16 bytes, or none from a broker that does not send it.
     pub(crate) topic_id: Bytes,
 }
 

@@ -34,7 +34,7 @@ struct Committed {
     high_watermark: Offset,
 }
 
-/// Where to begin, and what is to be told of that.
+/// Where to begin, and which event reports it.
 #[derive(Debug, Default)]
 struct Chosen {
     starts: Vec<Start>,
@@ -44,7 +44,7 @@ struct Chosen {
 
 impl Core {
     /// Finds where the group goes on in partitions, begins there where it never was, and reads them. Retries what
-    /// may pass for as long as it takes, and tells the user of what will not.
+    /// may pass for as long as it takes, and reports what will not to the user.
     pub(crate) async fn open(self: &Arc<Self>, parts: BTreeSet<Part>) {
         let Chosen { starts, events, errors } = self.find_starts(&parts).await;
         let begun = {
@@ -55,13 +55,13 @@ impl Core {
             begun
         };
         for event in events {
-            self.client.events.tell(event);
+            self.client.events.emit(event);
         }
         self.state.lock().errors.extend(errors);
         self.signals.notify_all();
         if !begun.is_empty() {
             let (group, partitions) = (Arc::clone(&self.options.group), names(&begun));
-            self.client.events.tell(Event::Assigned { group, partitions });
+            self.client.events.emit(Event::Assigned { group, partitions });
         }
     }
 
@@ -112,7 +112,7 @@ impl Core {
         parts.iter().any(|part| state.is_coming(part))
     }
 
-    /// What the group has committed; partitions that cannot be begun with are left out, with the errors to be told.
+    /// What the group has committed; partitions that cannot be begun with are left out, with their errors.
     async fn fetch_committed<'a>(
         &self,
         parts: &'a BTreeSet<Part>,
@@ -148,7 +148,7 @@ impl Core {
         Ok((found, errors))
     }
 
-    /// Tells the hook of new partitions, and asks where to begin.
+    /// Calls the hook for new partitions, which says where to begin.
     async fn ask_hook(
         self: &Arc<Self>,
         committed: &BTreeMap<Part, Committed>,
@@ -275,7 +275,7 @@ impl Chosen {
     }
 }
 
-/// What the user is told of a partition that cannot be begun with: nothing where it is gone or another one's by now,
+/// The error of a partition that cannot be begun with: nothing where it is gone or another one's by now,
 /// for the coordinator sees to that.
 fn cannot_begin(part: &Part, position: Offset, refusal: Refusal) -> Option<GroupConsumeError> {
     let is_left = matches!(

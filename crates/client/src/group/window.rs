@@ -215,9 +215,9 @@ mod tests {
     }
 
     proptest! {
-        /// At every step it tells what one would who remembers each record.
+        /// At every step it says what a list of all records would say.
         #[test]
-        fn it_tells_what_is_done(steps in prop::collection::vec(step(), 0..200)) {
+        fn it_says_what_is_done(steps in prop::collection::vec(step(), 0..200)) {
             let (mut window, mut naive) = (Window::new(offset(0), None), Naive::default());
             let (mut term, mut tick) = (0_u32, 0_u64);
             for step in steps {

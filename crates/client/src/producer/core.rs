@@ -261,7 +261,7 @@ impl Core {
             match core.client.refresh_topic(&topic.name).await {
                 Ok(info) => core.add_topic(info),
                 Err(error) if error.code() == ErrorCode::TopicNotFound => {
-                    // New records look it up for themselves, and are told.
+                    // New records look it up for themselves, and end with its error.
                     core.topics.write().remove(&topic.name);
                 }
                 Err(error) => tracing::debug!(topic = %topic.name, %error, "topic was not looked up again"),
@@ -270,12 +270,12 @@ impl Core {
         });
     }
 
-    /// Ends a batch: its room is free again, and the one who waits for it is told.
+    /// Ends a batch: its room is free again, and what waits for it gets the result.
     pub(crate) fn finish(&self, queue: &PartitionQueue, batch: &Ended<'_>, end: BatchEnd) {
         let Ended { ticket, record_count, held_bytes } = *batch;
         queue.finished(ticket);
         self.release(held_bytes);
-        self.options.on_batch.tell(BatchReport { ticket, record_count, end: &end });
+        self.options.on_batch.emit(BatchReport { ticket, record_count, end: &end });
         ticket.finish(end);
     }
 
@@ -334,7 +334,7 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The record takes it: the one who finishes the record gives it back.
+    /// The record takes it: the end of the record gives it back.
     fn spend(self) {
         std::mem::forget(self);
     }

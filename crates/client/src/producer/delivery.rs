@@ -126,7 +126,7 @@ impl Ticket {
 
     /// Sets the result, once, and wakes everybody.
     pub(crate) fn finish(&self, end: BatchEnd) {
-        // A second result could only come from a fault in the producer; the first one has been told already.
+        // A second result could only come from a fault in the producer; the first one has been delivered already.
         let _ = self.end.set(end);
         let waiting = mem::take(&mut *self.waiting.lock());
         for waker in waiting {

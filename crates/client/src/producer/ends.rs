@@ -20,7 +20,7 @@ use crate::{ClientError, Event, TopicPartition};
 
 /// Why a batch did not get an acknowledgement this time.
 #[derive(Debug)]
-pub(super) struct Reason {
+pub(super) struct RefusedBatch {
     pub(super) kind: SendErrorKind,
     pub(super) outcome: Outcome,
     pub(super) refusal: Refusal,
@@ -53,12 +53,12 @@ impl Pump {
                 self.core.finish(&queue, &sealed.ended(), BatchEnd::Acked(acked));
             }
             Err(refusal) => {
-                let told = refusal.outcome.unwrap_or(Outcome::Unknown);
+                let claimed = refusal.outcome.unwrap_or(Outcome::Unknown);
                 // The broker cannot always exclude that an earlier attempt wrote the batch. What is known of those is
                 // kept with the batch; this is about the last attempt alone.
                 let wrote_nothing = refusal.code.produce_end().wrote_nothing();
-                let outcome = if wrote_nothing { Outcome::NotWritten } else { told };
-                self.refused(id, sealed, Reason { kind: SendErrorKind::Refused, outcome, refusal });
+                let outcome = if wrote_nothing { Outcome::NotWritten } else { claimed };
+                self.refused(id, sealed, RefusedBatch { kind: SendErrorKind::Refused, outcome, refusal });
             }
         }
         self.recover(id, true);
@@ -66,7 +66,7 @@ impl Pump {
     }
 
     /// A batch was refused, or lost with its stream: it is sent again later, or fails.
-    fn refused(&mut self, id: usize, sealed: Sealed, reason: Reason) {
+    fn refused(&mut self, id: usize, sealed: Sealed, reason: RefusedBatch) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         if matches!(
             reason.refusal.code,
@@ -93,9 +93,9 @@ impl Pump {
         self.fail_with_followers(id, sealed, reason);
     }
 
-    /// Remembers why a batch is sent again, and tells the program where the broker itself refuses it. Of lost connections
-    /// and of batches that were refused for those before them it hears otherwise, or need not hear.
-    fn delayed_by(&mut self, id: usize, reason: Reason) {
+    /// Remembers why a batch is sent again, and emits an event where the broker itself refuses it. Of lost connections
+    /// and of batches that were refused because of those before them there are other events, or none is needed.
+    fn delayed_by(&mut self, id: usize, reason: RefusedBatch) {
         let code = reason.refusal.code;
         let is_told =
             reason.kind == SendErrorKind::Refused && code.is_retriable() && self.delayed != Some(code);
@@ -103,12 +103,12 @@ impl Pump {
             self.delayed = Some(code);
             let partition = TopicPartition::new(lane.queue.topic.name.clone(), lane.queue.partition);
             let error = ClientError::from(reason.refusal.clone());
-            self.core.client.events.tell(Event::ProduceDelayed { partition, error });
+            self.core.client.events.emit(Event::ProduceDelayed { partition, error });
         }
         self.trouble = Some(reason.refusal);
     }
 
-    fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: Reason, in_time: bool) {
+    fn numbered_refused(&mut self, id: usize, mut sealed: Sealed, reason: RefusedBatch, in_time: bool) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let (code, place) = (reason.refusal.code, sealed.place);
         let joined = sealed.outcome.join(reason.outcome);
@@ -129,7 +129,7 @@ impl Pump {
             }
             Verdict::Failed => {
                 lane.note_gap(&sealed, code == ErrorCode::SequenceUnknown);
-                let reason = Reason { outcome: Outcome::NotWritten, ..reason };
+                let reason = RefusedBatch { outcome: Outcome::NotWritten, ..reason };
                 self.fail_with_followers(id, sealed, reason);
             }
             Verdict::GiveUp => {
@@ -143,7 +143,7 @@ impl Pump {
     /// Ends everything in a partition, because it is not known, and will not be, what became of the batch at `place` (or
     /// what was acknowledged before it is gone). What was never sent is handed back as *not written*: the order in which
     /// it should follow is the program's to decide. The next record begins a new epoch.
-    fn give_up(&mut self, id: usize, place: u64, reason: Reason) {
+    fn give_up(&mut self, id: usize, place: u64, reason: RefusedBatch) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let surrendered = lane.surrender();
         let unsent = lane.queue.take_older(Instant::now());
@@ -155,7 +155,7 @@ impl Pump {
         let mut first = Some(reason);
         for (sealed, outcome) in surrendered {
             let reason = match first.take_if(|_| sealed.place == place) {
-                Some(reason) => Reason { outcome, ..reason },
+                Some(reason) => RefusedBatch { outcome, ..reason },
                 None => after_unknown(&cause, sealed.outcome.join(outcome)),
             };
             self.fail(id, sealed, reason);
@@ -180,7 +180,8 @@ impl Pump {
                 format!("a later record of the same partition was written first{why}"),
             )
             .with_hint("Send it again if its place behind the later records does not matter.");
-            let reason = Reason { kind: SendErrorKind::Overtaken, outcome: Outcome::NotWritten, refusal };
+            let reason =
+                RefusedBatch { kind: SendErrorKind::Overtaken, outcome: Outcome::NotWritten, refusal };
             self.fail(id, sealed, reason);
         }
         self.run_lane(id);
@@ -206,7 +207,7 @@ impl Pump {
                 } else {
                     refusal
                 };
-                let reason = Reason { kind: SendErrorKind::Disconnected, outcome, refusal };
+                let reason = RefusedBatch { kind: SendErrorKind::Disconnected, outcome, refusal };
                 self.refused(id, flight.sealed, reason);
                 let Some(again) = self.lanes.get_mut(id) else { break };
                 lane = again;
@@ -259,7 +260,7 @@ impl Pump {
         }
     }
 
-    fn too_late(&self, outcome: Outcome) -> Reason {
+    fn too_late(&self, outcome: Outcome) -> RefusedBatch {
         let within = self.core.options.delivery_timeout.as_millis();
         let what = match outcome {
             Outcome::Unknown => "sent and not acknowledged",
@@ -270,10 +271,10 @@ impl Pump {
             None => String::new(),
         };
         let refusal = Refusal::new(ErrorCode::TimedOut, format!("{what} within {within} ms{why}"));
-        Reason { kind: SendErrorKind::TimedOut, outcome, refusal }
+        RefusedBatch { kind: SendErrorKind::TimedOut, outcome, refusal }
     }
 
-    pub(super) fn fail(&mut self, id: usize, sealed: Sealed, reason: Reason) {
+    pub(super) fn fail(&mut self, id: usize, sealed: Sealed, reason: RefusedBatch) {
         let Some(lane) = self.lanes.get(id) else { return };
         let outcome = sealed.outcome.join(reason.outcome);
         let refusal = reason.refusal.with_outcome(outcome);
@@ -300,7 +301,7 @@ impl Pump {
             ends.extend(unsent.into_iter().map(|unsent| (seal_for_return(unsent), Outcome::NotWritten)));
             for (sealed, outcome) in ends {
                 let refusal = closed.clone();
-                self.fail(id, sealed, Reason { kind: SendErrorKind::Closed, outcome, refusal });
+                self.fail(id, sealed, RefusedBatch { kind: SendErrorKind::Closed, outcome, refusal });
             }
             self.abandon(id, &closed);
         }
@@ -318,8 +319,8 @@ impl Pump {
     }
 }
 
-/// What those are told that come behind a batch of which no one knows.
-pub(super) fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
+/// Ends what follows a batch whose outcome is unknown.
+pub(super) fn after_unknown(cause: &Refusal, outcome: Outcome) -> RefusedBatch {
     let what = match outcome {
         Outcome::Unknown => "sent",
         Outcome::NotWritten => "not written",
@@ -328,7 +329,7 @@ pub(super) fn after_unknown(cause: &Refusal, outcome: Outcome) -> Reason {
         format!("{what} behind a record of the same partition that was given up: {}", cause.message);
     let refusal = Refusal::new(cause.code, message)
         .with_hint("Find out what became of the record before it; then send this one again.");
-    Reason { kind: SendErrorKind::AfterUnknown, outcome, refusal }
+    RefusedBatch { kind: SendErrorKind::AfterUnknown, outcome, refusal }
 }
 
 /// Reads an answer, and checks that it is about the batch that was sent.

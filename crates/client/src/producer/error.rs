@@ -149,7 +149,7 @@ impl std::error::Error for SendError {}
     "{failed_count} records failed since the last flush, of {unknown_count} it is unknown whether they were written; the first: {first}"
 )]
 pub struct FlushError {
-    /// How many records failed since the last flush, no matter who else heard of them.
+    /// How many records failed since the last flush, whatever else reported them.
     pub failed_count: u64,
     /// Of how many of them the outcome is unknown.
     pub unknown_count: u64,

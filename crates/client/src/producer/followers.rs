@@ -5,7 +5,7 @@ use corduroy_types::Outcome;
 use tokio::time::Instant;
 
 use super::{
-    ends::{Reason, after_unknown},
+    ends::{RefusedBatch, after_unknown},
     error::SendErrorKind,
     pump::Pump,
     seal::{Sealed, seal_for_return},
@@ -14,12 +14,12 @@ use super::{
 impl Pump {
     /// Ends a batch; if it expected an offset, everything that was accepted behind it in its partition as well, since the
     /// program gave those records on the condition that this one is where it was expected.
-    pub(super) fn fail_with_followers(&mut self, id: usize, sealed: Sealed, reason: Reason) {
+    pub(super) fn fail_with_followers(&mut self, id: usize, sealed: Sealed, reason: RefusedBatch) {
         if !sealed.is_conditional() {
             return self.fail(id, sealed, reason);
         }
         let (place, numbered) = (sealed.place, sealed.is_numbered());
-        let cause = Reason { refusal: reason.refusal.clone(), ..reason };
+        let cause = RefusedBatch { refusal: reason.refusal.clone(), ..reason };
         self.fail(id, sealed, reason);
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let (flights, retries) = lane.take_behind(place);
@@ -42,7 +42,7 @@ impl Pump {
     }
 
     /// Ends what was accepted behind a condition that failed for `cause`, and was not sent.
-    pub(super) fn hand_back_unsent(&mut self, id: usize, cause: &Reason) {
+    pub(super) fn hand_back_unsent(&mut self, id: usize, cause: &RefusedBatch) {
         let Some(lane) = self.lanes.get(id) else { return };
         for unsent in lane.queue.take_older(Instant::now()) {
             self.fail(id, seal_for_return(unsent), behind_condition(cause));
@@ -52,7 +52,7 @@ impl Pump {
 
 /// How records end that were accepted behind one that expected an offset and failed. The partition has not taken
 /// them, and will not.
-fn behind_condition(cause: &Reason) -> Reason {
+fn behind_condition(cause: &RefusedBatch) -> RefusedBatch {
     if cause.outcome == Outcome::Unknown {
         return after_unknown(&cause.refusal, Outcome::NotWritten);
     }
@@ -65,5 +65,5 @@ fn behind_condition(cause: &Reason) -> Reason {
     )
     .with_hint("Decide again what to write, and at which offset; then send it again.");
     refusal.next_offset = cause.refusal.next_offset;
-    Reason { kind: SendErrorKind::AfterRefused, outcome: Outcome::NotWritten, refusal }
+    RefusedBatch { kind: SendErrorKind::AfterRefused, outcome: Outcome::NotWritten, refusal }
 }

@@ -46,7 +46,7 @@ impl ProducerIds {
         None
     }
 
-    /// The id is used up, or someone else has it: the one who needs one gets another.
+    /// The id is used up, or another producer has it: the next producer gets another.
     pub(crate) fn discard(&mut self, id: i64) {
         if matches!(&self.state, IdState::Known(first) if first.id() == id) {
             self.state = IdState::Idle;

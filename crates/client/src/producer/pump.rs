@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     core::Core,
-    ends::Reason,
+    ends::RefusedBatch,
     error::SendErrorKind,
     ids::ProducerIds,
     lane::{Again, Flight, Lane},
@@ -210,7 +210,7 @@ impl Pump {
                 Again::Nothing => {}
             }
             if !options.is_idempotent() && lane.has_open_condition() {
-                // Nothing but the answer can tell whether what is behind the condition may be written.
+                // Only the answer says whether what is behind the condition may be written.
                 return None;
             }
             let unsent = match lane.queue.take(now, lane.in_flight.is_empty(), options.linger) {
@@ -237,7 +237,7 @@ impl Pump {
                         ErrorCode::Closed => SendErrorKind::Closed,
                         _ => SendErrorKind::Refused,
                     };
-                    let reason = Reason { kind, outcome: Outcome::NotWritten, refusal };
+                    let reason = RefusedBatch { kind, outcome: Outcome::NotWritten, refusal };
                     self.fail_with_followers(id, sealed, reason);
                 }
             }
@@ -269,14 +269,14 @@ impl Pump {
         match self.stream.room() {
             Some(room) => room.send(request),
             // `send` has just seen room, and no one else takes it. A request that is not sent is as good as one
-            // that did not leave: the stream's end will tell.
+            // that did not leave: the stream's end will show it.
             None => tracing::error!(correlation_id, "the stream had no room for a request"),
         }
     }
 }
 
 impl Drop for Pump {
-    /// When the runtime ends before the producer, the one who waits is told.
+    /// When the runtime ends before the producer, what waits gets an error.
     fn drop(&mut self) {
         self.core.close();
         self.abort();

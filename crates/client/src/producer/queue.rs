@@ -191,7 +191,7 @@ impl PartitionQueue {
         state.tickets()
     }
 
-    /// Takes the batches created at `before` or earlier, oldest first. Until each has its result, `hurry` tells of it.
+    /// Takes the batches created at `before` or earlier, oldest first. Until each has its result, `hurry` says so.
     pub(crate) fn take_older(&self, before: Instant) -> Vec<Unsent> {
         let mut state = self.batches.lock();
         let old = state.full.iter().take_while(|batch| batch.created <= before).count();
@@ -203,7 +203,7 @@ impl PartitionQueue {
         taken
     }
 
-    /// Takes everything, and lets nothing more in. Until each has its result, `hurry` tells of it.
+    /// Takes everything, and lets nothing more in. Until each has its result, `hurry` says so.
     pub(crate) fn abort(&self) -> Vec<Unsent> {
         let mut state = self.batches.lock();
         state.closed = true;

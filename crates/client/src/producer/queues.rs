@@ -40,7 +40,7 @@ impl QueueList {
         self.all.lock().queues.clone()
     }
 
-    /// Tells the background task to look at a queue.
+    /// Wakes the background task for a queue.
     pub(crate) fn look_at(&self, queue: &Arc<PartitionQueue>) {
         if queue.list() {
             self.listed.lock().push(Arc::clone(queue));

@@ -1,4 +1,4 @@
-//! What a producer tells of each batch, for programs that count deliveries instead of awaiting them one by one.
+//! What a producer reports of each batch, for programs that count deliveries instead of awaiting them one by one.
 
 use std::{fmt, sync::Arc};
 
@@ -76,7 +76,7 @@ impl<'a> BatchReport<'a> {
 
 type Listener = dyn Fn(BatchReport<'_>) + Send + Sync;
 
-/// Who is told about batches.
+/// The receiver of reports of batches.
 #[derive(Clone, Default)]
 pub(crate) struct ReportSink(Option<Arc<Listener>>);
 
@@ -85,7 +85,7 @@ impl ReportSink {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(crate) fn tell(&self, report: BatchReport<'_>) {
+    pub(crate) fn emit(&self, report: BatchReport<'_>) {
         if let Some(listener) = &self.0 {
             listener(report);
         }

@@ -1,4 +1,4 @@
-//! The Produce stream: one at a time, made again after a failure.
+//! The Produce stream: one at a time, opened again after a failure.
 
 use std::{
     future::Future,
@@ -137,7 +137,7 @@ impl ProduceStream {
         };
         async move {
             match requests {
-                // A closed channel is told as an event; until then there is no room.
+                // A closed channel arrives as an event; until then there is no room.
                 Some(requests) if requests.reserve().await.is_ok() => {}
                 _ => std::future::pending().await,
             }

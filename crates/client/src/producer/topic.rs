@@ -84,7 +84,7 @@ impl TopicQueues {
         topic
     }
 
-    /// Takes over what a lookup told. Queues are only ever added: batches in the old ones end by their answers.
+    /// Takes over what a look-up returned. Queues are only ever added: batches in the old ones end by their answers.
     pub(crate) fn update(&self, info: Arc<TopicInfo>, list: &QueueList) {
         let mut queues = self.queues.write();
         for partition in info.partitions().skip(queues.len()) {

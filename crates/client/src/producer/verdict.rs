@@ -9,9 +9,9 @@ pub(super) enum Verdict {
     Again,
     /// Send it again in a new epoch: it was never written, and the partition has forgotten the producer.
     Restart,
-    /// It is certainly not written and never will be: tell, and go on with those behind it.
+    /// It is certainly not written and never will be: report it, and go on with those behind it.
     Failed,
-    /// Sending it again cannot tell what became of it, or what was acknowledged before it is gone: tell, hand back those
+    /// Sending it again cannot show its outcome, or what was acknowledged before it is gone: report it, hand back those
     /// behind it, and begin a new epoch.
     GiveUp,
 }

@@ -31,7 +31,7 @@ pub const ATTEMPTS: &str = "corduroy.dead-letter.attempts";
 /// What the last attempt ended with: the error and its causes, at most 4,096 bytes.
 pub const ERROR: &str = "corduroy.dead-letter.error";
 
-/// How long one attempt to write may take before it is told that there is a delay.
+/// How long one attempt to write may take before a delay is reported.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes dead letters.
@@ -77,7 +77,7 @@ impl DeadLetters {
             attempts = attempts.saturating_add(1);
             let retry_in = waits.wait(attempts, random());
             let (record, error) = (failed.clone(), error.to_string());
-            self.events.tell(Event::DeadLetterDelayed { record, error, retry_in });
+            self.events.emit(Event::DeadLetterDelayed { record, error, retry_in });
             sleep(retry_in).await;
         }
     }

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_by_its_text() {
+    fn a_panic_is_reported_with_its_text() {
         let payload = std::panic::catch_unwind(|| panic!("no price for {}", "book")).unwrap_err();
         assert_eq!(
             HandlerPanic::new(payload.as_ref()).to_string(),

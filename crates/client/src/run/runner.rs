@@ -43,7 +43,7 @@ pub(super) struct Runner<H> {
     tasks: JoinSet<Ended>,
     lanes: HashMap<Id, LaneId>,
     began: Instant,
-    /// Whether the consumer was told to wait for room in its buffer.
+    /// Whether the consumer waits for room in its buffer.
     is_patient: bool,
     summary: RunSummary,
     /// Nothing more comes.
@@ -182,7 +182,7 @@ where
             Ended::Handler(Err(error)) => self.handler_failed(lane, error),
             Ended::DeadLetter(record, Ok(Some(meta))) => {
                 self.summary.dead_lettered += 1;
-                self.events.tell(Event::RecordDeadLettered { record, dead_letter: meta });
+                self.events.emit(Event::RecordDeadLettered { record, dead_letter: meta });
                 self.done(lane);
             }
             // Someone else gets the partition.
@@ -205,7 +205,7 @@ where
         } else if let Some(retry_in) = retry_in {
             self.summary.retried += 1;
             self.schedule.retry(lane, self.began.elapsed() + retry_in);
-            self.events.tell(Event::HandlerFailed { record, retry_in });
+            self.events.emit(Event::HandlerFailed { record, retry_in });
         } else {
             self.give_up(lane, record, error);
         }
@@ -216,7 +216,7 @@ where
         match (&self.workers.on_failure, &self.dead_letters) {
             (OnFailure::Skip, _) => {
                 self.summary.skipped += 1;
-                self.events.tell(Event::RecordSkipped { record });
+                self.events.emit(Event::RecordSkipped { record });
                 self.done(lane);
             }
             (OnFailure::DeadLetter(_), Some(letters)) if letters.topic() != record.topic.as_str() => {
@@ -236,7 +236,7 @@ where
         }
     }
 
-    /// The record under way in a lane is not done, and the run stops. Of several errors the first is told.
+    /// The record under way in a lane is not done, and the run stops. Of several errors the first is returned.
     fn fail(&mut self, lane: LaneId, error: RunError) {
         self.give_back(lane);
         self.failure.get_or_insert(error);

@@ -1,7 +1,7 @@
 //! Which record may be handled now: the decisions behind [`run`](crate::GroupConsumer::run), without a task or a clock.
 //!
 //! Records of one partition with one key share a *lane*, in which only the first is ever under way; a lane lives as long
-//! as it has records. The one who performs this starts what [`Schedule::start`] hands out and reports how each ended. Time
+//! as it has records. The caller starts what [`Schedule::start`] hands out and reports how each ended. Time
 //! is passed in, counted from any fixed moment.
 
 use std::{
@@ -231,7 +231,7 @@ impl<P: Clone + Eq + Hash, T: Clone> Schedule<P, T> {
         self.ready.retain(|id| self.lanes.contains_key(id));
     }
 
-    /// Drops all records that are not under way, each of which `dropped` hears of. Nothing is started or taken in any more.
+    /// Drops all records that are not under way, and calls `dropped` for each. Nothing is started or taken in any more.
     pub(crate) fn stop(&mut self, mut dropped: impl FnMut(&T)) {
         self.sweep(|record| {
             dropped(record);

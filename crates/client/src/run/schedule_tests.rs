@@ -19,7 +19,7 @@ struct Record {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum RecordState {
     Queued,
     Running,
     Waiting(Duration),
@@ -32,18 +32,18 @@ enum State {
 struct Known {
     record: Record,
     key: Option<u8>,
-    state: State,
+    state: RecordState,
     attempts: u32,
     lane: Option<LaneId>,
 }
 
 impl Known {
     fn is_live(&self) -> bool {
-        !matches!(self.state, State::Finished | State::Dropped)
+        !matches!(self.state, RecordState::Finished | RecordState::Dropped)
     }
 
     fn is_under_way(&self) -> bool {
-        matches!(self.state, State::Running | State::Parting)
+        matches!(self.state, RecordState::Running | RecordState::Parting)
     }
 }
 
@@ -67,20 +67,20 @@ impl Model {
 
     /// The records that may start now: no other one of its partition and key that came before it is still there.
     fn startable(&self, workers: usize) -> Vec<Record> {
-        if self.stopped || self.known.iter().filter(|k| k.state == State::Running).count() >= workers {
+        if self.stopped || self.known.iter().filter(|k| k.state == RecordState::Running).count() >= workers {
             return Vec::new();
         }
         let free = |at: usize, k: &Known| {
             // What is no longer held goes when it is its turn, or earlier when it is swept.
             let blocks = |other: &Known| {
-                let waits = matches!(other.state, State::Waiting(until) if until > self.now);
+                let waits = matches!(other.state, RecordState::Waiting(until) if until > self.now);
                 other.is_live()
                     && (other.record.partition, other.key) == (k.record.partition, k.key)
                     && (other.is_under_way() || waits || self.is_held(&other.record))
             };
             let due = match k.state {
-                State::Queued => true,
-                State::Waiting(until) => until <= self.now,
+                RecordState::Queued => true,
+                RecordState::Waiting(until) => until <= self.now,
                 _ => false,
             };
             due && self.is_held(&k.record) && !self.known[..at].iter().any(blocks)
@@ -95,7 +95,7 @@ impl Model {
     /// The offset behind which everything of an assignment is finished: what would be committed.
     fn low_water(&self, partition: u8, assignment: u32) -> Option<u64> {
         let of = |k: &&Known| k.record.partition == partition && k.record.assignment == assignment;
-        let open = self.known.iter().filter(of).find(|k| k.state != State::Finished);
+        let open = self.known.iter().filter(of).find(|k| k.state != RecordState::Finished);
         let last = self.known.iter().rfind(of);
         open.map(|k| k.record.offset).or_else(|| last.map(|k| k.record.offset + 1))
     }
@@ -105,7 +105,7 @@ impl Model {
             let goes = all || !self.is_held(&self.known[at].record);
             let k = &mut self.known[at];
             if goes && k.is_live() && !k.is_under_way() {
-                k.state = State::Dropped;
+                k.state = RecordState::Dropped;
             }
         }
     }
@@ -158,7 +158,7 @@ struct Pair {
     schedule: Schedule<u8, Record>,
     model: Model,
     workers: usize,
-    /// What the schedule told to have dropped.
+    /// What the schedule reported as dropped.
     dropped: Vec<Record>,
 }
 
@@ -172,7 +172,7 @@ impl Pair {
         }
     }
 
-    fn pick(&self, state: State, which: usize) -> Option<Known> {
+    fn pick(&self, state: RecordState, which: usize) -> Option<Known> {
         let these: Vec<_> = self.model.known.iter().filter(|k| k.state == state).collect();
         (!these.is_empty()).then(|| these[which % these.len()].clone())
     }
@@ -202,13 +202,13 @@ impl Pair {
             Op::Add { partition, key } => self.add(partition, key),
             Op::Start => self.start(),
             Op::Succeed(which) => {
-                if let Some(k) = self.pick(State::Running, which) {
+                if let Some(k) = self.pick(RecordState::Running, which) {
                     self.finish(&k);
                 }
             }
             Op::Fail { which, wait_ms } => self.fail(which, wait_ms),
             Op::Buried(which) => {
-                if let Some(k) = self.pick(State::Parting, which) {
+                if let Some(k) = self.pick(RecordState::Parting, which) {
                     self.finish(&k);
                 }
             }
@@ -230,7 +230,7 @@ impl Pair {
         let record = Record { partition, assignment, offset: *next };
         *next += 1;
         self.schedule.add(partition, key.map(|key| Bytes::from(vec![key])), record);
-        self.model.known.push(Known { record, key, state: State::Queued, attempts: 0, lane: None });
+        self.model.known.push(Known { record, key, state: RecordState::Queued, attempts: 0, lane: None });
     }
 
     fn start(&mut self) {
@@ -243,40 +243,40 @@ impl Pair {
         assert!(allowed.contains(&start.record), "{start:?} must not start now, only {allowed:?}");
         assert_eq!(self.schedule.under_way(start.lane), Some((&start.record, start.attempt)));
         let k = self.model.find(start.record);
-        k.state = State::Running;
+        k.state = RecordState::Running;
         k.attempts += 1;
         k.lane = Some(start.lane);
         assert_eq!(start.attempt, k.attempts, "attempts are counted for each record");
     }
 
     fn fail(&mut self, which: usize, wait_ms: u64) {
-        let Some(k) = self.pick(State::Running, which) else { return };
+        let Some(k) = self.pick(RecordState::Running, which) else { return };
         let lane = k.lane.expect("it was started");
         if !self.model.is_held(&k.record) || self.model.stopped {
             assert_eq!(self.schedule.finish(lane), Some(k.record));
-            self.model.find(k.record).state = State::Dropped;
+            self.model.find(k.record).state = RecordState::Dropped;
             self.dropped.push(k.record);
         } else if k.attempts >= ATTEMPTS_MAX {
             self.schedule.part(lane);
-            self.model.find(k.record).state = State::Parting;
+            self.model.find(k.record).state = RecordState::Parting;
         } else {
             let at = self.model.now + Duration::from_millis(wait_ms);
             self.schedule.retry(lane, at);
-            self.model.find(k.record).state = State::Waiting(at);
+            self.model.find(k.record).state = RecordState::Waiting(at);
             assert!(self.schedule.next_wake().is_some_and(|wake| wake <= at));
         }
     }
 
     fn finish(&mut self, k: &Known) {
         assert_eq!(self.schedule.finish(k.lane.expect("it was started")), Some(k.record));
-        self.model.find(k.record).state = State::Finished;
+        self.model.find(k.record).state = RecordState::Finished;
     }
 
     fn check(&self) {
         let count = |state| self.model.known.iter().filter(|k| k.state == state).count();
-        assert!(count(State::Running) <= self.workers);
-        assert_eq!(self.schedule.running, count(State::Running));
-        assert_eq!(self.schedule.parting, count(State::Parting));
+        assert!(count(RecordState::Running) <= self.workers);
+        assert_eq!(self.schedule.running, count(RecordState::Running));
+        assert_eq!(self.schedule.parting, count(RecordState::Parting));
         assert!(self.schedule.record_count <= RECORDS_MAX);
         // What is no longer held may have been dropped already, what is held is still there.
         let live = self.model.known.iter().filter(|k| k.is_live());
@@ -318,13 +318,13 @@ proptest! {
         prop_assert!(pair.schedule.is_empty());
         prop_assert!(pair.schedule.lanes.is_empty() && pair.schedule.by_key.is_empty());
         prop_assert!(pair.schedule.ready.is_empty() && pair.schedule.next_wake().is_none());
-        let gone = pair.model.known.iter().filter(|k| k.state != State::Finished).map(|k| k.record);
+        let gone = pair.model.known.iter().filter(|k| k.state != RecordState::Finished).map(|k| k.record);
         let mut gone: Vec<_> = gone.collect();
         gone.sort_unstable();
         pair.dropped.sort_unstable();
-        prop_assert_eq!(gone, pair.dropped, "what is dropped is told, once");
+        prop_assert_eq!(gone, pair.dropped, "what is dropped is reported, once");
         for k in &pair.model.known {
-            let accounted = k.state == State::Finished || !pair.model.is_held(&k.record) || stops;
+            let accounted = k.state == RecordState::Finished || !pair.model.is_held(&k.record) || stops;
             prop_assert!(accounted && !k.is_live(), "{:?} was neither finished nor given up", k);
         }
     }

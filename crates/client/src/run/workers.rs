@@ -37,10 +37,10 @@ pub enum OnFailure {
     /// The run stops with an error that names the record; the record comes again when someone reads on. The default.
     #[default]
     Stop,
-    /// The record counts as done. It is counted, and told as [`Event::RecordSkipped`](crate::Event::RecordSkipped).
+    /// The record counts as done. It is counted, and reported as [`Event::RecordSkipped`](crate::Event::RecordSkipped).
     Skip,
     /// The record is written to this topic, and counts as done when that is acknowledged by the quorum. The topic has to
-    /// exist. See [`dead_letter`](crate::dead_letter) for the headers that tell where it came from.
+    /// exist. See [`dead_letter`](crate::dead_letter) for the headers that say where it came from.
     DeadLetter(String),
 }
 

@@ -51,8 +51,8 @@ impl Events {
 }
 
 pub fn client(broker: &Broker) -> (Client, Events) {
-    let (tell, events) = mpsc::unbounded_channel();
-    let client = Client::builder(broker.url()).on_event(move |event| drop(tell.send(event)));
+    let (event_tx, events) = mpsc::unbounded_channel();
+    let client = Client::builder(broker.url()).on_event(move |event| drop(event_tx.send(event)));
     (client.connect_lazy().unwrap(), Events(events))
 }
 

@@ -93,9 +93,9 @@ async fn by_default_a_run_stops_at_a_record_that_fails_and_it_comes_again() {
     let seen = Seen::new();
     let workers = Workers::by_key(1).retry(quick(3));
     let error = consumer(broker.client()).await.run(workers, fails_on("bad", &seen)).await.unwrap_err();
-    let text = error.to_string();
+    let shown = error.to_string();
     for words in ["topic \"t\"", "partition 0", "offset 1", "3 attempts", "no price"] {
-        assert!(text.contains(words), "{text}");
+        assert!(shown.contains(words), "{shown}");
     }
     let RunError::Handler { record, .. } = &error else { panic!("{error:?}") };
     assert_eq!((record.topic.as_str(), record.offset.get(), record.attempts), ("t", 1, 3));
@@ -115,7 +115,7 @@ async fn by_default_a_run_stops_at_a_record_that_fails_and_it_comes_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_skipped_is_counted_and_told() {
+async fn a_record_that_is_skipped_is_counted_and_reported() {
     let broker = broker_with("t", 1).await;
     produce(&broker, &[("a", "bad"), ("a", "a1"), ("b", "b0")]).await;
     let (client, events) = listening(&broker);
@@ -178,11 +178,11 @@ async fn a_dead_letter_says_where_it_comes_from_and_why() {
     ];
     assert_eq!(headers, expected);
     assert!(letter.timestamp() > TimestampMs(1_700_000_000_000), "its own time is that of its writing");
-    let told = events.all().into_iter().find_map(|event| match event {
+    let skipped = events.all().into_iter().find_map(|event| match event {
         Event::RecordDeadLettered { record, dead_letter } => Some((record.offset.get(), dead_letter)),
         _ => None,
     });
-    let (offset, meta) = told.unwrap();
+    let (offset, meta) = skipped.unwrap();
     assert_eq!((offset, meta.topic.as_str(), meta.offset), (1, "t.dead", letter.offset()));
 }
 
@@ -306,9 +306,9 @@ async fn a_panic_counts_as_a_failure() {
     };
     let workers = Workers::by_key(1).retry(quick(2));
     let error = consumer(broker.client()).await.run(workers, handler).await.unwrap_err();
-    let told = error.to_string();
+    let shown = error.to_string();
     for words in ["offset 1", "2 attempts", "the handler panicked: no price for bad"] {
-        assert!(told.contains(words), "{told}");
+        assert!(shown.contains(words), "{shown}");
     }
     let workers = Workers::by_key(1).on_failure(OnFailure::Skip);
     let sync_panic = |message: Message| {

@@ -95,9 +95,9 @@ impl<T: Clone> Seen<T> {
 /// A client that keeps its events.
 pub(crate) fn listening(broker: &Broker) -> (Client, Seen<Event>) {
     let events = Seen::new();
-    let hears = events.clone();
+    let sink = events.clone();
     let client =
-        Client::builder(broker.url()).on_event(move |event| hears.push(event)).connect_lazy().unwrap();
+        Client::builder(broker.url()).on_event(move |event| sink.push(event)).connect_lazy().unwrap();
     (client, events)
 }
 

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tonic::Status;
 
-/// What the fake tells of a topic.
+/// What the fake says of a topic.
 #[derive(Debug, Clone)]
 pub struct FakeTopic {
     pub partitions: u32,

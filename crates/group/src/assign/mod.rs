@@ -58,7 +58,7 @@ impl FromStr for Assignor {
     }
 }
 
-/// One who is to get partitions.
+/// A member that is to get partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) member: &'a MemberId,

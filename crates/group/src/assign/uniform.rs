@@ -71,7 +71,7 @@ impl Sharing {
         }
     }
 
-    /// Gives what is free, each to the one who asks for it and has least.
+    /// Gives what is free, each to the member that subscribes to it and has least.
     fn give_out(&mut self) {
         let mut loads: BTreeSet<(usize, usize)> =
             self.shares.iter().enumerate().map(|(index, share)| (share.len(), index)).collect();

@@ -1,6 +1,6 @@
 //! From keys to their last offsets, in bounded memory.
 //!
-//! Keys are told apart by 128 bits of a keyed hash, so a slot has the same size whatever the key. Two keys with the
+//! Keys are distinguished by 128 bits of a keyed hash, so a slot has the same size whatever the key. Two keys with the
 //! same hash would cost the older one its record. The hash is SipHash-1-3 twice, with keys that are random for each
 //! map: no one can choose two keys that collide (with MD5, which Kafka takes here, anybody can), and by chance two
 //! among 2^32 keys do so once in 2^65 maps.

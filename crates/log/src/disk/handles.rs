@@ -62,7 +62,7 @@ struct Pool {
     /// One gives back at a time: a second one would find the list empty.
     releasing: Mutex<()>,
     /// Syncs that have failed, by path: how many, and why the last. One file may be open more than once, and whether the
-    /// kernel tells each of its handles is not relied on.
+    /// kernel reports to each of its handles is not relied on.
     failures: Mutex<HashMap<PathBuf, (u64, String)>>,
     any_failure: AtomicBool,
 }
@@ -150,7 +150,7 @@ struct Slot {
     synced: u64,
     /// Why writes were lost, once a sync has failed.
     lost: Option<String>,
-    /// Failed syncs of the file that this handle had no part in, or has heard of.
+    /// Failed syncs of the file that this handle had no part in, or has reported.
     failures_seen: u64,
 }
 

@@ -56,7 +56,7 @@ impl Slot {
     }
 }
 
-/// What tells the entries of one generation from all others.
+/// What distinguishes the entries of one generation from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id {
     pub(super) version: u16,

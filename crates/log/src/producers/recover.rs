@@ -36,7 +36,7 @@ pub(crate) struct RecoveredProducers {
 
 /// The producers as of the log's end. `found` are the offsets of the snapshots in the directory, in order.
 ///
-/// Those beyond the log's end are removed, durably, before anything can be appended there: they tell of batches that
+/// Those beyond the log's end are removed, durably, before anything can be appended there: they are about batches that
 /// were cut.
 ///
 /// # Errors

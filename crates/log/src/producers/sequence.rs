@@ -3,7 +3,7 @@
 use std::fmt;
 
 const MASK: u32 = u32::MAX >> 1;
-/// Two sequences closer than this can be told apart: the window is smaller by far.
+/// Two sequences closer than this can be compared: the window is smaller by far.
 const HALF: u32 = 1 << 30;
 
 /// The number of a producer's record in one partition: from 0, and after 2^31 − 1 comes 0 again.

@@ -28,7 +28,7 @@ fn header(offset: u64, producer: (i64, i16, i32), count: u32, timestamp: i64) ->
 }
 
 /// What a batch of a producer should be answered, worked out from every batch in the log.
-fn naive(log: &[BatchHeader], batch: &BatchHeader) -> Answer {
+fn naive(log: &[BatchHeader], batch: &BatchHeader) -> AppendAnswer {
     let id = batch.producer_id;
     let times = log.iter().scan(i64::MIN, |time, one| {
         *time = (*time).max(one.max_timestamp.0);
@@ -49,26 +49,26 @@ fn naive(log: &[BatchHeader], batch: &BatchHeader) -> Answer {
     }
     assert!(known.is_empty() || quiet_since >= now.saturating_sub(1_000));
     let Some(last) = known.last() else {
-        return if batch.base_sequence == 0 { Answer::New } else { Answer::MayBeWritten };
+        return if batch.base_sequence == 0 { AppendAnswer::New } else { AppendAnswer::MayBeWritten };
     };
     if batch.producer_epoch < last.producer_epoch {
-        return Answer::Fenced;
+        return AppendAnswer::Fenced;
     }
     let epoch_batches = known.iter().filter(|one| one.producer_epoch == batch.producer_epoch);
     let remembered: Vec<_> = epoch_batches.rev().take(5).collect();
     let next = remembered.first().map_or(0, |one| sequence(one, one.last_offset_delta + 1));
     let first = i64::from(batch.base_sequence);
     if first == next {
-        return Answer::New;
+        return AppendAnswer::New;
     }
     if let Some(original) = remembered.iter().find(|one| {
         (one.base_sequence, one.last_offset_delta) == (batch.base_sequence, batch.last_offset_delta)
     }) {
-        return Answer::Duplicate(original.base_offset);
+        return AppendAnswer::Duplicate(original.base_offset);
     }
     // Half of the circle lies ahead.
     let ahead = (first - next).rem_euclid(1 << 31) < 1 << 30;
-    if ahead || remembered.is_empty() { Answer::Gap } else { Answer::MayBeWritten }
+    if ahead || remembered.is_empty() { AppendAnswer::Gap } else { AppendAnswer::MayBeWritten }
 }
 
 fn is_same(one: &BatchHeader, other: &BatchHeader) -> bool {
@@ -83,7 +83,7 @@ fn sequence(header: &BatchHeader, plus: u32) -> i64 {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum AppendAnswer {
     New,
     Duplicate(Offset),
     Gap,
@@ -91,17 +91,17 @@ enum Answer {
     MayBeWritten,
 }
 
-fn answer(producers: &Producers, batch: &BatchHeader) -> Answer {
+fn answer(producers: &Producers, batch: &BatchHeader) -> AppendAnswer {
     match producers.check(batch) {
-        Ok(None) => Answer::New,
-        Ok(Some(original)) => Answer::Duplicate(original.base_offset),
-        Err(SequenceError::OutOfSequence { .. }) => Answer::Gap,
+        Ok(None) => AppendAnswer::New,
+        Ok(Some(original)) => AppendAnswer::Duplicate(original.base_offset),
+        Err(SequenceError::OutOfSequence { .. }) => AppendAnswer::Gap,
         Err(error) => {
             // Only what is known to be absent is said to be.
             assert!(error.may_be_written());
             match error {
-                SequenceError::Fenced { .. } => Answer::Fenced,
-                _ => Answer::MayBeWritten,
+                SequenceError::Fenced { .. } => AppendAnswer::Fenced,
+                _ => AppendAnswer::MayBeWritten,
             }
         }
     }
@@ -204,7 +204,7 @@ fn run(attempts: &[Attempt], wraps: bool) -> Result<(), TestCaseError> {
             let is_refused = producers.check(&batch).is_err();
             prop_assert!(!(is_in_log && is_not_written && is_refused), "{:?} is in the log", batch);
         }
-        if got == Answer::New {
+        if got == AppendAnswer::New {
             producers.note(&batch);
             clients.appended(&batch);
             log.push(batch.clone());
@@ -335,7 +335,7 @@ fn the_producer_that_was_quiet_longest_makes_room() {
 }
 
 #[test]
-fn compaction_is_told_which_batches_to_keep() {
+fn compaction_learns_which_batches_to_keep() {
     let mut producers = Producers::new(EXPIRATION_MS);
     for (offset, producer) in [(0, (1, 0, 0)), (1, (2, 0, 0)), (2, (1, 0, 1)), (3, (-1, -1, -1))] {
         producers.note(&header(offset, producer, 1, 0));

@@ -51,7 +51,7 @@ impl Opening<'_> {
     /// that takes little, or where no batch of this log follows the mark; else by the first read that needs an index, and
     /// by the scrub.
     ///
-    /// Bytes that fail their own checks tell of damage, and not of another file.
+    /// Bytes that fail their own checks are damage, and no sign of another file.
     pub(super) fn other_active(&self, entry: SegmentEntry) -> Result<Option<DurableMark>, LogError> {
         let SegmentEntry { base, bytes } = entry;
         let within = |mark: &DurableMark| mark.segment_base == base && (1..=bytes).contains(&mark.position);
@@ -174,7 +174,7 @@ impl Opening<'_> {
         Ok(walk.expected())
     }
 
-    /// Writes bytes again that recovery has read. The one who wrote them may have met a sync that failed, and been killed
+    /// Writes bytes again that recovery has read. The process that wrote them may have met a sync that failed, and been killed
     /// before the file was cut; the kernel then takes their pages for clean, and another sync would say nothing.
     fn write_again(&self, file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
         while from < to && !self.report.clean {

@@ -19,7 +19,7 @@ pub(super) enum Part {
     Active(SegmentEntry),
     /// The last one was synced beyond its present end, or is not there at all.
     Short { mark: DurableMark, bytes: Option<u64> },
-    /// Nothing is there that tells what was.
+    /// Nothing is left that says what was there.
     Hole { base: Offset, end: Offset },
 }
 

@@ -31,7 +31,7 @@ use crate::producers::{self, RecoveredProducers, Segments};
 use crate::scan::Damage;
 use crate::segment::{Active, Sealed};
 use crate::shared::Shared;
-use crate::state_file::{self, State, StateFault, StateWriter, Stored};
+use crate::state_file::{self, PartitionState, StateFault, StateWriter, Stored};
 use crate::swap;
 
 use layout::{Layout, Part, lay_out};
@@ -162,7 +162,7 @@ fn read_state(
 /// file, so what is missing behind it was not deleted by the log, and stays damage until an operator accepts it.
 ///
 /// Without a state, at the first segment that is known; where no file is left either, where the history says.
-fn log_start(state: Option<&State>, files: &Files, known: &Known) -> Offset {
+fn log_start(state: Option<&PartitionState>, files: &Files, known: &Known) -> Offset {
     if let Some(state) = state {
         return state.log_start;
     }
@@ -238,7 +238,7 @@ impl Opening<'_> {
     /// Makes what was found as durable as what is appended from now on; says whether the directory is.
     fn make_durable(&self, has_state: bool, files: &Files, log_start: Offset) -> Result<bool, LogError> {
         let empty = files.segments.is_empty() && self.report.removed_segments == 0;
-        // That records are lost is written down where no file is left to tell of it.
+        // That records are lost is written down where no file is left to show it.
         if empty && !has_state && self.report.damages.is_empty() && !self.report.state_lost {
             return Ok(false);
         }

@@ -5,7 +5,7 @@
 //! came of it goes back to the log with [`Log::round_done`], and only that moves `durable_end`.
 //!
 //! The order carries the recovery: a segment's file is made only after its predecessor and that one's indexes
-//! were synced, so the one who finds a segment knows that all before it is whole.
+//! were synced, so a segment that is found shows that all before it is whole.
 
 mod build;
 mod step;

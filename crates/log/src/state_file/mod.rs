@@ -8,7 +8,7 @@
 //! `partition.state` and `partition.state.copy` hold the same bytes, and each is replaced as a whole: both are written
 //! next to it, synced and renamed, and the directory is synced. So no single fault takes what no other file knows: a
 //! copy that is damaged, missing, of another partition or older than the other one is reported and written again. Where
-//! both are gone, nothing says which records had been deleted: see [`State::doubtful_end`].
+//! both are gone, nothing says which records had been deleted: see [`PartitionState::doubtful_end`].
 //!
 //! Their presence also says that the directory itself is durable, because they are first written after the
 //! directory's own name was synced.
@@ -40,7 +40,7 @@ const IDENTIFIED: u8 = 1;
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct PartitionState {
     pub(crate) log_start: Offset,
     /// Compaction has been through everything below.
     pub(crate) compacted_end: Offset,
@@ -53,7 +53,7 @@ pub(crate) struct State {
 /// One copy, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded {
-    pub(crate) state: State,
+    pub(crate) state: PartitionState,
     /// Grows by one with each change; 0 in files of older versions.
     pub(crate) generation: u64,
     /// Whose it is, if it says so.
@@ -105,7 +105,7 @@ fn decode_3(rest: &mut &[u8]) -> Option<Decoded> {
     let key = PartitionKey { topic_id, partition };
     let (log_start, compacted_end, doubtful_end) = (offset(rest)?, offset(rest)?, offset(rest)?);
     let catalogue = Catalogue::decode(rest)?;
-    let state = State { log_start, compacted_end, doubtful_end, catalogue };
+    let state = PartitionState { log_start, compacted_end, doubtful_end, catalogue };
     (flags <= IDENTIFIED).then_some(Decoded {
         state,
         generation,
@@ -116,13 +116,13 @@ fn decode_3(rest: &mut &[u8]) -> Option<Decoded> {
 fn decode_2(rest: &mut &[u8]) -> Option<Decoded> {
     let (log_start, compacted_end) = (offset(rest)?, offset(rest)?);
     let catalogue = Catalogue::decode_v2(rest)?;
-    let state = State { log_start, compacted_end, catalogue, ..State::default() };
+    let state = PartitionState { log_start, compacted_end, catalogue, ..PartitionState::default() };
     Some(Decoded { state, generation: 0, partition: None })
 }
 
 fn decode_1(rest: &mut &[u8]) -> Option<Decoded> {
     let log_start = offset(rest)?;
-    let state = State { log_start, ..State::default() };
+    let state = PartitionState { log_start, ..PartitionState::default() };
     rest.is_empty().then_some(Decoded { state, generation: 0, partition: None })
 }
 

@@ -1,9 +1,9 @@
-//! Reading the two copies of the state, and telling which of them counts.
+//! Reading the two copies of the state, and deciding which of them counts.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Decoded, STATE_COPY, STATE_FILE, State, VERSION};
+use super::{Decoded, PartitionState, STATE_COPY, STATE_FILE, VERSION};
 use crate::disk::{Disk, is_out_of_handles, read_file};
 use crate::error::LogError;
 use crate::journal::PartitionKey;
@@ -54,7 +54,7 @@ pub(crate) enum Found {
 /// The state, and what is known of its copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stored {
-    pub(crate) state: State,
+    pub(crate) state: PartitionState,
     pub(crate) generation: u64,
     /// Whether the copies differ, so that both are to be written again.
     pub(crate) doubtful: bool,

@@ -25,9 +25,9 @@ fn entry(base: u64) -> CatalogueEntry {
     }
 }
 
-fn state() -> State {
+fn state() -> PartitionState {
     let offset = |offset| Offset::new(offset).unwrap();
-    let mut state = State {
+    let mut state = PartitionState {
         log_start: offset(1_234_567),
         compacted_end: offset(1_234_600),
         doubtful_end: offset(1_234_580),
@@ -80,7 +80,7 @@ fn files_of_older_versions_are_still_read() {
         Decoded::decode(&bytes)
     };
     let of = |state| Ok(Some(Decoded { state, generation: 0, partition: None }));
-    let start = State { log_start: Offset::new(42).unwrap(), ..State::default() };
+    let start = PartitionState { log_start: Offset::new(42).unwrap(), ..PartitionState::default() };
     let first = b"CDPS\x00\x01\x00\x00\x00\x00\x00\x00\x00\x2a".to_vec();
     assert_eq!(with_crc(first), of(start.clone()), "without a catalogue");
     let mut second = b"CDPS\x00\x02\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
@@ -94,7 +94,7 @@ fn files_of_older_versions_are_still_read() {
     second.extend_from_slice(&[0; 8]);
     second.push(1);
     catalogue.put(old);
-    assert_eq!(with_crc(second), of(State { catalogue, ..start }), "with short entries");
+    assert_eq!(with_crc(second), of(PartitionState { catalogue, ..start }), "with short entries");
 }
 
 #[test]

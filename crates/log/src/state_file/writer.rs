@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use corduroy_types::Offset;
 use parking_lot::Mutex;
 
-use super::{Decoded, STATE_COPY, STATE_FILE, State, Stored};
+use super::{Decoded, PartitionState, STATE_COPY, STATE_FILE, Stored};
 use crate::catalogue::CatalogueEntry;
 use crate::disk::{Disk, write_next_to};
 use crate::journal::PartitionKey;
@@ -24,7 +24,7 @@ pub(crate) struct StateWriter {
 #[derive(Debug)]
 struct Written {
     /// What is durable; `None` while there is no file.
-    state: Option<State>,
+    state: Option<PartitionState>,
     /// The generation that both copies have, or are beyond by one at most.
     generation: u64,
     /// After a failed rename either of two states may be on disk, and the next change is written whatever it is.
@@ -83,7 +83,7 @@ impl StateWriter {
     }
 
     /// Any other change. The files are written only if it differs, and `change` must not lower the log start.
-    pub(crate) fn change(&self, disk: &dyn Disk, change: impl FnOnce(&mut State)) -> io::Result<()> {
+    pub(crate) fn change(&self, disk: &dyn Disk, change: impl FnOnce(&mut PartitionState)) -> io::Result<()> {
         let mut written = self.written.lock();
         self.change_locked(&mut written, disk, change)
     }
@@ -92,7 +92,7 @@ impl StateWriter {
         &self,
         written: &mut Written,
         disk: &dyn Disk,
-        change: impl FnOnce(&mut State),
+        change: impl FnOnce(&mut PartitionState),
     ) -> io::Result<()> {
         let mut state = written.state.clone().unwrap_or_default();
         change(&mut state);

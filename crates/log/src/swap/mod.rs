@@ -11,7 +11,7 @@
 //! is, length and checksum say. Between 3 and 5 reads find the new segment under either name.
 //!
 //! Only segments below `settled_end` are replaced: then nothing in the journal can be written over a new one.
-//! The one who swaps keeps whatever else removes or replaces files of this log away from before [`Swap::commit`] until
+//! The caller keeps whatever else removes or replaces files of this log away from before [`Swap::commit`] until
 //! after [`Log::apply_swap`]. Who reads an old segment meanwhile keeps it, or is led to the new one: see
 //! [`SegmentFile::replacement`].
 

@@ -169,7 +169,7 @@ pub fn compare(log: &Log, model: &Model) {
     }
 }
 
-/// What a pass may be told.
+/// The settings of a pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub map_bytes: u64,

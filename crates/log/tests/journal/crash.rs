@@ -170,7 +170,7 @@ fn a_checkpoint_covers_nothing_that_came_after_its_syncs() {
     check(&Node::start(&disk, journal, config, &keys).unwrap(), &mut promised, "after the crash");
 }
 
-/// A direct round meets the failure, and a checkpoint syncs the same file before anybody has been told: the kernel says
+/// A direct round meets the failure, and a checkpoint syncs the same file before the failure is known elsewhere: the kernel says
 /// that all is well then.
 #[test]
 fn a_sync_after_a_failed_one_proves_nothing() {

@@ -10,7 +10,7 @@ use crate::common::{new_disk, small_config};
 use crate::node::{AllPromised, Node, check, data_dir, key, small_journal};
 
 #[test]
-fn what_only_the_journal_holds_is_told_and_no_damage() {
+fn what_only_the_journal_holds_is_reported_and_is_no_damage() {
     let disk = new_disk();
     let mut promised = AllPromised::new();
     let journal = JournalConfig { file_bytes: 1 << 20, ..small_journal() };
@@ -49,7 +49,7 @@ fn cut(disk: &corduroy_log::SimDisk, partition: u32, position: u64) {
 }
 
 #[test]
-fn a_loss_below_the_durable_mark_is_told_from_a_torn_tail() {
+fn a_loss_below_the_durable_mark_is_no_torn_tail() {
     let config = LogConfig { segment_bytes: 1 << 20, ..small_config() };
     let disk = new_disk();
     let mut promised = AllPromised::new();

@@ -87,7 +87,7 @@ fn lost_pages_of_a_stopped_log_are_no_damage() {
 }
 
 /// A log stops because its segment cannot be written, and reopening fails in a sync. The checkpoint that runs meanwhile
-/// then syncs the same file, and hears that all is well.
+/// then syncs the same file, which reports success.
 #[test]
 fn a_checkpoint_during_a_reopening_gives_up_no_copy() {
     let disk = new_disk();

@@ -79,7 +79,7 @@ fn stories() -> impl Strategy<Value = Story> {
         })
 }
 
-struct Told {
+struct Replayed {
     disk: SimDisk,
     log: Log,
     report: RecoveryReport,
@@ -129,7 +129,7 @@ impl Rot {
     }
 }
 
-fn tell(story: &Story) -> Option<Told> {
+fn replay(story: &Story) -> Option<Replayed> {
     let disk = new_disk();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let open = |known| Log::open(Arc::clone(&shared), dir(), story.config, known, NOW);
@@ -181,24 +181,24 @@ fn tell(story: &Story) -> Option<Told> {
         (log, report) = reopened.unwrap();
     }
     without_evidence |= report.state_lost;
-    Some(Told { disk, log, report, model, mark, without_evidence })
+    Some(Replayed { disk, log, report, model, mark, without_evidence })
 }
 
 /// Reads everything. What is served must be what was appended there, and nothing may be passed over in silence.
 /// Returns how many batches were not served.
-fn read_everything(told: &Told, max_bytes: u32) -> usize {
-    let (mut from, end) = (told.log.cursors().log_start(), told.log.cursors().log_end());
+fn read_everything(replayed: &Replayed, max_bytes: u32) -> usize {
+    let (mut from, end) = (replayed.log.cursors().log_start(), replayed.log.cursors().log_end());
     let mut served = 0;
     while from < end {
-        match told.log.plan_read(from, max_bytes, end).unwrap().perform() {
+        match replayed.log.plan_read(from, max_bytes, end).unwrap().perform() {
             Ok(read) => {
                 let mut bytes = Bytes::from(read.bytes.to_vec());
                 // Where the catalogue is lost, which is reported, it cannot say that there are no gaps.
-                let may_step = told.report.state_lost;
+                let may_step = replayed.report.state_lost;
                 assert!(!bytes.is_empty() || may_step, "nothing at {from}, below the log end {end}");
                 while let Some(batch) = Batch::parse_prefix(&mut bytes).unwrap() {
                     let base = batch.header().base_offset;
-                    let kept = told.model.batches.get(&base.get());
+                    let kept = replayed.model.batches.get(&base.get());
                     let kept = kept.unwrap_or_else(|| panic!("a batch at {base} that was never appended"));
                     assert!(same(batch.bytes(), &kept.bytes), "another batch than was appended at {base}");
                     assert!(base <= from || may_step, "offsets {from} to {base} passed over in silence");
@@ -217,7 +217,7 @@ fn read_everything(told: &Told, max_bytes: u32) -> usize {
             Err(other) => panic!("{other}"),
         }
     }
-    told.model.batches.len().saturating_sub(served)
+    replayed.model.batches.len().saturating_sub(served)
 }
 
 /// The leader epoch lies outside the batch's checksum: only the running checksum, so the scrub, sees a change of it.
@@ -235,39 +235,39 @@ fn scrub(log: &Log) -> usize {
 #[test]
 fn what_is_lost_beyond_the_promise_is_reported() {
     for_seeds("rot::what_is_lost", 800, &stories(), |_, story| {
-        let Some(mut told) = tell(&story) else { return };
-        let end = told.log.cursors().log_end();
+        let Some(mut replayed) = replay(&story) else { return };
+        let end = replayed.log.cursors().log_end();
         assert!(
-            end >= told.mark.offset,
+            end >= replayed.mark.offset,
             "offsets up to {} were used, and would be again from {end}",
-            told.mark.offset
+            replayed.mark.offset
         );
         // While the state is lost nothing is served, and that is reported.
-        let doubt = told.log.damages().iter().any(DamagedRange::is_doubt);
-        let intact = is_intact(&told) && !doubt;
+        let doubt = replayed.log.damages().iter().any(DamagedRange::is_doubt);
+        let intact = is_intact(&replayed) && !doubt;
         for max_bytes in [1, 1_500] {
-            let unserved = read_everything(&told, max_bytes);
+            let unserved = read_everything(&replayed, max_bytes);
             assert!(unserved == 0 || !intact, "{unserved} sound batches were not served");
         }
-        let found = scrub(&told.log) + usize::from(told.report.cut.is_some());
-        assert!(intact || found > 0 || told.without_evidence, "damage was not noticed");
+        let found = scrub(&replayed.log) + usize::from(replayed.report.cut.is_some());
+        assert!(intact || found > 0 || replayed.without_evidence, "damage was not noticed");
         assert!(
-            !intact || told.log.damages().is_empty(),
+            !intact || replayed.log.damages().is_empty(),
             "sound bytes taken for damaged: {:?}",
-            told.log.damages()
+            replayed.log.damages()
         );
         // Appends go on behind it all.
-        let appended = told.log.append(batch(&[1], 100, 9), LeaderEpoch::ZERO, NOW).unwrap();
+        let appended = replayed.log.append(batch(&[1], 100, 9), LeaderEpoch::ZERO, NOW).unwrap();
         assert_eq!(appended.base_offset, end);
-        commit(&mut told.log, &told.disk);
-        let read = told.log.plan_read(end, 1 << 20, Offset::MAX).unwrap().perform().unwrap();
+        commit(&mut replayed.log, &replayed.disk);
+        let read = replayed.log.plan_read(end, 1 << 20, Offset::MAX).unwrap().perform().unwrap();
         assert_eq!(read.next_offset, at(end.get() + 1));
     });
 }
 
 /// Whether the files of batches hold, one after the other, all that was appended.
-fn is_intact(told: &Told) -> bool {
-    let logs = told.disk.files().into_iter().filter(|path| is_log(path) && path.starts_with(dir()));
-    let stored: Vec<u8> = logs.flat_map(|path| read_file(&told.disk, &path, u64::MAX).unwrap()).collect();
-    stored == told.model.bytes(0, told.model.log_end)
+fn is_intact(replayed: &Replayed) -> bool {
+    let logs = replayed.disk.files().into_iter().filter(|path| is_log(path) && path.starts_with(dir()));
+    let stored: Vec<u8> = logs.flat_map(|path| read_file(&replayed.disk, &path, u64::MAX).unwrap()).collect();
+    stored == replayed.model.bytes(0, replayed.model.log_end)
 }

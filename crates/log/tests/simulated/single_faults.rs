@@ -82,7 +82,7 @@ fn serve(key: PartitionKey, log: &Log, seen: &mut Seen) {
     }
 }
 
-fn look(node: &Node) -> Seen {
+fn observe(node: &Node) -> Seen {
     let mut seen = Seen {
         served: BTreeMap::new(),
         log_starts: BTreeMap::new(),
@@ -276,7 +276,7 @@ fn start_and_check(
 ) -> Result<(), LogError> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let mut node = Node::start(Arc::clone(&shared), left.end == End::Clean)?;
-    let seen = look(&node);
+    let seen = observe(&node);
     violations.check(&seen, FIRST);
     violations.journal_reported = !seen.journal.is_empty();
     derived(&node, left, fault, &mut violations.found);
@@ -299,7 +299,7 @@ fn start_and_check(
     }
     disk.lose_power(Kept::Nothing);
     let node = Node::start(shared, clean)?;
-    let mut seen = look(&node);
+    let mut seen = observe(&node);
     // Only what was there before is held to the promise.
     for (key, appended) in ends {
         match seen.served.get_mut(&key).and_then(|served| served.remove(&appended)) {

@@ -40,7 +40,7 @@ pub(crate) struct ProduceArgs {
     /// Append only if the first record gets this offset, and those after it the next ones; with --partition
     ///
     /// A condition on the partition: its next offset has to be this one. Otherwise nothing more is sent, OFFSET_MISMATCH
-    /// tells the next offset there is, and the exit status is 4. Batches are sent one by one. A batch that was written,
+    /// names the next offset there is, and the exit status is 4. Batches are sent one by one. A batch that was written,
     /// and is sent again as its answer was lost, answers its original offset; another run of the command is a write of
     /// its own, and is refused.
     #[arg(long, value_name = "N", value_parser = parse_offset, hide_short_help = true)]

@@ -136,9 +136,9 @@ impl std::error::Error for CliError {}
 pub(crate) enum Stop {
     /// Shown on stderr; decides the exit status.
     Error(Box<CliError>),
-    /// The one who read stdout has closed it: nothing is wrong, and no one is listening.
+    /// The reader of stdout has closed it: nothing is wrong, and no one is reading.
     BrokenPipe,
-    /// Ended by a signal, and what scripts should know of it; people have been told.
+    /// Ended by a signal, and what scripts should know of it; people have read it.
     Signal(Exit, Option<Box<CliError>>),
 }
 

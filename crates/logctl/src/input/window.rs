@@ -49,7 +49,7 @@ impl<R: Read> Window<R> {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
-    /// Reads once, however little comes: the one who types or pipes slowly is not kept waiting.
+    /// Reads once, however little comes: slow input is not kept waiting.
     pub(crate) fn fill(&mut self) -> io::Result<Fill> {
         if self.ended {
             return Ok(Fill::End);

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_not_told_what_to_do() {
+    fn control_characters_are_escaped_on_a_terminal() {
         let rows = [Sample("\u{1b}[2J\u{202e}x", 1)];
         assert!(render(&rows, false, true, Some(80), false).contains("\\x1b[2J\\u{202e}x"));
     }

@@ -25,7 +25,7 @@ pub(crate) use self::{
 use self::{producer_ids::ProducerIds, proposals::AnyProposal};
 use super::{Context, Replica};
 
-/// Who hears of changes of the image. Called on the applier's task: memory work only.
+/// Callbacks for changes of the image. Called on the applier's task: memory work only.
 pub(super) trait ImageListener: Send + Sync {
     /// An image is about to be published that differs from the last one by `deltas`.
     fn publishing(&self, image: &Image, deltas: &[Delta]);

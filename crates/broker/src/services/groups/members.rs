@@ -74,7 +74,7 @@ pub(super) async fn answer(
     let mut answer = first.await?;
     let HeartbeatKind::Stay { epoch: named, .. } = heartbeat.kind else { return Ok(answer) };
     let deadline = Instant::now() + Duration::from_millis(wait_ms.min(answer.hold_ms_max).into());
-    // Who names its present epoch has heard of all that it is told, also where it has not yet released something.
+    // A member that names its present epoch has received its whole assignment, also where it has not yet released something.
     while answer.epoch == named && Instant::now() < deadline {
         tokio::select! {
             () = &mut notified => {}

@@ -49,7 +49,7 @@ fn group_not_found(group: &GroupName) -> Refusal {
 
 #[tonic::async_trait]
 impl v1::groups_server::Groups for GroupsService {
-    type SubscribeStream = Permitted<subscribe::Answer>;
+    type SubscribeStream = Permitted<subscribe::SubscribeAnswer>;
 
     async fn heartbeat(
         &self,

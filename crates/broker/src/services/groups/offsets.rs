@@ -131,10 +131,10 @@ pub(super) async fn fetch(
     for v1::TopicPartitions { topic, topic_id, partitions } in topics {
         for index in partitions {
             let found = wire::partition(&engine, &topic, &topic_id, index);
-            let told = found.and_then(|at| {
+            let offset = found.and_then(|at| {
                 position(&engine, at, committed.get(&at)).ok_or_else(|| lookup::not_found(&engine, &topic))
             });
-            offsets.push(told.unwrap_or_else(|refusal| v1::GroupOffset {
+            offsets.push(offset.unwrap_or_else(|refusal| v1::GroupOffset {
                 topic: topic.clone(),
                 topic_id: topic_id.clone(),
                 partition: index,

@@ -61,7 +61,7 @@ impl Admin {
         }
     }
 
-    /// Forgets what a group without members has committed in these partitions; tells in how many of them it had.
+    /// Forgets what a group without members has committed in these partitions. Returns in how many of them it had.
     ///
     /// # Errors
     /// `GROUP_NOT_FOUND`, with the nearest name as its hint; `GROUP_NOT_EMPTY`.

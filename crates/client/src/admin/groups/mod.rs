@@ -101,7 +101,7 @@ pub struct GroupDescription {
     pub name: String,
     /// What it is up to.
     pub state: GroupState,
-    /// How often it was decided again who should have what.
+    /// How often the assignment was computed.
     pub group_epoch: u32,
     /// How partitions are shared out: `uniform` or `range`.
     pub assignor: String,
@@ -132,7 +132,7 @@ pub struct GroupMember {
     pub topics: Vec<String>,
     /// The pattern of further ones.
     pub pattern: Option<String>,
-    /// After how long without being heard of it counts as gone, in milliseconds.
+    /// After how long without a heartbeat it counts as gone, in milliseconds.
     pub session_timeout_ms: u32,
     /// How long it may take to release partitions, in milliseconds.
     pub rebalance_timeout_ms: u32,
@@ -140,7 +140,7 @@ pub struct GroupMember {
     pub joined_at: TimestampMs,
     /// What it has.
     pub assigned: Vec<(TopicName, PartitionIndex)>,
-    /// What it was told to release.
+    /// What it has been asked to release, and still has.
     pub revoking: Vec<(TopicName, PartitionIndex)>,
     /// What it is to have.
     pub target: Vec<(TopicName, PartitionIndex)>,

@@ -165,7 +165,7 @@ fn a_sync_that_failed_on_giving_back_is_not_forgotten() {
     assert!(is_lost_write(&first.sync().unwrap_err()), "a later sync proves nothing");
     assert!(is_lost_write(&first.write_at(&[Bytes::from_static(b"y")], 1).unwrap_err()));
     assert!(second.sync().is_ok());
-    // The one who opens it again knows what it is about.
+    // A caller that opens it again knows why.
     let again = cache.open(Path::new("/first"), OpenMode::ReadWrite).unwrap();
     assert!(again.sync().is_ok());
 }

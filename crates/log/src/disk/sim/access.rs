@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::calls::{SimCall, SimEvent};
 use super::file::SimFile;
-use super::{SimDisk, State};
+use super::{SimDisk, SimState};
 use crate::disk::{Disk, DiskFile, Entry, OpenMode, Space};
 
 impl SimDisk {
@@ -15,7 +15,7 @@ impl SimDisk {
         &self,
         call: SimCall,
         path: &Path,
-        perform: impl FnOnce(&mut State) -> io::Result<T>,
+        perform: impl FnOnce(&mut SimState) -> io::Result<T>,
     ) -> io::Result<T> {
         let event = SimEvent { call, path, position: 0, bytes: 0 };
         let mut state = self.enter(&event);

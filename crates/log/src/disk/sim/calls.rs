@@ -1,4 +1,4 @@
-//! Calls of the disk: their kinds, and what is told of one.
+//! Calls of the disk: their kinds, and how one is recorded.
 
 use std::fmt;
 use std::io;

@@ -12,7 +12,7 @@ use super::content::Content;
 use super::faults::Astray;
 use super::kept::{Chooser, Kept};
 use super::tree::File;
-use super::{SimDisk, State};
+use super::{SimDisk, SimState};
 use crate::disk::DiskFile;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl SimFile {
     }
 
     /// Whether this handle may be used for such a call at all.
-    fn check(&self, state: &State, call: SimCall) -> io::Result<()> {
+    fn check(&self, state: &SimState, call: SimCall) -> io::Result<()> {
         if state.incarnation != self.incarnation {
             return Err(io::Error::other("this file was opened before the simulated machine lost power"));
         }
@@ -40,7 +40,7 @@ impl SimFile {
         Ok(())
     }
 
-    fn failed_sync(&self, state: &State, content: &mut Content) {
+    fn failed_sync(&self, state: &SimState, content: &mut Content) {
         let kept = match state.faults.failed_sync_keeps {
             Some(Kept::Subset { seed }) => Kept::Subset { seed: seed.wrapping_add(state.calls) },
             other => other.unwrap_or(Kept::Nothing),
@@ -51,7 +51,7 @@ impl SimFile {
     /// Writes the first `keep` bytes of `parts`, or as many as the disk has room for.
     fn put(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, SimState>,
         parts: &[Bytes],
         position: usize,
         keep: usize,

@@ -1,4 +1,4 @@
-//! Calls that hang until they are let go.
+//! Calls that hang until they are freed.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -60,13 +60,13 @@ pub struct SimDisk(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
-    /// Told when a gate is opened, and when another call hangs.
+    state: Mutex<SimState>,
+    /// Notified when a gate is opened, and when another call hangs.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct SimState {
     tree: Tree,
     /// Grows with each crash, so that handles from before it are refused.
     incarnation: u64,
@@ -85,9 +85,9 @@ struct State {
     recorded: Option<Vec<SimRecord>>,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for SimState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("SimState")
             .field("calls", &self.calls)
             .field("used_bytes", &self.used_bytes)
             .field("incarnation", &self.incarnation)
@@ -105,12 +105,12 @@ impl SimDisk {
     /// no faults, no gates and no watch, and its power is on.
     pub fn fork(&self) -> Self {
         let state = self.0.state.lock();
-        let forked = State {
+        let forked = SimState {
             tree: state.tree.fork(),
             calls: state.calls,
             capacity_bytes: state.capacity_bytes,
             used_bytes: state.used_bytes,
-            ..State::default()
+            ..SimState::default()
         };
         Self(Arc::new(Shared { state: Mutex::new(forked), changed: Condvar::new() }))
     }
@@ -258,7 +258,7 @@ impl SimDisk {
     }
 
     /// The disk's state, once the call may be made.
-    fn enter(&self, event: &SimEvent<'_>) -> MutexGuard<'_, State> {
+    fn enter(&self, event: &SimEvent<'_>) -> MutexGuard<'_, SimState> {
         let mut state = self.0.state.lock();
         if let Some(watch) = state.watch.clone() {
             drop(state);
@@ -277,7 +277,7 @@ impl SimDisk {
     }
 }
 
-impl State {
+impl SimState {
     /// Counts a call, or refuses it. Without power nothing is counted, and nothing changes.
     fn begin(&mut self, call: SimCall, path: &Path) -> io::Result<()> {
         if call.changes() {

@@ -1,4 +1,4 @@
-//! A power loss, and what is told of it.
+//! A power loss, and how it is recorded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::content::{Content, Loss};
 use super::kept::{Chooser, Kept};
 use super::tree::LossReport;
 
-/// What a power loss left of the unsynced changes. Printed, it tells what to look at.
+/// What a power loss left of the unsynced changes. Printed, it says what to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PowerLoss {
     kept: Kept,

@@ -327,7 +327,7 @@ fn any_call_fails_when_asked_to() {
 }
 
 #[test]
-fn a_held_call_hangs_until_it_is_let_go() {
+fn a_held_call_hangs_until_it_is_freed() {
     let disk = SimDisk::new();
     let file = made(&disk, "/f", "old");
     for end in 0..4 {

@@ -261,7 +261,7 @@ impl Reading {
             let next = match consumer.next().now_or_never() {
                 Some(next) => next,
                 None => {
-                    // Nothing is at hand: the one who reads gets what there is.
+                    // Nothing is at hand: the reader gets what there is.
                     self.hand_out(ui)?;
                     match self.wait(consumer, interrupt, session, ui).await? {
                         Some(next) => next,

@@ -145,7 +145,7 @@ impl Flow {
             let next = match consumer.next_records().now_or_never() {
                 Some(next) => next,
                 None => {
-                    // Nothing is at hand: the one who reads gets what there is.
+                    // Nothing is at hand: the reader gets what there is.
                     self.write(printer, ui)?;
                     ui.flush()?;
                     self.wait(consumer, printer, interrupt, ui).await?

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &DeleteGroupArgs, ui: &mut Ui<'_>) -> Result<Exit,
     let session = connect::open_to_change(ui, dry_run)?;
     let (mut rows, mut failures) = delete(&session, &args.names, true).await?;
     if !dry_run {
-        // Groups that cannot be deleted are told before anything is asked or done.
+        // Groups that cannot be deleted are reported before anything is asked or done.
         if !failures.is_empty() && rows.is_empty() {
             return items::finish(ui, args.names.len(), failures);
         }

@@ -91,7 +91,7 @@ fn beyond_the_end(
     );
     CliError::new(ErrorCode::InvalidInput, message)
         .in_context(&session.target.describe())
-        .with_hint("if the topic was made again, begin at a place of its own: logctl group reset")
+        .with_hint("if the topic was deleted and created, begin at a place of its own: logctl group reset")
         .with_detail("line", number)
         .with_detail("high_watermark", end.get())
 }

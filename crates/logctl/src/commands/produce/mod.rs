@@ -38,7 +38,7 @@ use crate::{
 
 /// How long records that were read may still take when someone interrupts.
 const FLUSH_AFTER_SIGNAL: Duration = Duration::from_secs(5);
-/// Large batches: here throughput counts, and the one who types sees each line leave at once all the same.
+/// Large batches: here throughput counts, and a typed line leaves at once all the same.
 const BATCH_BYTES: u64 = corduroy_types::MIB;
 /// Enough batches on their way to keep the disk busy while answers come back.
 const IN_FLIGHT: usize = 5;
@@ -152,7 +152,7 @@ async fn send(
     close(producer, signals, delivery_timeout, &mut end, |one| print_written(ui, one, true), &mut written)
         .await?;
     if end.fed.is_none() {
-        // The one who feeds may hang in a read for ever; what it knows is here only if it has ended.
+        // The reader of the input may hang for ever; its result is here only if it has ended.
         end.fed = fed.try_recv().ok();
     }
     end.elapsed = progress.elapsed();
@@ -206,7 +206,7 @@ fn feed_on_thread(
     Ok(fed)
 }
 
-/// Tells a person who interrupts what is still waited for.
+/// Shows what is still waited for to a person who interrupts.
 fn note_flush(end: &Ended, tally: &Tally, meter: &Meter, ui: &mut Ui<'_>) {
     let waiting = meter.records.load(Ordering::Relaxed).saturating_sub(tally.counts().ended());
     if end.signal.is_some() && waiting > 0 && ui.settings.terminal.stderr_tty {

@@ -57,7 +57,7 @@ fn enough_for(bytes: u64) -> Option<u64> {
 }
 
 impl Plan {
-    /// Everything that can be told from the command line alone.
+    /// Everything that the command line alone decides.
     ///
     /// # Errors
     /// A usage error for a format that cannot be parsed, or an offset of no partition.
@@ -125,7 +125,7 @@ impl Plan {
         self.max_message_bytes = limit.ok_or_else(|| {
             CliError::new(
                 ErrorCode::UnexpectedAnswer,
-                "the broker did not tell the topic's max.message.bytes",
+                "the broker did not name the topic's max.message.bytes",
             )
         })?;
         self.limit_bytes = producer.uncompressed_bytes_max(self.max_message_bytes) as usize;

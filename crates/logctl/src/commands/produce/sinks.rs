@@ -48,7 +48,7 @@ impl Sink for ProducerSink {
             self.gather(record)?;
         }
         match self.producer.try_enqueue_ref(record) {
-            // The tally hears of its batch.
+            // The tally gets a report of its batch.
             Ok(delivery) => drop(delivery),
             Err(error)
                 if matches!(error.kind(), SendErrorKind::BufferFull | SendErrorKind::TopicNotReady) =>
@@ -68,7 +68,7 @@ impl Sink for ProducerSink {
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                // The tally has heard of it already.
+                // The tally has its report already.
                 flushed = producer.flush() => flushed.map_err(|_| Refused::Stopped),
                 _ = stop.wait_for(|stop| *stop) => Err(Refused::Stopped),
             }

@@ -126,7 +126,7 @@ pub(crate) async fn run(args: &StatusArgs, ui: &mut Ui<'_>) -> Result<Exit, Stop
         if !std::mem::replace(&mut announced, true) {
             connect::announce_dev_broker(ui, &session.target);
         }
-        // A broker that cannot tell of groups just now can still tell how it is.
+        // A broker that cannot describe groups just now can still report its own state.
         let groups = session.client.admin().list_groups().await.unwrap_or_default();
         show(&cluster, worst_lag(&groups), ui)?;
         // Who waited for something has got it; everybody else asked how the broker is.

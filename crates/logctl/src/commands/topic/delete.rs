@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &DeleteTopicArgs, ui: &mut Ui<'_>) -> Result<Exit,
     let session = connect::open_to_change(ui, dry_run)?;
     let (mut rows, mut failures) = delete(&session, &args.names, true).await?;
     if !dry_run {
-        // Names that cannot be deleted are told before anything is asked or done.
+        // Names that cannot be deleted are reported before anything is asked or done.
         if !failures.is_empty() && rows.is_empty() {
             return items::finish(ui, args.names.len(), failures);
         }

@@ -45,7 +45,7 @@ impl History {
         self.acknowledged.insert(offset, rec);
     }
 
-    /// I4: the one who begins to lead holds everything that is committed.
+    /// I4: a replica that begins to lead holds everything that is committed.
     pub(super) fn check_leader(&self, epoch: u32, log: &[Rec]) {
         for (offset, rec) in &self.committed {
             assert_eq!(

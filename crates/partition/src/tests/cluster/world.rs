@@ -21,7 +21,7 @@ enum Message {
     Disconnected,
 }
 
-/// What the controller has recorded. Replicas hear of it in this order, each at its own pace.
+/// What the controller has recorded. Replicas receive it in this order, each at its own pace.
 #[derive(Clone, Copy, Debug)]
 enum Decision {
     ElectionStarted(u32),
@@ -196,7 +196,7 @@ impl World {
         self.streams.entry((from, to.0 as usize)).or_default().push_back(message);
     }
 
-    /// A stream breaks: what is on its way is lost, and both ends hear of it.
+    /// A stream breaks: what is on its way is lost, and both ends notice.
     fn break_stream(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
             let queue = self.streams.entry((from, to)).or_default();
@@ -408,7 +408,7 @@ impl World {
         self.controller.decisions.extend(decided);
     }
 
-    /// A replica hears the next thing that the controller has decided, or the last one again.
+    /// A replica receives the next thing that the controller has decided, or the last one again.
     fn learn(&mut self, id: usize) {
         let decisions = &self.controller.decisions;
         if !self.nodes[id].is_up || decisions.is_empty() || self.isolated_until[id] > self.now {

@@ -202,7 +202,7 @@ impl Round {
     /// Refuses all that was to be committed.
     fn refuse(&mut self, refusal: &Refusal) {
         for place in std::mem::take(&mut self.places) {
-            self.tell(&place, refusal.clone());
+            self.report(&place, refusal.clone());
         }
     }
 
@@ -212,13 +212,13 @@ impl Round {
         for (place, result) in std::mem::take(&mut self.places).into_iter().zip(results) {
             match result {
                 Ok(()) => committed.push((place.at, place.offset)),
-                Err(error) => self.tell(&place, Refusal::new(error.code(), error.to_string())),
+                Err(error) => self.report(&place, Refusal::new(error.code(), error.to_string())),
             }
         }
         committed
     }
 
-    fn tell(&mut self, place: &ResultPlace, refusal: Refusal) {
+    fn report(&mut self, place: &ResultPlace, refusal: Refusal) {
         let answer = self.answers.get_mut(place.answer);
         if let Some(result) = answer.and_then(|answer| answer.offsets.get_mut(place.result)) {
             result.error = Some(refusal.into());

@@ -40,7 +40,7 @@ fn reading() -> MemberAssignment {
 }
 
 #[test]
-fn nothing_is_read_before_the_program_was_told_that_it_has_it() {
+fn nothing_is_read_before_the_program_has_the_notice() {
     let mut assignment = MemberAssignment::default();
     take(&mut assignment, &set(&[0]));
     assert_eq!((assignment.readable(at(0)), assignment.has_notice()), (None, false));
@@ -51,7 +51,7 @@ fn nothing_is_read_before_the_program_was_told_that_it_has_it() {
 }
 
 #[test]
-fn what_the_program_is_done_with_is_let_go_of_at_once() {
+fn what_the_program_is_done_with_is_released_at_once() {
     let mut assignment = reading();
     assert!(!assignment.committed(at(0), offset(19)));
     assert_eq!(take(&mut assignment, &set(&[])), set(&[0]));
@@ -71,9 +71,9 @@ fn what_is_outstanding_is_kept_until_it_is_committed() {
 }
 
 #[test]
-fn a_release_counts_once_the_program_was_told_to() {
+fn a_release_counts_once_the_program_was_asked_for_it() {
     let mut assignment = reading();
-    assert!(!assignment.release(at(0)), "it was not told to let go");
+    assert!(!assignment.release(at(0)), "it was not asked to release it");
     take(&mut assignment, &set(&[]));
     assert!(!assignment.release(at(0)), "this was sent before it could know");
     assert_eq!(notices(&mut assignment), [Notice::Revoked(vec![at(0)])]);
@@ -99,7 +99,7 @@ fn an_acknowledgement_is_held_against_what_was_sent() {
 }
 
 #[test]
-fn what_came_and_went_before_it_was_told_is_not_told() {
+fn what_came_and_went_before_its_notice_has_no_notice() {
     let mut assignment = MemberAssignment::default();
     take(&mut assignment, &set(&[0, 1]));
     assignment.opened(at(0), Beginning::At(offset(10)));
@@ -109,7 +109,7 @@ fn what_came_and_went_before_it_was_told_is_not_told() {
 }
 
 #[test]
-fn a_reader_that_is_overtaken_hears_of_it_before_it_goes_on() {
+fn a_reader_that_is_overtaken_gets_the_notice_before_it_goes_on() {
     let mut assignment = reading();
     assignment.overtaken(at(0), offset(20));
     assert_eq!(assignment.opening().get(&at(0)), Some(&Some(offset(20))));
@@ -123,7 +123,7 @@ fn a_reader_that_is_overtaken_hears_of_it_before_it_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_once_and_stays_the_members() {
+fn what_cannot_be_read_is_reported_once_and_stays_the_members() {
     let mut assignment = MemberAssignment::default();
     take(&mut assignment, &set(&[0]));
     let why = Refusal::new(ErrorCode::PositionLost, "gone");
@@ -148,16 +148,16 @@ fn who_is_put_out_loses_all_it_knows_of() {
     assert!(assignment.owned().is_empty());
     take(&mut assignment, &set(&[0]));
     assignment.opened(at(0), Beginning::At(offset(12)));
-    let told = [Notice::Lost(vec![at(0)]), Notice::Assigned(vec![(at(0), Some(offset(12)))])];
-    assert_eq!(notices(&mut assignment), told, "1 it never heard of");
+    let expected = [Notice::Lost(vec![at(0)]), Notice::Assigned(vec![(at(0), Some(offset(12)))])];
+    assert_eq!(notices(&mut assignment), expected, "it was never sent 1");
 }
 
-/// What a program makes of what it is told.
+/// What a program does with its notices.
 #[derive(Debug, Default)]
 struct Program {
     /// What it may work on, and whether its records come.
     has: BTreeMap<TopicPartition, bool>,
-    /// What it was told to release: it may be done with that, or not.
+    /// What it was asked to release: it may be done with that, or not.
     letting_go: BTreeSet<TopicPartition>,
 }
 
@@ -197,7 +197,7 @@ impl Program {
 enum Act {
     Assign(Vec<u32>),
     Open(u32, u8),
-    Tell,
+    Notice,
     Send(u32),
     Overtake(u32),
     Acknowledge(u32, u64),
@@ -209,7 +209,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => prop::collection::vec(0..4_u32, 0..4).prop_map(Act::Assign),
         6 => (0..4_u32, 0..3_u8).prop_map(|(at, how)| Act::Open(at, how)),
-        6 => Just(Act::Tell),
+        6 => Just(Act::Notice),
         6 => (0..4_u32).prop_map(Act::Send),
         1 => (0..4_u32).prop_map(Act::Overtake),
         4 => (0..4_u32, 0..40_u64).prop_map(|(at, offset)| Act::Acknowledge(at, offset)),
@@ -259,10 +259,10 @@ proptest! {
                         sent.remove(&at(partition));
                     }
                 }
-                Act::Tell => {
-                    let told = assignment.has_notice();
+                Act::Notice => {
+                    let has_notice = assignment.has_notice();
                     let notice = assignment.next_notice();
-                    prop_assert_eq!(told, notice.is_some());
+                    prop_assert_eq!(has_notice, notice.is_some());
                     notice.into_iter().for_each(|notice| program.hear(notice));
                 }
                 Act::Send(partition) => {

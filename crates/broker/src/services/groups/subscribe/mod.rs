@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `assignment` | what the member has and what there is to tell its program: the pure state machine |
+//! | `assignment` | what the member has and what has to be sent to its program: the pure state machine |
 //! | `session` | the stream's task, which performs |
 //! | `membership` | the member as the coordinator sees it |
 //! | `places` | where reading of a partition begins |
@@ -30,12 +30,12 @@ use crate::{
     metrics::Api,
 };
 
-/// Messages ahead of the client: one of records, and one of what else there is to tell.
+/// Messages ahead of the client: one of records, and one of what else there is to send.
 pub(super) const READ_AHEAD: usize = 2;
 
-pub(super) type Answer = Result<v1::SubscribeResponse, Status>;
+pub(super) type SubscribeAnswer = Result<v1::SubscribeResponse, Status>;
 /// An answer on its way, with the permit for its memory.
-pub(super) type Permitted = (Answer, Option<Permit>);
+pub(super) type Permitted = (SubscribeAnswer, Option<Permit>);
 /// Room for one answer.
 type AnswerSlot = mpsc::OwnedPermit<Permitted>;
 
@@ -58,7 +58,7 @@ pub(super) async fn serve(
     };
     begun.finish(ended.as_ref().err().map(|refusal| refusal.code));
     if let Err(refusal) = ended {
-        // It fails when the client is gone, and no one is left to tell.
+        // It fails when the client is gone, and there is nothing to send it to.
         let _client_gone = answers.send((Err(refusal.into_status()), None)).await;
     }
 }

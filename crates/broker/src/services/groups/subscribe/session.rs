@@ -65,9 +65,9 @@ enum End {
     Closed,
     /// The client, or the way to it, is gone.
     Gone,
-    /// The member goes, and the client is told why.
+    /// The member leaves, and the stream ends with the reason.
     Refused(Refusal),
-    /// The client is told why. Where there is a member, it is not this stream's to take out.
+    /// The stream ends with the reason. Where there is a member, this stream must not remove it.
     Silenced(Refusal),
 }
 
@@ -99,7 +99,7 @@ impl Session {
     /// Serves until the stream ends. The member is out of the group then, if that is what its end means.
     ///
     /// # Errors
-    /// What the client is told as the stream's status.
+    /// The status that the stream ends with.
     pub(super) async fn run(mut self) -> Result<(), Refusal> {
         let end = loop {
             if let Err(end) = self.step().await {
@@ -107,20 +107,20 @@ impl Session {
             }
         };
         self.reader.stop_all();
-        let (leaves, told) = match end {
+        let (leaves, status) = match end {
             End::Closed | End::Gone => (true, Ok(())),
             End::Refused(refusal) => (true, Err(refusal)),
             End::Silenced(refusal) => (false, Err(refusal)),
         };
         if leaves {
-            // A heartbeat on its way has done what it does; who has not joined is not in, and leaves nothing.
+            // A heartbeat on its way has done what it does; a client that has not joined is no member.
             self.heartbeat = None;
             tokio::select! {
                 _in_or_not = self.membership.leave() => {}
                 () = self.membership.shared.stopping() => {}
             }
         }
-        told
+        status
     }
 
     /// Begins whatever can be begun, and takes in the first thing that happens.

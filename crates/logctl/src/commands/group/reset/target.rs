@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_moved_to_the_nearest_end_and_told() {
+    fn what_lies_outside_is_moved_to_the_nearest_end_and_reported() {
         assert_eq!(
             resolved(TargetOffset::Back(21), Some(70)),
             Some((50, Some(Outside::Below(Some(offset(49))))))
