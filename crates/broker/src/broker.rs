@@ -12,7 +12,7 @@ use crate::{
     health::Health,
     http,
     log_levels::LogLevels,
-    metrics::{CorruptionAction, Metrics},
+    metrics::{CorruptionAction, Metrics, ReloadResult},
     sampling, server,
     services::{Shared, StartFacts},
 };
@@ -218,6 +218,11 @@ impl RunningBroker {
     /// What recovery found at the start.
     pub fn recovery(&self) -> Recovery {
         self.recovery
+    }
+
+    /// Counts that the process has loaded its configuration again.
+    pub fn count_config_reload(&self, result: ReloadResult) {
+        self.shared.metrics.config_reloads.of(result).inc();
     }
 
     /// Connections of clients that are open now.

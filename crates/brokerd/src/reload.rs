@@ -3,17 +3,18 @@
 use corduroy_broker::{
     config::{BrokerConfig, changed_keys},
     log_levels::LogLevels,
+    metrics::ReloadResult,
 };
 
 use crate::{cli::Flags, sources::load_configuration};
 
 /// Loads the configuration again. Whatever is wrong with it, the broker goes on with what it had.
-pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLevels) {
+pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLevels) -> ReloadResult {
     let config = match load_configuration(flags) {
         Ok(loaded) => loaded.config,
         Err(errors) => {
             tracing::error!(event = "B0006", %errors, "the configuration was not loaded again");
-            return;
+            return ReloadResult::Failed;
         }
     };
     let changed = changed_keys(started_with, &config);
@@ -31,4 +32,5 @@ pub(crate) fn reload(flags: &Flags, started_with: &BrokerConfig, levels: &LogLev
             "the configuration was loaded again; some keys changed that need a restart"
         );
     }
+    ReloadResult::Ok
 }

@@ -124,7 +124,9 @@ impl Process<'_> {
         loop {
             match signals.next().await {
                 Wanted::Stop(name) => return stop(running, name, &mut signals, self.reader).await,
-                Wanted::Reload => notify_reload(|| reload(self.flags, &loaded, &self.levels)),
+                Wanted::Reload => notify_reload(|| {
+                    running.count_config_reload(reload(self.flags, &loaded, &self.levels));
+                }),
             }
         }
     }

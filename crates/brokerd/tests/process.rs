@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
-    io::{BufRead, BufReader, Read as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixDatagram,
     path::Path,
@@ -112,9 +112,11 @@ fn it_starts_says_so_and_stops_cleanly() {
     }
 }
 
-/// A connection that says nothing: the drain waits for it.
+/// A connection that says nothing: the drain waits for it, once the broker has accepted it.
 fn hold_the_drain(running: &Running) -> TcpStream {
-    TcpStream::connect(running.address("grpc")).unwrap()
+    let held = TcpStream::connect(running.address("grpc")).unwrap();
+    while !metrics_of(running).contains("\nbrokerd_open_connections{listener=\"grpc\"} 1\n") {}
+    held
 }
 
 #[test]
@@ -166,6 +168,14 @@ fn until_event(log: &mut impl BufRead, event: &str) -> String {
     }
 }
 
+fn metrics_of(running: &Running) -> String {
+    let mut stream = TcpStream::connect(running.address("metrics")).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn sighup_loads_the_configuration_again_and_never_ends_the_broker() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,6 +194,13 @@ fn sighup_loads_the_configuration_again_and_never_ends_the_broker() {
     running.signal(Signal::HUP);
     let line = until_event(&mut log, "B0006");
     assert!(line.contains("brokerd.toml:2: log.level"), "{line}");
+    // The line is written before it is counted.
+    let is_counted = |metrics: &str| {
+        let of =
+            |result| metrics.contains(&format!("brokerd_config_reloads_total{{result=\"{result}\"}} 1\n"));
+        of("ok") && of("failed")
+    };
+    while !is_counted(&metrics_of(&running)) {}
 
     std::fs::write(&file, "[node]\ndata_dir = \"data\"\n[log]\nlevel = \"off\"\n").unwrap();
     running.signal(Signal::HUP);

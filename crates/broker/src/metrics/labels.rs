@@ -102,6 +102,16 @@ label_words! {
 }
 
 label_words! {
+    /// How it ended to load the configuration again.
+    ReloadResult {
+        /// What a running broker can take of it was taken.
+        Ok = "ok",
+        /// It cannot be read or is not valid; the broker goes on with what it had.
+        Failed = "failed",
+    }
+}
+
+label_words! {
     /// How a connection attempt ended, or a connection.
     ConnectionResult {
         /// It was taken.

@@ -23,9 +23,10 @@ pub use data::DataMetrics;
 pub use exposition::Exposition;
 pub use groups::GroupMetrics;
 pub use labels::{
-    Api, CacheResult, CommitResult, ConnectionResult, CorruptionAction, DeletedReason, Phase, RebalanceReason,
+    Api, CacheResult, CommitResult, ConnectionResult, CorruptionAction, DeletedReason, Phase,
+    RebalanceReason, ReloadResult,
 };
-pub use process::resident_bytes;
+pub use process::{ConfigReloads, resident_bytes};
 pub use requests::{ApiMetrics, ConnectionMetrics, RequestInFlight, RequestMetrics};
 pub use sample::{DiskSample, DiskState, PartitionSample, ScrapeSample, TopicSample};
 pub use sample_groups::{GroupSample, GroupTopicSample};
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub storage: StorageMetrics,
     /// Consumer groups.
     pub groups: GroupMetrics,
+    /// Loads of the configuration while the broker runs.
+    pub config_reloads: ConfigReloads,
     sampler: Arc<sample::Sampled>,
     registry: Registry,
 }
@@ -70,9 +73,10 @@ impl Metrics {
         let storage = StorageMetrics::register(own);
         let groups = GroupMetrics::register(own);
         process::register_own(own);
+        let config_reloads = ConfigReloads::register(own);
         let sampler = Arc::new(sample::Sampled { source: ArcSwapOption::empty() });
         own.register_collector(Box::new(Arc::clone(&sampler)));
-        Self { requests, connections, data, storage, groups, sampler, registry }
+        Self { requests, connections, data, storage, groups, config_reloads, sampler, registry }
     }
 
     /// Sets what is asked at each scrape for the figures of [`ScrapeSample`]. Until then they are absent.

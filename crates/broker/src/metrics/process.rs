@@ -7,12 +7,12 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, family::Family, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
 
-use super::Gauge;
+use super::{Counter, Gauge, labels::ReloadResult};
 
 pub(super) fn register_own(registry: &mut Registry) {
     let labels = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -21,6 +21,32 @@ pub(super) fn register_own(registry: &mut Registry) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     started.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     registry.register("start_time_seconds", "When the broker started, in seconds since 1970", started);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfResult {
+    result: ReloadResult,
+}
+
+/// How often the configuration was loaded again.
+#[derive(Clone, Debug)]
+pub struct ConfigReloads(Family<OfResult, Counter>);
+
+impl ConfigReloads {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let reloads = Self(Family::default());
+        for &result in ReloadResult::ALL {
+            let _at_zero = reloads.of(result);
+        }
+        let help = "How often the configuration was loaded again (SIGHUP), by result";
+        registry.register("config_reloads", help, reloads.0.clone());
+        reloads
+    }
+
+    /// Those that ended like this.
+    pub fn of(&self, result: ReloadResult) -> Counter {
+        self.0.get_or_create_owned(&OfResult { result })
+    }
 }
 
 pub(super) fn register_standard(registry: &mut Registry) {
