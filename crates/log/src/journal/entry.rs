@@ -346,6 +346,16 @@ pub(super) fn carried_entry_bytes(data_bytes: usize) -> u64 {
     (HEAD_BYTES + 8 + 8 + 8 + data_bytes) as u64
 }
 
+/// A mark as version 2 wrote it, for tests.
+#[cfg(test)]
+pub(super) fn mark_of_version_2(of: Of, key: PartitionKey, mark: DurableMark) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out, of, key, &Entry::Mark(mark));
+    out.truncate(out.len() - 4);
+    seal(&mut out, 0);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,11 +438,7 @@ mod tests {
             max_timestamp: Some((TimestampMs(-5), at(7))),
             first_crc: None,
         };
-        let mut out = Vec::new();
-        encode(&mut out, OF, key(), &Entry::Mark(mark));
-        out.truncate(out.len() - 4);
-        seal(&mut out, 0);
-        let bytes = Bytes::from(out);
+        let bytes = Bytes::from(mark_of_version_2(OF, key(), mark));
         assert_eq!(read(&bytes, 2).map(|found| found.entry), Some(Entry::Mark(mark)));
         assert_eq!(read(&bytes, 3), None);
     }

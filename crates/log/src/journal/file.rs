@@ -71,10 +71,10 @@ impl Id {
         if self.version == 1 { self.number } else { self.number << 32 | u64::from(self.salt) }
     }
 
-    /// The generation that entries with this tag are of, in the present version.
-    pub(super) fn of_tag(tag: u64) -> Self {
+    /// The generation that entries of this version with this tag are of.
+    pub(super) fn of_tag(version: u16, tag: u64) -> Self {
         let [.., a, b, c, d] = tag.to_be_bytes();
-        Self { version: VERSION, number: tag >> 32, salt: u32::from_be_bytes([a, b, c, d]) }
+        Self { version, number: tag >> 32, salt: u32::from_be_bytes([a, b, c, d]) }
     }
 }
 

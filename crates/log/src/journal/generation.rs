@@ -113,24 +113,30 @@ pub(super) fn read(disk: &dyn Disk, data_dir: &Path, slot: Slot) -> Result<Conte
         other => Bytes::from(other.map_err(LogError::io("read", &*path))?),
     };
     let first = bytes.get(..bytes.len().min(512)).unwrap_or_default();
-    let (head, id) = match file::parse_header(first, &path)? {
-        Some(id) => (Head::Sound, Some(id)),
-        None if first.iter().all(|byte| *byte == 0) => (Head::Blank, id_of_entries(&bytes)),
-        None => (Head::Damaged, id_of_entries(&bytes)),
+    let (head, generation) = match file::parse_header(first, &path)? {
+        Some(id) => (Head::Sound, Some(walk(&bytes, id, slot))),
+        None if first.iter().all(|byte| *byte == 0) => (Head::Blank, headless(&bytes, slot)),
+        None => (Head::Damaged, headless(&bytes, slot)),
     };
-    let generation = id.map(|id| walk(&bytes, id, slot));
     // Without its header a generation counts only where it was synced for certain.
     let generation = generation.filter(|found| head != Head::Blank || found.last_commit() > 0);
     Ok(Contents { path, bytes: bytes.len() as u64, head, generation })
 }
 
-/// The generation of a file whose header is lost, by its first entry, or else by the first that begins a sector: a copy
-/// of the state does.
-fn id_of_entries(bytes: &Bytes) -> Option<Id> {
+/// The generation of a file whose header is lost, in the version that more of its entries are sound in: marks, with which
+/// every generation of any use begins, have another length in each.
+fn headless(bytes: &Bytes, slot: Slot) -> Option<Generation> {
+    let found = [2, file::VERSION].into_iter().filter_map(|version| id_of_entries(bytes, version));
+    found.map(|id| walk(bytes, id, slot)).max_by_key(|generation| generation.entries.len())
+}
+
+/// Which generation a file holds, by its first entry, or else by the first that begins a sector: a copy of the state
+/// does.
+fn id_of_entries(bytes: &Bytes, version: u16) -> Option<Id> {
     let step = usize::try_from(SECTOR_BYTES).ok()?;
     let places = (step..bytes.len()).step_by(step);
-    let found = places.map(|at| entry::read(&bytes.slice(at..), file::VERSION)).find_map(|read| read)?;
-    Some(Id::of_tag(found.of.tag))
+    let found = places.map(|at| entry::read(&bytes.slice(at..), version)).find_map(|read| read)?;
+    Some(Id::of_tag(version, found.of.tag))
 }
 
 fn walk(bytes: &Bytes, id: Id, slot: Slot) -> Generation {
@@ -173,5 +179,46 @@ impl Finder<'_> {
         let places = memmem::find_iter(self.bytes.get(from..)?, &self.tag);
         let mut places = places.map(|at| (from + at - TAG_AT) as u64);
         places.find_map(|at| Some((at, self.read_at(at, last_commit)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_types::{Offset, PartitionIndex, TopicId};
+
+    use super::*;
+    use crate::journal::entry::{Of, encode, mark_of_version_2};
+    use crate::mark::DurableMark;
+
+    #[test]
+    fn a_file_without_its_header_is_read_in_the_version_that_it_was_written_in() {
+        let mark = DurableMark {
+            segment_base: Offset::ZERO,
+            position: 66,
+            offset: Offset::new(9).unwrap(),
+            checksum: 7,
+            max_timestamp: None,
+            first_crc: None,
+        };
+        let id = |version| Id { version, number: 5, salt: 0x0102_0304 };
+        let of = Of { tag: id(2).tag(), commit: 0 };
+        for version in [2, 3] {
+            let mut bytes = vec![0xff; 512];
+            for partition in 0..3 {
+                let key = PartitionKey {
+                    topic_id: TopicId::from_bytes([7; 16]),
+                    partition: PartitionIndex(partition),
+                };
+                // The same in every version.
+                encode(&mut bytes, of, key, &Entry::Settled { below: Offset::ZERO });
+                match version {
+                    2 => bytes.extend(mark_of_version_2(of, key, mark)),
+                    _ => encode(&mut bytes, of, key, &Entry::Mark(mark)),
+                }
+            }
+            let generation = headless(&bytes.into(), Slot::A).unwrap();
+            assert_eq!((generation.id, generation.entries.len()), (id(version), 6));
+            assert_eq!(generation.gaps, [], "every entry is read");
+        }
     }
 }

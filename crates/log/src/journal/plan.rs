@@ -151,7 +151,7 @@ impl Journal {
             carries = self.carried.keys().copied().collect();
             (self.slot.other(), id, Some(head))
         } else {
-            (self.slot, Id::of_tag(self.tag), None)
+            (self.slot, Id::of_tag(file::VERSION, self.tag), None)
         };
         let position = head.as_ref().map_or(self.position, |head| head.len() as u64);
         data_fits &= position + bytes <= file_bytes;

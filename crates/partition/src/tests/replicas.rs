@@ -4,8 +4,8 @@ use corduroy_types::{Acks, BrokerId, EpochEntry, EpochHistory, ErrorCode, Incarn
 
 use super::{at, epoch, log_of, step};
 use crate::{
-    Ack, Action, Agreement, BatchSpan, Event, FenceRefused, Hello, LogState, MonotonicMs, NotLeading,
-    Partition, Push, REPLICA_LAG_MAX_MS, Refusal, RequestId, ResignReason, Welcome,
+    Ack, Action, Agreement, BatchSpan, Event, FenceRefused, Hello, Invariant, LogState, MonotonicMs,
+    NotLeading, Partition, Push, REPLICA_LAG_MAX_MS, Refusal, RequestId, ResignReason, Welcome,
 };
 
 const OWN: BrokerId = BrokerId(1);
@@ -309,6 +309,15 @@ fn a_follower_cuts_its_dead_branch_before_it_says_anything_of_its_log() {
     );
     let actions = step(&mut partition, 0, Event::Adopted { epoch: epoch(5), entry });
     assert_eq!(acks_of(&actions), [(8, Some(5))]);
+}
+
+#[test]
+fn an_adopted_epoch_that_does_not_follow_is_a_contradiction() {
+    let mut partition = follower(9, &[(1, 0)]);
+    step(&mut partition, 0, welcome(0, 9, &[(1, 0), (5, 9)]));
+    let entry = EpochEntry { epoch: epoch(1), start: at(9) };
+    let actions = step(&mut partition, 0, Event::Adopted { epoch: epoch(5), entry });
+    assert_eq!(actions.first(), Some(&Action::Contradiction(Invariant::EpochsGrow)));
 }
 
 #[test]
