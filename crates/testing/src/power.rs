@@ -29,10 +29,14 @@ pub(crate) async fn start(
         disk: disk.clone(),
         config: Arc::new(config),
     };
-    match starting.await {
-        Ok(started) => Ok((power, started?)),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    let failed = match starting.await {
+        Ok(Ok(running)) => return Ok((power, running)),
+        Ok(Err(error)) => Ok(error.into()),
+        Err(error) => Err(error.into_panic()),
+    };
+    // A runtime must not be dropped within an asynchronous context.
+    power.cut();
+    failed.map_or_else(|panic| std::panic::resume_unwind(panic), Err)
 }
 
 impl PowerSwitch {
