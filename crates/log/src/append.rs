@@ -69,9 +69,7 @@ impl Log {
         expected_offset: Option<Offset>,
         now: TimestampMs,
     ) -> Result<Appended, AppendError> {
-        if let Some(failure) = &self.failure {
-            return Err(AppendError::StorageFailed(failure.clone()));
-        }
+        self.check_appendable()?;
         if let Some(original) = self.producers.check(batch.header())? {
             let (base_offset, next_offset) = (original.base_offset, original.next_offset());
             let max_timestamp = original.max_timestamp;
@@ -82,14 +80,54 @@ impl Log {
         {
             return Err(AppendError::WrongEpoch { epoch, current });
         }
+        let log_end = self.cursors.log_end();
+        if let Some(expected_offset) = expected_offset.filter(|expected| *expected != log_end) {
+            return Err(AppendError::OffsetMismatch { expected_offset, next_offset: log_end });
+        }
+        self.push(batch, epoch, now)
+    }
+
+    /// Appends a batch as a leader has it: at the offset and in the epoch that it carries. For a follower whose log agrees with
+    /// the leader's up to there; see [`Log::append`] for when it counts.
+    ///
+    /// Its producer is noted and not checked: that was the leader's to decide, and producers are remembered alike on every
+    /// replica (invariant I10).
+    ///
+    /// # Errors
+    /// Certainly nothing was written. [`AppendError::OffsetMismatch`] where it does not begin at the log end,
+    /// [`AppendError::WrongEpoch`], [`AppendError::EpochNotBegun`] and [`AppendError::WithoutEpoch`] where its epoch is not the
+    /// last one of the history: the leader's entry has to be adopted before ([`Log::begin_epoch`]).
+    pub fn append_replicated(&mut self, batch: Batch, now: TimestampMs) -> Result<Appended, AppendError> {
+        self.check_appendable()?;
+        let BatchHeader { base_offset, leader_epoch, .. } = *batch.header();
+        let epoch = leader_epoch.ok_or(AppendError::WithoutEpoch)?;
+        match self.history.last().map(|entry| entry.epoch) {
+            Some(current) if current == epoch => {}
+            Some(current) => return Err(AppendError::WrongEpoch { epoch, current }),
+            None => return Err(AppendError::EpochNotBegun { epoch }),
+        }
+        let log_end = self.cursors.log_end();
+        if base_offset != log_end {
+            return Err(AppendError::OffsetMismatch { expected_offset: base_offset, next_offset: log_end });
+        }
+        self.push(batch, epoch, now)
+    }
+
+    fn check_appendable(&self) -> Result<(), AppendError> {
+        match (&self.failure, self.cutting) {
+            (Some(failure), _) => Err(AppendError::StorageFailed(failure.clone())),
+            (None, Some(_)) => Err(AppendError::Cutting),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Appends a batch at the log end.
+    fn push(&mut self, batch: Batch, epoch: LeaderEpoch, now: TimestampMs) -> Result<Appended, AppendError> {
         let bytes = batch.total_bytes();
         if bytes > BATCH_BYTES_MAX {
             return Err(AppendError::BatchTooLarge { bytes });
         }
         let log_end = self.cursors.log_end();
-        if let Some(expected_offset) = expected_offset.filter(|expected| *expected != log_end) {
-            return Err(AppendError::OffsetMismatch { expected_offset, next_offset: log_end });
-        }
         let count = u64::from(batch.header().last_offset_delta) + 1;
         let exhausted = AppendError::OffsetsExhausted { log_end, count };
         let next_offset = log_end.checked_add(count).ok_or(exhausted.clone())?;

@@ -15,10 +15,13 @@ impl Log {
     ///
     /// # Errors
     /// [`LogError::StorageFailed`] when the log has stopped or stops now, [`LogError::WrongRound`] while a round
-    /// is in flight. The log must then be opened as unclean.
+    /// is in flight, [`LogError::Cutting`]. The log must then be opened as unclean.
     pub fn close(mut self) -> Result<(), LogError> {
         if let Some(failure) = self.failure.take() {
             return Err(failure.into());
+        }
+        if self.cutting.is_some() {
+            return Err(LogError::Cutting);
         }
         if let Some(got) = self.in_flight {
             return Err(LogError::WrongRound { got, in_flight: self.in_flight });

@@ -58,6 +58,18 @@ pub enum AppendError {
         /// The last epoch of the history.
         current: LeaderEpoch,
     },
+    /// No epoch was ever begun in this log. Adopt the leader's entry first.
+    #[error("epoch {epoch} was not begun in this log, nor any other")]
+    EpochNotBegun {
+        /// The epoch of the batch.
+        epoch: LeaderEpoch,
+    },
+    /// The batch names no leader epoch, so no leader has appended it. Do not retry.
+    #[error("the batch has no leader epoch")]
+    WithoutEpoch,
+    /// The log is being cut, or emptied. Retry when that is done.
+    #[error("the log is being cut to agree with its leader")]
+    Cutting,
     /// The batch is larger than any the log stores. Do not retry.
     #[error("a batch of {bytes} bytes is larger than the {} that a log stores", crate::BATCH_BYTES_MAX)]
     BatchTooLarge {
@@ -114,6 +126,9 @@ pub enum DeleteRecordsError {
         /// The greatest offset allowed.
         high_watermark: Offset,
     },
+    /// The log is being cut, or emptied. Retry when that is done.
+    #[error("the log is being cut to agree with its leader")]
+    Cutting,
 }
 
 /// Why a log could not be opened, kept or closed.
@@ -132,6 +147,9 @@ pub enum LogError {
     /// A round failed, now or before: the log is stopped.
     #[error(transparent)]
     StorageFailed(#[from] StorageFailure),
+    /// The log is being cut, or emptied. Finish that first; the log that takes its place can be closed.
+    #[error("the log is being cut to agree with its leader")]
+    Cutting,
     /// The partition's state file has a newer format. Use the version that wrote it, or a newer one.
     #[error("{} has format {version}; this version knows up to {known}", path.display())]
     NewerFormat {

@@ -21,7 +21,7 @@
 //! | `scrub` | looking for damage before a reader meets it |
 //! | `state_file`, `catalogue` | the log start and what each sealed segment is, durable, in two copies |
 //! | `journal` | the commit journal: many logs made durable by one sync, replica state, replay |
-//! | `epochs`, `epoch_log`, `truncate` | the epoch history; cutting a log |
+//! | `epoch_log`, `truncate` | the epoch history; cutting a log, or emptying it |
 //! | `offline` | a partition's directory without a log: listing, reading, counting, verifying |
 //!
 //! Never: threads, a clock, tokio, the network. Time is an argument; retries and waiting belong to the caller.

@@ -44,6 +44,8 @@ pub struct Log {
     /// Whether the directory's name is durable, though nothing may be in it yet.
     pub(crate) named: bool,
     pub(crate) failure: Option<StorageFailure>,
+    /// While the log is being cut: where what can still be read ends.
+    pub(crate) cutting: Option<Offset>,
     /// Compaction has been through everything below.
     pub(crate) compacted_end: Offset,
     /// As of the log end.
@@ -95,6 +97,7 @@ impl Log {
             dir_durable,
             named: false,
             failure: None,
+            cutting: None,
             compacted_end: Offset::ZERO,
             producers,
             upkeep,
@@ -199,6 +202,18 @@ impl Log {
     /// The sealed segment that holds `offset`, unless it is in the active one.
     pub(crate) fn sealed_at(&self, offset: Offset) -> Option<&Arc<Sealed>> {
         self.sealed.get(self.sealed.partition_point(|sealed| sealed.end <= offset))
+    }
+
+    /// Where what is served ends: a log that has stopped believes nothing above its durable end, and one that is being cut
+    /// serves what stays.
+    pub(crate) fn readable_end(&self) -> Offset {
+        let end = if self.failure.is_some() { self.cursors.durable_end() } else { self.cursors.log_end() };
+        self.cutting.map_or(end, |to| to.min(end))
+    }
+
+    /// Whether files may be removed or replaced: not after a failure, and not by two at once.
+    pub(crate) fn is_changeable(&self) -> bool {
+        self.failure.is_none() && self.cutting.is_none()
     }
 
     /// How many bytes of a segment have been written and can be read from its file.

@@ -103,9 +103,7 @@ impl Log {
         if from > log_end {
             return Err(ReadError::AboveEnd { from, log_end });
         }
-        // A log that has stopped believes nothing above its durable end.
-        let readable_end = if self.failure.is_some() { self.cursors.durable_end() } else { log_end };
-        let upper = upper.min(readable_end);
+        let upper = upper.min(self.readable_end());
         let source = if from >= upper {
             Source::Nothing
         } else if let Some(doubt) = self.shared.doubt().filter(|doubt| from < doubt.next_good) {

@@ -28,14 +28,14 @@ pub struct Reopen {
 }
 
 impl Log {
-    /// What to perform before a stopped log can be used again; `None` when it has not stopped, or a
-    /// round has yet to be reported.
+    /// What to perform before a stopped log can be used again; `None` when it has not stopped, a round has yet to be
+    /// reported, or the log is being cut, which opens it again by itself.
     ///
     /// Everything above `durable_end` is given up, in memory, page cache and file alike, because after a failed
     /// sync the kernel takes its pages for clean. One exception: in durability `background`, when only a write
     /// failed, what was written before it is recovered as after a kill.
     pub fn plan_reopen(&self) -> Option<Reopen> {
-        let failure = self.failure.as_ref().filter(|_| self.in_flight.is_none())?;
+        let failure = self.failure.as_ref().filter(|_| self.in_flight.is_none() && self.cutting.is_none())?;
         let unsynced = self.durable.offset < self.written.offset;
         Some(Reopen {
             shared: Arc::clone(&self.shared),

@@ -140,7 +140,7 @@ impl Log {
     /// Whole segments only, oldest first, never beyond `high_watermark` and never the last one. When the active
     /// segment has expired it is rolled (which the next round carries out), and goes the time after.
     pub fn plan_retention(&mut self, now: TimestampMs, high_watermark: Offset) -> Option<Removal> {
-        if self.failure.is_some() {
+        if !self.is_changeable() {
             return None;
         }
         let by_time = self.expired_end(self.config.retention_ms, now);
@@ -208,12 +208,15 @@ impl Log {
     /// `None` when the log already starts there or later.
     ///
     /// # Errors
-    /// [`DeleteRecordsError::AboveHighWatermark`]: nothing was deleted.
+    /// [`DeleteRecordsError`]: nothing was deleted.
     pub fn plan_delete_records(
         &self,
         before: Offset,
         high_watermark: Offset,
     ) -> Result<Option<Removal>, DeleteRecordsError> {
+        if self.cutting.is_some() {
+            return Err(DeleteRecordsError::Cutting);
+        }
         let high_watermark = high_watermark.min(self.cursors.log_end());
         if before > high_watermark {
             return Err(DeleteRecordsError::AboveHighWatermark { before, high_watermark });
@@ -237,6 +240,7 @@ impl Log {
         self.cursors.raise_start(log_start)?;
         self.shared.raise_log_start(log_start);
         self.tail.forget_below(log_start, self.cursors.written_end());
+        self.history.forget_below(log_start);
         let gone = self.sealed.partition_point(|sealed| sealed.end <= log_start.min(self.settled_end));
         let segments = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
         Ok(ObsoleteFiles { shared: Arc::clone(&self.shared), segments })

@@ -52,6 +52,9 @@ pub struct Salvaged {
 impl Log {
     /// Plans to give up the damage that is known (see [`Log::damages`]). What can be read stays, at its offsets.
     pub fn plan_salvage(&mut self) -> SalvagePlan {
+        if self.cutting.is_some() {
+            return SalvagePlan::AfterRound;
+        }
         let of_segments = self.damages().into_iter().filter(|range| !range.is_doubt());
         let damaged: BTreeSet<Offset> = of_segments.map(|range| range.segment_base).collect();
         if self.active.bytes > 0 && damaged.contains(&self.active.base()) {

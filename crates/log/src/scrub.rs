@@ -67,10 +67,11 @@ struct UnderWay {
 }
 
 impl Log {
-    /// Plans a check of everything below `durable_end`.
+    /// Plans a check of everything below `durable_end`; of nothing while the log is being cut.
     pub fn plan_scrub(&self) -> Scrub {
         let settled =
             self.sealed.iter().filter(|sealed| sealed.end <= self.settled_end && sealed.lost.is_none());
+        let settled = settled.filter(|_| self.cutting.is_none());
         let mut left: VecDeque<Part> = settled
             .map(|sealed| Part {
                 file: Arc::clone(&sealed.file),
@@ -80,7 +81,7 @@ impl Log {
             })
             .collect();
         let durable = self.durable;
-        if durable.segment_base == self.active.base() && durable.position > 0 {
+        if self.cutting.is_none() && durable.segment_base == self.active.base() && durable.position > 0 {
             let base = durable.segment_base;
             let extent = Extent { base, end: durable.offset, bytes: durable.position, gaps: false };
             let (file, checksum) = (Arc::clone(&self.active.file), Some(durable.checksum));

@@ -78,8 +78,6 @@ impl Log {
     }
 
     fn lookup(&self, wanted: Wanted, near: Option<TimestampMs>, upper: Offset) -> TimeLookupPlan {
-        let readable_end =
-            if self.failure.is_some() { self.cursors.durable_end() } else { self.cursors.log_end() };
         let written_end = self.cursors.written_end();
         let (base, index) = (self.active.base(), &self.active.index);
         let whole = ScanStart::of_segment(base);
@@ -89,7 +87,7 @@ impl Log {
             shared: Arc::clone(&self.shared),
             wanted,
             log_start: self.cursors.log_start(),
-            upper: upper.min(readable_end),
+            upper: upper.min(self.readable_end()),
             sealed: Arc::clone(&self.sealed),
             active: Arc::clone(&self.active.file),
             active_start,

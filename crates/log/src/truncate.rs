@@ -1,4 +1,4 @@
-//! Cutting a log: removing its newest records, where its epoch history conflicts with the leader's.
+//! Cutting a log: removing its newest records, where its epoch history conflicts with the leader's, or all of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use corduroy_types::{EpochHistory, EpochOrder, Offset, TimestampMs};
 
 use crate::config::LogConfig;
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, create_partition_dir};
 use crate::error::LogError;
 use crate::index::ScanStart;
 use crate::journal::{JournalRequest, PartitionKey, Rewrite};
@@ -15,26 +15,32 @@ use crate::mark::Known;
 use crate::recovery::{RecoveryReport, look_through};
 use crate::retention::remove_if_present;
 use crate::scan::{Depth, Walk, WalkError};
-use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_path};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, file_path};
 use crate::shared::Shared;
-use crate::state_file::{self, StateWriter};
+use crate::state_file::{self, PartitionState, StateWriter};
 
-/// A log that is being cut. There is no log meanwhile, so that nothing can be appended or read.
+/// A log that is being cut, or emptied: [`Log::plan_truncation`] and [`Log::plan_reset`].
 ///
 /// First [`Truncation::begin`] has to be durable in the commit journal, then this is performed, then
-/// [`Truncation::end`] has to be durable: only after that the new log may be appended to. A crash in between finishes
-/// the cut when the journal is replayed (rule R7).
-#[derive(Debug)]
-#[must_use = "there is no log until it is performed"]
+/// [`Truncation::end`] has to be durable: only after that may the log that is returned replace the one that is cut. A crash in
+/// between finishes it when the journal is replayed (rule R7).
+#[derive(Clone, Debug)]
+#[must_use = "the log accepts nothing until it is performed"]
 pub struct Truncation {
     shared: Arc<Shared>,
     config: LogConfig,
     durable_end: Offset,
-    to: Offset,
+    target: Target,
     history: EpochHistory,
 }
 
-/// Why a log was not cut. It is as it was.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    EndAt(Offset),
+    BeginAt(Offset),
+}
+
+/// Why a log is not cut. It is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum TruncateError {
     /// Records are not durable yet, a round is in flight, or the log has stopped. Finish the rounds, or reopen it.
@@ -43,6 +49,9 @@ pub enum TruncateError {
         /// Where the log ends.
         log_end: Offset,
     },
+    /// Another cut has begun. Perform it first.
+    #[error("the log is being cut already")]
+    Cutting,
     /// The offset is not one that the log can end at. Never below its start, nor inside a segment that compaction has
     /// rewritten: what lies there is committed.
     #[error("the log cannot be cut at offset {to}: it may end between {least} and {log_end}")]
@@ -54,50 +63,97 @@ pub enum TruncateError {
         /// Where it ends.
         log_end: Offset,
     },
+    /// The log start never goes back.
+    #[error("the log cannot begin at offset {start}, below its start {log_start}")]
+    BelowStart {
+        /// Where it should begin.
+        start: Offset,
+        /// Where it begins.
+        log_start: Offset,
+    },
     /// The history has an epoch that begins behind the cut.
     #[error(transparent)]
     Epoch(#[from] EpochOrder),
 }
 
 impl Log {
-    /// Cuts the log so that it ends at `to`, or at the beginning of the batch that holds it; `history` is its history
-    /// afterwards. Consumes the log; [`Truncation::perform`] gives the one that takes its place.
+    /// Plans to cut the log so that it ends at `to`, or at the beginning of the batch that holds it; `history` is its history
+    /// afterwards. From now on this log accepts nothing and serves only what stays, until the one that
+    /// [`Truncation::perform`] returns takes its place.
     ///
     /// # Errors
-    /// [`TruncateError`], with the log.
-    pub fn truncate_to(
-        self,
+    /// [`TruncateError`].
+    pub fn plan_truncation(
+        &mut self,
         to: Offset,
         history: EpochHistory,
-    ) -> Result<Truncation, (Box<Self>, TruncateError)> {
-        if let Err(error) = self.check_truncate(to, &history) {
-            return Err((Box::new(self), error));
-        }
-        let durable_end = self.cursors.durable_end();
-        Ok(Truncation { shared: self.shared, config: self.config, durable_end, to, history })
-    }
-
-    fn check_truncate(&self, to: Offset, history: &EpochHistory) -> Result<(), TruncateError> {
-        let log_end = self.cursors.log_end();
-        if self.failure.is_some() || self.in_flight.is_some() || self.cursors.durable_end() < log_end {
-            return Err(TruncateError::NotAtRest { log_end });
-        }
+    ) -> Result<Truncation, TruncateError> {
+        let log_end = self.check_at_rest()?;
         let rewritten = self.sealed.iter().rev().find(|sealed| sealed.gaps).map(|sealed| sealed.end);
         let least = rewritten.map_or(self.cursors.log_start(), |end| end.max(self.cursors.log_start()));
         if to < least || to > log_end {
             return Err(TruncateError::OutOfRange { to, least, log_end });
         }
-        match history.last() {
-            Some(entry) if entry.start > to => Err(EpochOrder { entry, last: entry }.into()),
-            _ => Ok(()),
+        self.begin_truncation(Target::EndAt(to), history)
+    }
+
+    /// Plans to empty the log, so that it begins and ends at `start`: for a follower whose log ends below its leader's log
+    /// start, or has nothing in common with the leader's. From now on this log accepts nothing and serves nothing, until the
+    /// one that [`Truncation::perform`] returns takes its place. What it knew of producers is forgotten.
+    ///
+    /// # Errors
+    /// [`TruncateError`].
+    pub fn plan_reset(&mut self, start: Offset, history: EpochHistory) -> Result<Truncation, TruncateError> {
+        self.check_at_rest()?;
+        let log_start = self.cursors.log_start();
+        if start < log_start {
+            return Err(TruncateError::BelowStart { start, log_start });
         }
+        self.begin_truncation(Target::BeginAt(start), history)
+    }
+
+    fn check_at_rest(&self) -> Result<Offset, TruncateError> {
+        let log_end = self.cursors.log_end();
+        if self.cutting.is_some() {
+            return Err(TruncateError::Cutting);
+        }
+        if self.failure.is_some() || self.in_flight.is_some() || self.cursors.durable_end() < log_end {
+            return Err(TruncateError::NotAtRest { log_end });
+        }
+        Ok(log_end)
+    }
+
+    fn begin_truncation(
+        &mut self,
+        target: Target,
+        history: EpochHistory,
+    ) -> Result<Truncation, TruncateError> {
+        let (Target::EndAt(end) | Target::BeginAt(end)) = target;
+        if let Some(entry) = history.last().filter(|entry| entry.start > end) {
+            return Err(EpochOrder { entry, last: entry }.into());
+        }
+        self.cutting = Some(match target {
+            Target::EndAt(to) => to,
+            Target::BeginAt(_) => self.cursors.log_start(),
+        });
+        let (shared, durable_end) = (Arc::clone(&self.shared), self.cursors.durable_end());
+        Ok(Truncation { shared, config: self.config, durable_end, target, history })
+    }
+
+    /// Whether the log is being cut.
+    pub fn is_cutting(&self) -> bool {
+        self.cutting.is_some()
     }
 }
 
 impl Truncation {
     /// What has to be durable before it is performed.
     pub fn begin(&self, key: PartitionKey) -> JournalRequest {
-        JournalRequest::BeginCut { key, to: self.to, history: self.history.clone() }
+        let history = self.history.clone();
+        match self.target {
+            Target::EndAt(to) => JournalRequest::BeginCut { key, to, history },
+            Target::BeginAt(start) => JournalRequest::BeginReset { key, start, history },
+        }
     }
 
     /// Cuts the files and opens what is left. Doing it again gives the same. `rewrite` was read after
@@ -112,10 +168,15 @@ impl Truncation {
         now: TimestampMs,
     ) -> Result<(Log, RecoveryReport), LogError> {
         let dir = &self.shared.dir;
-        // A checkpoint that failed meanwhile may have informed a log that is gone: what only the journal holds is not
-        // believed to be in the files.
-        rewrite.perform(&**disk, dir, self.durable_end)?;
-        cut_files(&**disk, dir, self.to)?;
+        match self.target {
+            Target::EndAt(to) => {
+                // A checkpoint that failed meanwhile may have informed a log that is gone: what only the journal holds is
+                // not believed to be in the files.
+                rewrite.perform(&**disk, dir, self.durable_end)?;
+                cut_files(&**disk, dir, to)?;
+            }
+            Target::BeginAt(start) => reset_files(&**disk, dir, start)?,
+        }
         let known = Known { history: self.history.clone(), ..Known::default() };
         Log::open(Arc::clone(disk), dir.to_path_buf(), self.config, known, now)
     }
@@ -124,6 +185,34 @@ impl Truncation {
     pub fn end(&self, key: PartitionKey) -> JournalRequest {
         JournalRequest::EndCut(key)
     }
+}
+
+/// Removes all files of a log, which begins at `start` then. Its log start is durable before anything is removed, and
+/// segments go newest first, each durably. Doing it again changes nothing.
+pub(crate) fn reset_files(disk: &dyn Disk, dir: &Path, start: Offset) -> Result<(), LogError> {
+    create_partition_dir(disk, dir).map_err(LogError::io("create", dir))?;
+    let files = look_through(disk, dir)?;
+    let stored = match state_file::read(disk, dir)? {
+        state_file::Found::Whole(stored) => Some(stored),
+        _ => None,
+    };
+    let state = StateWriter::new(dir, stored);
+    let written = state.change(disk, |state| {
+        let log_start = state.log_start.max(start);
+        *state = PartitionState { log_start, ..PartitionState::default() };
+    });
+    written.map_err(LogError::io("write", state.path()))?;
+    let sync_dir = || disk.sync_dir(dir).map_err(LogError::io("sync", dir));
+    // A snapshot is about what is removed here.
+    for offset in &files.snapshots {
+        remove_if_present(disk, file_path(dir, *offset, SNAPSHOT_SUFFIX))?;
+    }
+    sync_dir()?;
+    for segment in files.segments.iter().rev() {
+        segment.remove(disk, dir)?;
+        sync_dir()?;
+    }
+    Ok(())
 }
 
 /// Cuts the files of a log so that it ends at `to`, or at the beginning of the batch that holds it: whole

@@ -62,7 +62,12 @@ pub(super) fn unknown(of: &ReplicaIdentity, reason: &UnknownReason) -> Refusal {
 pub(super) fn append(of: &ReplicaIdentity, error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
-        AppendError::OffsetsExhausted { .. } | AppendError::WrongEpoch { .. } => ErrorCode::Internal,
+        AppendError::OffsetsExhausted { .. }
+        | AppendError::WrongEpoch { .. }
+        | AppendError::EpochNotBegun { .. }
+        | AppendError::WithoutEpoch => ErrorCode::Internal,
+        // Only a follower's log is cut.
+        AppendError::Cutting => ErrorCode::NotLeader,
         AppendError::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
         AppendError::Sequence(SequenceError::OutOfSequence { .. }) => ErrorCode::OutOfSequence,
         AppendError::Sequence(SequenceError::Fenced { .. }) => ErrorCode::ProducerFenced,

@@ -35,7 +35,7 @@ impl CompactionNeed {
 impl Log {
     /// What there is to compact, without I/O; `None` where the log is not compacted, or has stopped.
     pub fn compaction_need(&self, now: TimestampMs, high_watermark: Offset) -> Option<CompactionNeed> {
-        let config = self.config.compaction.filter(|_| self.failure.is_none())?;
+        let config = self.config.compaction.filter(|_| self.is_changeable())?;
         let clean = self.sealed.iter().take_while(|sealed| sealed.end <= self.compacted_end());
         let clean_bytes = clean.map(|sealed| sealed.bytes).sum();
         let dirty = self.dirty(now, high_watermark);
@@ -86,7 +86,7 @@ impl Log {
         high_watermark: Offset,
         map_bytes: u64,
     ) -> Option<Compaction> {
-        let config = self.config.compaction.filter(|_| self.failure.is_none())?;
+        let config = self.config.compaction.filter(|_| self.is_changeable())?;
         let end = self.dirty(now, high_watermark).last()?.end;
         let count = self.sealed.partition_point(|sealed| sealed.end <= end);
         let segments = self.sealed.iter().take(count).cloned().collect();

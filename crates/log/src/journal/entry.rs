@@ -3,13 +3,17 @@
 //! Big-endian: length u32 (of the whole entry) · CRC-32 u32 (ISO-HDLC, over length and all that follows) ·
 //! tag u64 · commit u64 · kind u8 · topic id 16 bytes · partition u32 · body. The tag is the one of the generation, and
 //! `commit` the position at which the commit begins that the entry is part of. In version 1 the tag is the generation's
-//! number, and there is no `commit`; before version 3 a mark has no checksum of the first batch.
+//! number, and there is no `commit`; before version 3 a mark has no checksum of the first batch, and before version 4 there are
+//! neither promises, suspicions nor resets.
 
 use bytes::Bytes;
-use corduroy_types::{EpochEntry, EpochHistory, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+use corduroy_types::{
+    BrokerId, EpochEntry, EpochHistory, Incarnation, LeaderEpoch, Offset, PartitionIndex, TimestampMs,
+    TopicId,
+};
 
-use super::PartitionKey;
 use super::file::ENTRIES_AT;
+use super::{PartitionKey, Promise, Vote};
 use crate::mark::DurableMark;
 
 /// Bytes before an entry's body.
@@ -17,6 +21,7 @@ pub(super) const HEAD_BYTES: usize = 4 + 4 + 8 + 8 + 1 + 16 + 4;
 /// The same in version 1.
 const HEAD_BYTES_1: usize = HEAD_BYTES - 8;
 const MARK_BYTES: usize = 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4;
+const PROMISE_BYTES: usize = 4 + 1 + 4 + 8;
 /// Flags of a mark: there is a greatest timestamp, and the checksum of the first batch is known.
 const MAX_TIMESTAMP: u8 = 1;
 const FIRST_CRC: u8 = 2;
@@ -34,7 +39,9 @@ pub(super) enum Entry {
     History(EpochHistory),
     /// The log is being cut at `to`, and `history` holds afterwards. No mark holds any more.
     CutBegun { to: Offset, history: EpochHistory },
-    /// The cut is done, and durable.
+    /// The log is being emptied, to begin at `start` with this history. No mark holds any more.
+    ResetBegun { start: Offset, history: EpochHistory },
+    /// The cut, or the reset, is done and durable.
     CutDone,
     /// Segments whose base is below this are synced as they are: earlier data for them is of no use any more.
     Settled { below: Offset },
@@ -49,6 +56,10 @@ pub(super) enum Entry {
     Filler { bytes: u32 },
     /// Batches of a log that has stopped, from an older generation, in the beginning of a newer one.
     Carried { segment_base: Offset, position: u64, end: Offset, bytes: Bytes },
+    /// Nothing of an earlier epoch is accepted.
+    Promised(Promise),
+    /// Whether the replica may have lost what it once acknowledged.
+    Suspect(bool),
 }
 
 /// Where an entry belongs: the tag of its generation, and the position at which its commit begins.
@@ -86,6 +97,9 @@ impl Entry {
             Self::Checkpointed { .. } => 10,
             Self::Filler { .. } => 11,
             Self::Carried { .. } => 12,
+            Self::Promised(_) => 13,
+            Self::Suspect(_) => 14,
+            Self::ResetBegun { .. } => 15,
         }
     }
 }
@@ -100,11 +114,15 @@ impl Entry {
             Self::Mark(_) => MARK_BYTES,
             Self::EpochBegun(_) => EPOCH_BYTES,
             Self::History(entries) => history(entries),
-            Self::CutBegun { history: entries, .. } => 8 + history(entries),
+            Self::CutBegun { history: entries, .. } | Self::ResetBegun { history: entries, .. } => {
+                8 + history(entries)
+            }
             Self::Settled { .. } => 8,
             Self::Checkpointed { .. } | Self::StateEnd { .. } => 16,
             Self::Filler { bytes } => *bytes as usize,
             Self::Carried { bytes, .. } => 8 + 8 + 8 + bytes.len(),
+            Self::Promised(_) => PROMISE_BYTES,
+            Self::Suspect(_) => 1,
             Self::CutDone | Self::Dropped => 0,
         };
         (HEAD_BYTES + body) as u64
@@ -157,10 +175,12 @@ pub(super) fn encode_parts(out: &mut Vec<u8>, of: Of, key: PartitionKey, entry: 
         Entry::Mark(mark) => put_mark(out, mark),
         Entry::EpochBegun(entry) => put_epoch(out, *entry),
         Entry::History(history) => put_history(out, history),
-        Entry::CutBegun { to, history } => {
-            out.extend_from_slice(&to.get().to_be_bytes());
+        Entry::CutBegun { to: at, history } | Entry::ResetBegun { start: at, history } => {
+            out.extend_from_slice(&at.get().to_be_bytes());
             put_history(out, history);
         }
+        Entry::Promised(promise) => put_promise(out, *promise),
+        Entry::Suspect(is_suspect) => out.push(u8::from(*is_suspect)),
         Entry::Settled { below } => out.extend_from_slice(&below.get().to_be_bytes()),
         Entry::Checkpointed { generation, position } => {
             out.extend_from_slice(&generation.to_be_bytes());
@@ -212,6 +232,14 @@ fn put_mark(out: &mut Vec<u8>, mark: &DurableMark) {
     out.extend_from_slice(&timestamp.0.to_be_bytes());
     out.extend_from_slice(&offset.get().to_be_bytes());
     out.extend_from_slice(&mark.first_crc.unwrap_or(0).to_be_bytes());
+}
+
+fn put_promise(out: &mut Vec<u8>, promise: Promise) {
+    out.extend_from_slice(&promise.epoch.get().to_be_bytes());
+    out.push(u8::from(promise.vote.is_some()));
+    let (candidate, incarnation) = promise.vote.map_or((0, 0), |vote| (vote.candidate.0, vote.incarnation.0));
+    out.extend_from_slice(&candidate.to_be_bytes());
+    out.extend_from_slice(&incarnation.to_be_bytes());
 }
 
 fn put_epoch(out: &mut Vec<u8>, entry: EpochEntry) {
@@ -295,6 +323,22 @@ impl Fields<'_> {
         Some(history)
     }
 
+    fn flag(&mut self) -> Option<bool> {
+        match self.array()? {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+
+    fn promise(&mut self) -> Option<Promise> {
+        let epoch = LeaderEpoch::new(u32::from_be_bytes(self.array()?))?;
+        let has_vote = self.flag()?;
+        let candidate = BrokerId(u32::from_be_bytes(self.array()?));
+        let vote = Vote { candidate, incarnation: Incarnation(self.u64()?) };
+        Some(Promise { epoch, vote: has_vote.then_some(vote) })
+    }
+
     fn data(&mut self, version: u16, whole: &Bytes) -> Option<Entry> {
         let (position, base_offset) = (self.u64()?, self.offset()?);
         let epoch = u32::try_from(i32::from_be_bytes(self.array()?)).ok().and_then(LeaderEpoch::new);
@@ -330,6 +374,9 @@ impl Fields<'_> {
             10 => Entry::Checkpointed { generation: self.u64()?, position: self.u64()? },
             11 if version > 1 => self.filler()?,
             12 if version > 1 => self.carried(whole)?,
+            13 if version > 3 => Entry::Promised(self.promise()?),
+            14 if version > 3 => Entry::Suspect(self.flag()?),
+            15 if version > 3 => Entry::ResetBegun { start: self.offset()?, history: self.history()? },
             _ => return None,
         };
         self.0.is_empty().then_some(entry)
@@ -359,6 +406,7 @@ pub(super) fn mark_of_version_2(of: Of, key: PartitionKey, mark: DurableMark) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::file::VERSION;
 
     fn at(offset: u64) -> Offset {
         Offset::new(offset).unwrap()
@@ -391,7 +439,14 @@ mod tests {
             Entry::EpochBegun(epoch(2, 40)),
             Entry::History(history.clone()),
             Entry::History(EpochHistory::default()),
-            Entry::CutBegun { to: at(41), history },
+            Entry::CutBegun { to: at(41), history: history.clone() },
+            Entry::ResetBegun { start: at(70), history },
+            Entry::Promised(Promise::of_epoch(LeaderEpoch::new(7).unwrap())),
+            Entry::Promised(Promise {
+                epoch: LeaderEpoch::new(8).unwrap(),
+                vote: Some(Vote { candidate: BrokerId(3), incarnation: Incarnation(99) }),
+            }),
+            Entry::Suspect(true),
             Entry::CutDone,
             Entry::Settled { below: at(5) },
             Entry::Dropped,
@@ -417,7 +472,7 @@ mod tests {
         }
         let mut bytes = Bytes::from(out);
         for entry in every_kind() {
-            let found = read(&bytes, 3).unwrap();
+            let found = read(&bytes, VERSION).unwrap();
             assert_eq!((found.of, found.key, &found.entry), (OF, key(), &entry));
             assert_eq!(entry.encoded_bytes(), found.bytes);
             if let Entry::Data { bytes, .. } = &found.entry {
@@ -451,8 +506,12 @@ mod tests {
             for at in 0..out.len() {
                 let mut changed = out.clone();
                 changed[at] ^= 1;
-                assert_eq!(read(&Bytes::from(changed), 3), None, "{entry:?}, byte {at}");
-                assert_eq!(read(&Bytes::copy_from_slice(&out[..at]), 3), None, "{entry:?}, cut at {at}");
+                assert_eq!(read(&Bytes::from(changed), VERSION), None, "{entry:?}, byte {at}");
+                assert_eq!(
+                    read(&Bytes::copy_from_slice(&out[..at]), VERSION),
+                    None,
+                    "{entry:?}, cut at {at}"
+                );
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The journal's two files, and their headers.
 //!
-//! Header, big-endian, 22 bytes at the start of the first 512: magic `CDJL` · version u16 (3) · generation u64 · salt
+//! Header, big-endian, 22 bytes at the start of the first 512: magic `CDJL` · version u16 (4) · generation u64 · salt
 //! u32 · CRC-32 u32 of all before it. Version 1 has no salt. Entries follow from byte 512 on, one behind the other.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) const ENTRIES_AT: u64 = 512;
 pub(super) const SECTOR_BYTES: u64 = 512;
 
 const MAGIC: [u8; 4] = *b"CDJL";
-pub(super) const VERSION: u16 = 3;
+pub(super) const VERSION: u16 = 4;
 /// No journal file is larger than this; a larger one is not read into memory.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 30;
 

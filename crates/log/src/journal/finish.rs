@@ -81,14 +81,19 @@ impl Journal {
         for request in &commit.requests {
             let key = request.key();
             state::apply(&mut self.states, key, &request.entry());
-            if matches!(request, JournalRequest::BeginCut { .. } | JournalRequest::Drop(_)) {
-                self.marks.remove(&key);
-            }
-            if matches!(request, JournalRequest::BeginCut { .. }) {
-                self.stopped(key);
-            }
-            if matches!(request, JournalRequest::EndCut(_) | JournalRequest::Drop(_)) {
-                self.reopened(key);
+            match request {
+                JournalRequest::BeginCut { .. } | JournalRequest::BeginReset { .. } => {
+                    self.marks.remove(&key);
+                    self.stopped(key);
+                }
+                JournalRequest::Drop(_) => {
+                    self.marks.remove(&key);
+                    self.reopened(key);
+                }
+                JournalRequest::EndCut(_) => self.reopened(key),
+                JournalRequest::BeginEpoch(..)
+                | JournalRequest::Promise(..)
+                | JournalRequest::Suspect(..) => {}
             }
         }
     }

@@ -202,7 +202,7 @@ mod tests {
         };
         let id = |version| Id { version, number: 5, salt: 0x0102_0304 };
         let of = Of { tag: id(2).tag(), commit: 0 };
-        for version in [2, 3] {
+        for version in [2, file::VERSION] {
             let mut bytes = vec![0xff; 512];
             for partition in 0..3 {
                 let key = PartitionKey {

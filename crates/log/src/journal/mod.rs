@@ -3,7 +3,7 @@
 //! A commit round of many logs with little each costs one sync: their batches are written to their segments
 //! without a sync, and to the journal, which is synced. Later the segments are synced in the background (a
 //! *checkpoint*), and the journal's space is used again. The journal also keeps what little a replica must
-//! remember whatever happens to its files: durable mark, epoch history, a cut that has begun.
+//! remember whatever happens to its files: durable mark, epoch history, promise, suspicion, a cut that has begun.
 //!
 //! Two files in `<data dir>/journal/` are written in turn. Each filling of one is a *generation*: its number is in
 //! the file's header and in the checksum of every entry, so that what an earlier filling left behind is never
@@ -32,6 +32,7 @@ mod file;
 mod finish;
 mod generation;
 mod plan;
+mod promise;
 mod replay;
 mod request;
 mod room;
@@ -46,6 +47,7 @@ pub use commit::{Commit, CommitKind, Committed, JournalFailed};
 pub use damage::JournalDamage;
 pub use file::JOURNAL_DIR;
 pub use plan::Journal;
+pub use promise::{Promise, Vote};
 pub use replay::{Replay, ReplayReport, Rewrite};
 pub use request::JournalRequest;
 

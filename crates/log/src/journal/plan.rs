@@ -14,7 +14,7 @@ use super::entry::{Entry, NO_PARTITION};
 use super::file::{self, Id, SECTOR_BYTES, Slot};
 use super::request::JournalRequest;
 use super::state::{self, Beginning, Carried, States};
-use super::{JournalConfig, PartitionKey};
+use super::{JournalConfig, PartitionKey, Promise};
 use crate::disk::{Disk, DiskFile};
 use crate::log::Log;
 use crate::mark::{DurableMark, Known};
@@ -230,6 +230,22 @@ impl Journal {
             mark: state.and_then(|state| state.mark),
             history: state.map(|state| state.history.clone()).unwrap_or_default(),
         }
+    }
+
+    /// What the replica has promised: at least the last epoch of its history, since the entry of that was made durable.
+    pub fn promise(&self, key: PartitionKey) -> Option<Promise> {
+        let state = self.states.get(&key)?;
+        let begun = state.history.last().map(|entry| Promise::of_epoch(entry.epoch));
+        match (state.promise, begun) {
+            (Some(promise), Some(begun)) => Some(promise.then(begun)),
+            (promise, begun) => promise.or(begun),
+        }
+    }
+
+    /// Whether the replica may have lost what it once acknowledged, so that its report does not count in an election (rule
+    /// R14).
+    pub fn is_suspect(&self, key: PartitionKey) -> bool {
+        self.states.get(&key).is_some_and(|state| state.suspect)
     }
 
     /// Takes what a log knows of itself that was just opened, before anything is committed for it: how far recovery

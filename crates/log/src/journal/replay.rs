@@ -13,11 +13,11 @@ use super::entry;
 use super::entry::{Entry, NO_PARTITION, Of};
 use super::file::{self, ENTRIES_AT, Id, Slot};
 use super::generation::{self, Contents, Generation, Head};
-use super::state::{self, States};
+use super::state::{self, Cut, States};
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
 use crate::segment::{LOG_SUFFIX, file_path};
-use crate::truncate::cut_files;
+use crate::truncate::{cut_files, reset_files};
 
 /// Batches that the journal holds for a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) enum Task {
     /// All of a partition that was being cut: first what was written before, then the cut.
     Cut {
         key: PartitionKey,
-        to: Offset,
+        cut: Cut,
         segments: Vec<(Offset, Vec<Piece>)>,
     },
 }
@@ -162,12 +162,17 @@ impl Replay {
             Some(Task::Write { key, segment_base, pieces }) => {
                 write_pieces(disk, &key.dir(&self.data_dir), *segment_base, pieces)
             }
-            Some(Task::Cut { key, to, segments }) => {
+            Some(Task::Cut { key, cut, segments }) => {
                 let dir = key.dir(&self.data_dir);
-                for (segment_base, pieces) in segments {
-                    write_pieces(disk, &dir, *segment_base, pieces)?;
+                match cut {
+                    Cut::To(to) => {
+                        for (segment_base, pieces) in segments {
+                            write_pieces(disk, &dir, *segment_base, pieces)?;
+                        }
+                        cut_files(disk, &dir, *to).map(drop)
+                    }
+                    Cut::Reset(start) => reset_files(disk, &dir, *start),
                 }
-                cut_files(disk, &dir, *to).map(drop)
             }
         }
     }
@@ -298,10 +303,10 @@ fn checkpointed(generations: &[Generation]) -> (u64, u64) {
 }
 
 fn tasks(pieces: Pieces, states: &States) -> Vec<Task> {
-    let mut cuts: BTreeMap<PartitionKey, (Offset, Vec<_>)> = BTreeMap::new();
+    let mut cuts: BTreeMap<PartitionKey, (Cut, Vec<_>)> = BTreeMap::new();
     for (key, state) in states {
-        if let Some(to) = state.cut {
-            cuts.insert(*key, (to, Vec::new()));
+        if let Some(cut) = state.cut {
+            cuts.insert(*key, (cut, Vec::new()));
         }
     }
     let mut tasks = Vec::new();
@@ -311,7 +316,7 @@ fn tasks(pieces: Pieces, states: &States) -> Vec<Task> {
             None => tasks.push(Task::Write { key, segment_base, pieces }),
         }
     }
-    tasks.extend(cuts.into_iter().map(|(key, (to, segments))| Task::Cut { key, to, segments }));
+    tasks.extend(cuts.into_iter().map(|(key, (cut, segments))| Task::Cut { key, cut, segments }));
     tasks
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use corduroy_types::{EpochHistory, Offset};
 
-use super::PartitionKey;
 use super::checkpoint::JournalPosition;
 use super::entry::{self, Entry, NO_PARTITION, Of};
 use super::file::{self, ENTRIES_AT, Id};
 use super::replay::Piece;
+use super::{PartitionKey, Promise};
 use crate::mark::DurableMark;
 
 /// What is remembered of one partition.
@@ -16,8 +16,19 @@ use crate::mark::DurableMark;
 pub(super) struct PartitionState {
     pub(super) mark: Option<DurableMark>,
     pub(super) history: EpochHistory,
-    /// A cut that has begun: where to.
-    pub(super) cut: Option<Offset>,
+    /// A cut that has begun.
+    pub(super) cut: Option<Cut>,
+    pub(super) promise: Option<Promise>,
+    pub(super) suspect: bool,
+}
+
+/// What is being done to a log's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// They are cut to end there.
+    To(Offset),
+    /// They are removed, and the log begins there.
+    Reset(Offset),
 }
 
 /// All partitions' state.
@@ -32,10 +43,13 @@ pub(super) fn apply(states: &mut States, key: PartitionKey, entry: &Entry) {
             let _does_not_fit = states.entry(key).or_default().history.push(*begun);
         }
         Entry::History(history) => states.entry(key).or_default().history.clone_from(history),
-        Entry::CutBegun { to, history } => {
-            let state = PartitionState { mark: None, history: history.clone(), cut: Some(*to) };
-            states.insert(key, state);
+        Entry::CutBegun { to, history } => begin_cut(states, key, Cut::To(*to), history),
+        Entry::ResetBegun { start, history } => begin_cut(states, key, Cut::Reset(*start), history),
+        Entry::Promised(promise) => {
+            let promised = &mut states.entry(key).or_default().promise;
+            *promised = Some(promised.map_or(*promise, |before| before.then(*promise)));
         }
+        Entry::Suspect(suspect) => states.entry(key).or_default().suspect = *suspect,
         Entry::CutDone => states.entry(key).or_default().cut = None,
         Entry::Dropped => drop(states.remove(&key)),
         Entry::Settled { .. }
@@ -44,6 +58,13 @@ pub(super) fn apply(states: &mut States, key: PartitionKey, entry: &Entry) {
         | Entry::Filler { .. }
         | Entry::Carried { .. } => {}
     }
+}
+
+/// Marks hold no more, and the history is another; promise and suspicion stay.
+fn begin_cut(states: &mut States, key: PartitionKey, cut: Cut, history: &EpochHistory) {
+    let state = states.entry(key).or_default();
+    (state.mark, state.cut) = (None, Some(cut));
+    state.history.clone_from(history);
 }
 
 /// What is carried over into each generation, by log.
@@ -97,10 +118,14 @@ impl Beginning<'_> {
         let states = self.states.iter().flat_map(|(key, state)| {
             let history = || state.history.clone();
             let begun = match state.cut {
-                Some(to) => Some(Entry::CutBegun { to, history: history() }),
+                Some(Cut::To(to)) => Some(Entry::CutBegun { to, history: history() }),
+                Some(Cut::Reset(start)) => Some(Entry::ResetBegun { start, history: history() }),
                 None => (!state.history.is_empty()).then(|| Entry::History(history())),
             };
-            begun.into_iter().chain(state.mark.map(Entry::Mark)).map(|entry| (*key, entry))
+            let promised = state.promise.map(Entry::Promised);
+            let suspect = state.suspect.then_some(Entry::Suspect(true));
+            let entries = begun.into_iter().chain(state.mark.map(Entry::Mark)).chain(promised).chain(suspect);
+            entries.map(|entry| (*key, entry))
         });
         let (generation, position) = self.checkpointed;
         states.chain([(NO_PARTITION, Entry::Checkpointed { generation, position })])
@@ -131,7 +156,12 @@ mod tests {
             partition: PartitionIndex(partition),
         };
         let id = Id { version: file::VERSION, number: 3, salt: 0x0102_0304 };
-        let cut = PartitionState { cut: Some(Offset::ZERO), ..PartitionState::default() };
+        let cut = PartitionState {
+            cut: Some(Cut::To(Offset::ZERO)),
+            promise: Some(Promise::of_epoch(corduroy_types::LeaderEpoch::ZERO)),
+            suspect: true,
+            ..PartitionState::default()
+        };
         for partitions in 0..40 {
             let states = (0..partitions).map(|partition| (key(partition), cut.clone())).collect();
             for pieces in 0..3_usize {

@@ -16,6 +16,7 @@ mod common;
 mod crash;
 mod epochs;
 mod failing_calls;
+mod followers;
 mod full_disk;
 mod generations;
 mod node;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use corduroy_batch::Batch;
 use corduroy_log::journal::{Commit, CommitKind, JournalRequest, Replay, Rewrite};
 use corduroy_log::{
     Disk, EpochHistory, Journal, JournalConfig, Log, LogConfig, LogError, PartitionKey, Round, RoundResult,
-    SimDisk,
+    SimDisk, Truncation,
 };
 use corduroy_types::{LeaderEpoch, PartitionIndex, TopicId};
 
-use crate::common::{Model, NOW, batch, compare};
+use crate::common::{Model, NOW, at, batch, compare};
 
 pub fn key(partition: u32) -> PartitionKey {
     PartitionKey { topic_id: TopicId::from_bytes([9; 16]), partition: PartitionIndex(partition) }
@@ -31,6 +32,16 @@ pub fn small_journal() -> JournalConfig {
 pub struct Promised {
     pub model: Model,
     pub durable_end: u64,
+    /// The log is being emptied, to begin there: it may have been, or not.
+    pub resetting: Option<u64>,
+}
+
+impl Promised {
+    /// The log was emptied.
+    fn begin_at(&mut self, start: u64) {
+        self.model = Model { log_start: start, log_end: start, ..Model::default() };
+        (self.durable_end, self.resetting) = (start, None);
+    }
 }
 
 pub type AllPromised = BTreeMap<PartitionKey, Promised>;
@@ -183,28 +194,75 @@ impl Node {
         history: EpochHistory,
         promised: &mut AllPromised,
     ) -> Result<(), LogError> {
-        let to = crate::common::at(to);
-        let truncation = self.logs.remove(&key).unwrap().truncate_to(to, history).map_err(|(_, error)| error);
-        let truncation = truncation.unwrap();
+        let to = at(to);
+        let truncation = self.logs.get_mut(&key).unwrap().plan_truncation(to, history).unwrap();
         // From here on it may be cut, and what is cut is not promised any more.
         let of = promised.get_mut(&key).unwrap();
         of.durable_end = of.durable_end.min(to.get());
+        self.perform(key, &truncation, promised)?;
+        assert_eq!(self.logs[&key].cursors().log_end(), to);
+        promised.get_mut(&key).unwrap().model.cut(to.get());
+        Ok(())
+    }
+
+    /// Empties one log, which begins at `start` then.
+    pub fn reset(
+        &mut self,
+        key: PartitionKey,
+        start: u64,
+        history: EpochHistory,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
+        let truncation = self.logs.get_mut(&key).unwrap().plan_reset(at(start), history).unwrap();
+        let of = promised.entry(key).or_default();
+        (of.durable_end, of.resetting) = (0, Some(start));
+        self.perform(key, &truncation, promised)?;
+        promised.get_mut(&key).unwrap().begin_at(start);
+        Ok(())
+    }
+
+    fn perform(
+        &mut self,
+        key: PartitionKey,
+        truncation: &Truncation,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
         self.commit_with(vec![truncation.begin(key)], promised)?;
         let rewrite = Rewrite::read(&*self.shared, data_dir())?;
         let (log, report) = truncation.perform(&self.shared, &rewrite, NOW)?;
         assert_eq!(report.damages, []);
         self.commit_with(vec![truncation.end(key)], promised)?;
-        assert_eq!(log.cursors().log_end(), to);
-        promised.get_mut(&key).unwrap().model.cut(to.get());
         self.logs.insert(key, log);
         Ok(())
+    }
+
+    /// Appends what a leader has appended in `epoch` before.
+    pub fn replicate(&mut self, key: PartitionKey, epoch: u32, seed: u64, promised: &mut AllPromised) {
+        let timestamps = vec![i64::try_from(seed).unwrap() * 10, 5];
+        let batch = batch(&timestamps, 220, seed);
+        let epoch = LeaderEpoch::new(epoch).unwrap();
+        let log = self.logs.get_mut(&key).unwrap();
+        let stamped = batch.clone().stamp(log.cursors().log_end(), epoch).to_bytes();
+        let appended = log.append_replicated(Batch::parse(stamped).unwrap(), NOW).unwrap();
+        promised.entry(key).or_default().model.append(batch, timestamps, epoch, appended);
     }
 
     /// Begins an epoch in every log, with one commit.
     pub fn begin_epoch(&mut self, epoch: u32, promised: &mut AllPromised) -> Result<(), LogError> {
         let epoch = LeaderEpoch::new(epoch).unwrap();
+        let keys: Vec<_> = self.logs.keys().copied().collect();
+        self.begin_epoch_in(&keys, epoch, promised)
+    }
+
+    /// Begins an epoch in these logs, with one commit.
+    pub fn begin_epoch_in(
+        &mut self,
+        keys: &[PartitionKey],
+        epoch: LeaderEpoch,
+        promised: &mut AllPromised,
+    ) -> Result<(), LogError> {
         let entries: Vec<_> =
-            self.logs.iter().map(|(key, log)| (*key, log.plan_epoch(epoch).unwrap())).collect();
+            keys.iter().map(|key| (*key, self.logs[key].plan_epoch(epoch).unwrap())).collect();
         let requests = entries.iter().map(|(key, entry)| JournalRequest::BeginEpoch(*key, *entry));
         self.commit_with(requests.collect(), promised)?;
         for (key, entry) in entries {
@@ -229,6 +287,11 @@ pub fn check(node: &Node, promised: &mut AllPromised, what: &str) {
     for (key, log) in &node.logs {
         let promised = promised.entry(*key).or_default();
         let end = log.cursors().log_end().get();
+        if let Some(start) =
+            promised.resetting.take().filter(|start| *start == log.cursors().log_start().get())
+        {
+            promised.begin_at(start);
+        }
         assert!(
             end >= promised.durable_end,
             "{what}: {key:?} ends at {end}, {} were acknowledged",

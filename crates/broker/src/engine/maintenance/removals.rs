@@ -42,6 +42,8 @@ impl Maintenance {
                     Err(_) => refusal,
                 }
             }
+            // Only a follower's log is cut.
+            DeleteRecordsError::Cutting => Refusal::new(ErrorCode::NotLeader, error.to_string()),
         })?;
         let log_start = removal.as_ref().map_or(start, Removal::log_start);
         if let Some(removal) = removal.filter(|_| !validate_only) {

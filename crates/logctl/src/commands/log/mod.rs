@@ -43,6 +43,7 @@ fn from_log(error: &LogError) -> CliError {
         | LogError::NotDurable { .. }
         | LogError::Epoch(_)
         | LogError::NotReplayed { .. }
+        | LogError::Cutting
         | LogError::Cursors(_) => ErrorCode::Internal,
     };
     CliError::new(code, error.to_string()).caused_by(error)
