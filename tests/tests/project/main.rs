@@ -52,6 +52,7 @@ fn dependencies_point_downwards_only() {
         ("group", &["types"]),
         ("member", &[]),
         ("metadata", &["types"]),
+        ("checker", &["types"]),
         ("api", &["types"]),
         ("broker", &["types", "batch", "log", "partition", "group", "member", "metadata", "api"]),
         ("brokerd", &["types", "broker", "log"]),
@@ -70,7 +71,7 @@ fn dependencies_point_downwards_only() {
 
 #[test]
 fn pure_crates_know_no_input_or_output() {
-    for name in ["types", "batch", "partition", "group", "member", "metadata"] {
+    for name in ["types", "batch", "partition", "group", "member", "metadata", "checker"] {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         for forbidden in ["tokio", "tonic", "rustix", "axum", "memmap2"] {
             assert!(!manifest.contains(forbidden), "{name} must not depend on {forbidden}");
