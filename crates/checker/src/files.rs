@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read as _, Write};
 
 use crate::{
-    history::{Builder, History, Problem},
+    history::{Builder, History, PartitionInfo, Problem},
     line::{FORMAT_VERSION, Line},
 };
 
@@ -81,6 +81,31 @@ pub fn read(mut from: impl BufRead) -> Result<History, ReadError> {
 /// The parser's message with the column alone: it counts its lines from the beginning of ours.
 fn message(error: &serde_json::Error) -> String {
     error.to_string().replace("at line 1 column", "at column")
+}
+
+/// Writes a whole history; the completion of each operation stands right behind its invocation.
+///
+/// # Errors
+/// What the output says.
+pub fn write<W: Write>(history: &History, to: W) -> io::Result<W> {
+    let mut writer = Writer::new(to)?;
+    let name = |at: u32| history.partitions.get(at as usize).map(|partition| partition.name.as_str().into());
+    for partition in &history.partitions {
+        let PartitionInfo { name, retention_ms, retention_bytes } = partition;
+        let (retention_ms, retention_bytes) = (*retention_ms, *retention_bytes);
+        writer.line(&Line::Partition { name: name.as_str().into(), retention_ms, retention_bytes })?;
+    }
+    for op in &history.ops {
+        let (at_ns, client, node, call) = (op.invoked_ns, op.client, op.node, op.call.clone());
+        let partition = op.partition.and_then(name);
+        let op_number = writer.invoke(Line::Invoke { op: 0, at_ns, client, node, partition, call })?;
+        writer.line(&Line::Complete { op: op_number, at_ns: op.completed_ns, end: op.end.clone() })?;
+    }
+    for panic in &history.panics {
+        let message = panic.message.as_str().into();
+        writer.line(&Line::Panic { at_ns: panic.at_ns, node: panic.node, message })?;
+    }
+    writer.finish()
 }
 
 /// Writes a history, one line after the other.

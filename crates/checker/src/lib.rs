@@ -35,7 +35,7 @@ mod spans;
 mod wire;
 mod writers;
 
-pub use files::{LINE_BYTES_MAX, ReadError, Writer, read};
+pub use files::{LINE_BYTES_MAX, ReadError, Writer, read, write};
 pub use finding::{Check, Finding, Report, Tally, Verdict, Weight};
 pub use history::{Builder, History, Op, PanicInfo, PartitionInfo, Problem};
 
@@ -74,7 +74,7 @@ pub fn check(history: &History, options: &Options) -> Report {
     report.ops = history.ops.len();
     checks::values::check(&index, &mut report);
     checks::lost::check(&index, &finals, &mut report);
-    checks::reads::check(&index, &mut report);
+    checks::reads::check(&index, &finals, &mut report);
     checks::polls::check(&index, &mut report);
     checks::order::check(&index, &mut report);
     checks::ends::check(&index, options, &mut report);

@@ -1,23 +1,24 @@
 //! C4, C5 and C6: each record that was read was sent like this, did not fail, and stands next to those it was sent with.
 
 use crate::{
+    finals::Final,
     finding::{Check, Finding, Report, Weight},
     history::Op,
-    index::{Fetch, Index, fetch},
-    line::{End, Read},
+    index::{Entry, Fetch, Index, Source, fetch},
+    line::{End, Read, Sent},
 };
 
 /// C4, C5 and C6 for every record of every fetch.
-pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
+pub(crate) fn check(index: &Index<'_>, finals: &[Final], report: &mut Report) {
     for (number, op) in index.ops() {
         let (Some(fetch), Some(partition)) = (fetch(op), op.partition) else { continue };
         report.records_read += fetch.records.len() as u64;
         for read in fetch.records {
             phantom(index, number, partition, op, read, report);
         }
-        neighbours(index, number, partition, &fetch, report);
+        offsets_grow(index, number, partition, &fetch, report);
     }
-    torn_in_log(index, report);
+    whole_batches(index, finals, report);
 }
 
 /// C4: the value was never sent, not yet, to another partition, or with another body. C5: every attempt to write it
@@ -58,55 +59,84 @@ fn phantom(index: &Index<'_>, number: u32, partition: u32, op: &Op, read: &Read,
     });
 }
 
-/// C6 inside one fetch: offsets grow, and a batch is not left in its middle or entered there without its beginning.
-fn neighbours(index: &Index<'_>, number: u32, partition: u32, fetch: &Fetch<'_>, report: &mut Report) {
-    let mut add = |offsets: [u64; 2], expected: String| {
-        report.add(Check::BatchIntegrity, Weight::Violation, || {
-            let name = index.name(partition);
-            Finding::new(Check::BatchIntegrity, expected).partition(name).offsets(&offsets).ops(&[number])
-        });
-    };
+/// C6 inside one fetch: offsets grow.
+fn offsets_grow(index: &Index<'_>, number: u32, partition: u32, fetch: &Fetch<'_>, report: &mut Report) {
     for (a, b) in fetch.records.iter().zip(fetch.records.iter().skip(1)) {
-        let offsets = [a.offset.get(), b.offset.get()];
         if b.offset <= a.offset {
-            add(offsets, "offsets grow inside one fetch".to_owned());
-        } else if b.offset.distance_from(a.offset) > 1 && !ends_and_begins(index, partition, a.value, b.value)
-        {
-            // The log start may have been raised into a batch, so what is below it may lack its beginning.
-            if b.offset.get() > fetch.log_start {
-                let pair = (a.value, b.value);
-                add(offsets, format!("the records of one produce stand together, and {pair:?} have a gap"));
-            }
+            let offsets = [a.offset.get(), b.offset.get()];
+            let text = || "offsets grow inside one fetch".to_owned();
+            add(index, partition, &offsets, &[number], text, report);
         }
     }
 }
 
-/// C6 over the whole log: what stands at neighbouring offsets was sent together, or one batch ends and another begins.
-/// A batch of which one record was read is there as a whole.
-fn torn_in_log(index: &Index<'_>, report: &mut Report) {
-    for (number, name, log) in index.partitions() {
-        for (a, b) in log.entries.iter().zip(log.entries.iter().skip(1)) {
-            if a.offset.checked_add(1) != Some(b.offset) || fit(index, number, a.value, b.value) {
+/// C6 over the whole log: a batch of which one record was read or acknowledged is there as a whole, as far as anyone
+/// read over its offsets. A batch that ends *unknown* has no other measure than this.
+fn whole_batches(index: &Index<'_>, finals: &[Final], report: &mut Report) {
+    for ((partition, _, log), view) in index.partitions().zip(finals) {
+        let mut last = None;
+        for (entry, next) in log.entries.iter().zip(log.entries.iter().skip(1).map(Some).chain([None])) {
+            let mut attempts = index.attempts(partition, entry.value);
+            let (Some(attempt), None) = (attempts.next(), attempts.next()) else {
+                neighbours(index, partition, entry, next, report);
+                continue;
+            };
+            let base = entry.offset.checked_sub(attempt.at.into());
+            if entry.source == Source::Implied || last.replace((attempt.op, base)) == Some((attempt.op, base))
+            {
                 continue;
             }
-            report.add(Check::BatchIntegrity, Weight::Violation, || {
-                let pair = (a.value, b.value);
-                let text = format!("the records of one produce stand together, and {pair:?} tear one apart");
-                let offsets = [a.offset, b.offset];
-                Finding::new(Check::BatchIntegrity, text).partition(name).offsets(&offsets).ops(&[a.op, b.op])
-            });
+            let records = index.produce(attempt.op).map_or(&[][..], |produce| produce.records);
+            let Some(base) = base else {
+                let text = || format!("value {} stands behind the records it was sent behind", entry.value);
+                add(index, partition, &[entry.offset], &[entry.op, attempt.op], text, report);
+                continue;
+            };
+            let is_missing = |(offset, sent): &(u64, Sent)| {
+                let is_there =
+                    log.find(*offset, sent.value).is_some_and(|found| found.source != Source::Implied);
+                !is_there && (view.covered.contain(*offset) || view.covered_before.contain(*offset))
+            };
+            if let Some((offset, sent)) = (base..).zip(records.iter().copied()).find(is_missing) {
+                let pair = [entry.value, sent.value];
+                let text = || {
+                    format!("values {pair:?} of one produce stand in one batch, and here is only the first")
+                };
+                add(index, partition, &[entry.offset, offset], &[entry.op, attempt.op], text, report);
+            }
         }
     }
 }
 
-/// Whether `b` may stand right behind `a`. What no one sent is C4's to tell.
-fn fit(index: &Index<'_>, partition: u32, a: u64, b: u64) -> bool {
-    let follows = index.attempts(partition, a).any(|attempt| {
+/// C6 where a value was sent more than once, so that it is open which batch it stands in: what stands right behind it was
+/// sent behind it, or one batch ends and another begins.
+fn neighbours(index: &Index<'_>, partition: u32, a: &Entry, b: Option<&Entry>, report: &mut Report) {
+    let Some(b) = b.filter(|b| a.offset.checked_add(1) == Some(b.offset)) else { return };
+    let follows = index.attempts(partition, a.value).any(|attempt| {
         let produce = index.produce(attempt.op);
         let next = produce.and_then(|produce| produce.records.get(attempt.at as usize + 1).copied());
-        next.is_some_and(|next| next.value == b)
+        next.is_some_and(|next| next.value == b.value)
     });
-    follows || ends_and_begins(index, partition, a, b)
+    if !follows && !ends_and_begins(index, partition, a.value, b.value) {
+        let pair = [a.value, b.value];
+        let text =
+            || format!("the records of one produce stand together, and values {pair:?} tear one apart");
+        add(index, partition, &[a.offset, b.offset], &[a.op, b.op], text, report);
+    }
+}
+
+fn add(
+    index: &Index<'_>,
+    partition: u32,
+    offsets: &[u64],
+    ops: &[u32],
+    expected: impl FnOnce() -> String,
+    report: &mut Report,
+) {
+    report.add(Check::BatchIntegrity, Weight::Violation, || {
+        let name = index.name(partition);
+        Finding::new(Check::BatchIntegrity, expected()).partition(name).offsets(offsets).ops(ops)
+    });
 }
 
 /// Whether some attempt ends with `a`, and some attempt begins with `b`.

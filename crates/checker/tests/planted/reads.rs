@@ -107,6 +107,29 @@ fn c6_a_batch_with_a_gap_and_one_turned_round() {
 }
 
 #[test]
+fn c6_a_batch_alone_that_is_turned_round() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1, 2]), End::Unknown);
+    script.finish(0, 2, &[(0, 2), (1, 1)]);
+    assert_found(&script, &[Check::BatchIntegrity]);
+}
+
+#[test]
+fn c6_copies_of_a_batch_are_whole_too() {
+    let sent_twice = |records: &[(u64, u64)]| {
+        let mut script = Script::default();
+        for _ in 0..2 {
+            script.op_at(1, (110, 200), produce(Acks::Quorum, &[1, 2]), End::Unknown);
+        }
+        script.op_at(2, (110, 200), produce(Acks::Quorum, &[3]), End::Unknown);
+        script.finish(0, records.len() as u64, records);
+        script
+    };
+    assert_valid(&sent_twice(&[(0, 1), (1, 2), (2, 3), (3, 1), (4, 2)]));
+    assert_found(&sent_twice(&[(0, 1), (1, 3), (2, 2)]), &[Check::BatchIntegrity]);
+}
+
+#[test]
 fn c6_offsets_inside_a_fetch_grow() {
     let mut script = acknowledged(2);
     script.op(2, fetch(0), got(&[(1, 2), (0, 1)]));
@@ -187,7 +210,7 @@ fn c7_an_unknown_batch_of_which_one_record_was_read_is_there_as_a_whole() {
     script.op(1, produce(Acks::Quorum, &[3]), base(2));
     script.op(2, fetch(0), got(&[(0, 1)]));
     script.op(2, fetch(1), got(&[(2, 3)]));
-    assert_eq!(script.report().violated(), [Check::PollSkip]);
+    assert_eq!(script.report().violated(), [Check::BatchIntegrity, Check::PollSkip]);
 }
 
 #[test]
