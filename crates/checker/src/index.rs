@@ -154,13 +154,11 @@ impl<'h> Index<'h> {
         self.writers.of(value).filter(move |attempt| self.op(attempt.op).is_some_and(is_here))
     }
 
-    /// When the first attempt with one of this produce's values began, in nanoseconds: since then the batch may be in
-    /// the log.
+    /// When one of this produce's values was first sent by an attempt that did not end *not written*, in nanoseconds:
+    /// since then the batch may be in the log.
     pub(crate) fn first_sent_ns(&self, number: u32) -> u64 {
         let records = self.produce(number).map_or(&[][..], |produce| produce.records);
-        let attempts = records.iter().flat_map(|sent| self.writers.of(sent.value));
-        let times = attempts.filter_map(|attempt| Some(self.op(attempt.op)?.invoked_ns));
-        times.min().unwrap_or_default()
+        records.iter().filter_map(|sent| self.writers.sent_ns(sent.value)).min().unwrap_or_default()
     }
 
     /// Puts what answers show into the logs.

@@ -5,7 +5,10 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use crate::{history::History, line::Call};
+use crate::{
+    history::History,
+    line::{Call, End},
+};
 
 /// One record of one produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +23,19 @@ pub(crate) struct Attempt {
 
 const NONE: u32 = u32::MAX;
 
+/// What is known of a value at once, however often it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// Its first attempt.
+    first: u32,
+    /// When the first attempt began that did not end *not written*, in nanoseconds.
+    sent_ns: u64,
+}
+
 /// Every value that was sent. A value may be sent more than once, when a program sends a record again.
 #[derive(Debug, Default)]
 pub(crate) struct Writers {
-    first: HashMap<u64, u32, BuildHasherDefault<ValueHasher>>,
+    heads: HashMap<u64, Head, BuildHasherDefault<ValueHasher>>,
     attempts: Vec<Attempt>,
 }
 
@@ -33,21 +45,27 @@ impl Writers {
         let mut writers = Self::default();
         // Backwards, so that the chain of each value is in the order of the operations.
         for (op, at) in (0..history.ops.len()).rev().filter_map(|at| Some((u32::try_from(at).ok()?, at))) {
-            let Some(Call::Produce { records, .. }) = history.ops.get(at).map(|op| &op.call) else {
-                continue;
-            };
+            let Some(produce) = history.ops.get(at) else { continue };
+            let Call::Produce { records, .. } = &produce.call else { continue };
+            let sent_ns = if produce.end == End::NotWritten { u64::MAX } else { produce.invoked_ns };
             for (at, sent) in (0_u32..).zip(records.iter()) {
-                let number = u32::try_from(writers.attempts.len()).unwrap_or(NONE);
-                let next = writers.first.insert(sent.value, number).unwrap_or(NONE);
-                writers.attempts.push(Attempt { op, at, next });
+                let first = u32::try_from(writers.attempts.len()).unwrap_or(NONE);
+                let head = writers.heads.entry(sent.value).or_insert(Head { first: NONE, sent_ns });
+                writers.attempts.push(Attempt { op, at, next: head.first });
+                (head.first, head.sent_ns) = (first, head.sent_ns.min(sent_ns));
             }
         }
         writers
     }
 
+    /// Since when this value may be in a log, in nanoseconds; `None` where every attempt ended *not written*.
+    pub(crate) fn sent_ns(&self, value: u64) -> Option<u64> {
+        self.heads.get(&value).map(|head| head.sent_ns).filter(|sent_ns| *sent_ns != u64::MAX)
+    }
+
     /// The attempts with this value; none where no one sent it.
     pub(crate) fn of(&self, value: u64) -> impl Iterator<Item = Attempt> {
-        let first = self.first.get(&value).copied().unwrap_or(NONE);
+        let first = self.heads.get(&value).map_or(NONE, |head| head.first);
         let at = |number: u32| self.attempts.get(number as usize).copied();
         std::iter::successors(at(first), move |attempt| at(attempt.next))
     }

@@ -76,12 +76,16 @@ fn c10_a_record_stands_before_one_that_was_read_before_it_was_sent() {
 
 #[test]
 fn c10_a_record_that_is_sent_again_was_sent_the_first_time() {
-    let mut script = Script::default();
-    script.op_at(2, (100, 150), produce(Acks::Quorum, &[2]), End::Unknown);
-    script.op_at(1, (110, 200), produce(Acks::Quorum, &[1]), base(1));
-    script.op_at(2, (210, 300), produce(Acks::Quorum, &[2]), End::Unknown);
-    script.finish(0, 2, &[(0, 2), (1, 1)]);
-    assert_valid(&script);
+    let first_time = |end| {
+        let mut script = Script::default();
+        script.op_at(2, (100, 150), produce(Acks::Quorum, &[2]), end);
+        script.op_at(1, (110, 200), produce(Acks::Quorum, &[1]), base(1));
+        script.op_at(2, (210, 300), produce(Acks::Quorum, &[2]), End::Unknown);
+        script.finish(0, 2, &[(0, 2), (1, 1)]);
+        script
+    };
+    assert_valid(&first_time(End::Unknown));
+    assert_found(&first_time(End::NotWritten), &[Check::RealTimeOrder]);
 }
 
 #[test]
