@@ -8,7 +8,7 @@
     reason = "a program for measurements, with a model that tests use too"
 )]
 
-#[path = "../tests/support/model.rs"]
+#[path = "../tests/support/model/mod.rs"]
 mod model;
 
 use std::{env, io};

@@ -240,18 +240,23 @@ impl<'h> Index<'h> {
         implied
     }
 
-    /// Notes for each produce where its batch begins.
+    /// Notes for each produce where its batch begins. The first copy of a value decides, so that each attempt is looked
+    /// at once, however often it was sent and written.
     fn place(&mut self, partition: u32, log: &PartitionLog) {
+        let mut placed = HashSet::new();
         let mut found = Vec::new();
         for entry in log.entries.iter().filter(|entry| entry.source != Source::Implied) {
+            if log.copied.contains(&entry.value) && !placed.insert(entry.value) {
+                continue;
+            }
             found.extend(self.attempts(partition, entry.value).filter_map(|attempt| {
                 let base = entry.offset.checked_sub(attempt.at.into())?;
                 Some((attempt.op, base))
             }));
-        }
-        for (op, base) in found {
-            if let Some(least) = self.bases.get_mut(op as usize) {
-                *least = base.min(*least);
+            for (op, base) in found.drain(..) {
+                if let Some(least) = self.bases.get_mut(op as usize) {
+                    *least = base.min(*least);
+                }
             }
         }
     }

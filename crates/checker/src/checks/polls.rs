@@ -1,7 +1,8 @@
 //! C7 and C8: a reader meets every visible record, in order, once.
 //!
-//! *Visible* is what the run shows to be in the log: what was read by anyone, and what a quorum acknowledged. A record below
-//! another one that was read is below the high watermark too, so a reader that got the later one was due the earlier.
+//! *Visible* is what the run shows to be in the log: what was read by anyone, and what a quorum acknowledged. A record
+//! below another one that was read is below the high watermark too, so a reader that got the later one was due the
+//! earlier.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,7 @@
 //! C4, C5 and C6: each record that was read was sent like this, did not fail, and stands next to those it was sent with.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::{
     finals::Final,
     finding::{Check, Finding, Report, Weight},
@@ -35,10 +37,12 @@ fn phantom(index: &Index<'_>, number: u32, partition: u32, op: &Op, read: &Read,
         in_time |= sender.invoked_ns <= op.completed_ns;
         same_body |= sent.is_some_and(|sent| (sent.bytes, sent.hash) == (read.bytes, read.hash));
         may_be_there |= sender.end != End::NotWritten;
+        if in_time && same_body && may_be_there {
+            return;
+        }
     }
     let value = read.value;
     let fault = match (was_sent, in_time, same_body) {
-        (true, true, true) if may_be_there => return,
         (true, true, true) => (Check::FailedRead, "a produce that ended not written is never read"),
         (true, true, false) => (Check::Phantom, "a record is read with the body that was sent"),
         (true, false, _) => (Check::Phantom, "a record is read only after it was sent"),
@@ -74,11 +78,11 @@ fn offsets_grow(index: &Index<'_>, number: u32, partition: u32, fetch: &Fetch<'_
 /// read over its offsets. A batch that ends *unknown* has no other measure than this.
 fn whole_batches(index: &Index<'_>, finals: &[Final], report: &mut Report) {
     for ((partition, _, log), view) in index.partitions().zip(finals) {
-        let mut last = None;
+        let (mut last, mut known) = (None, HashMap::new());
         for (entry, next) in log.entries.iter().zip(log.entries.iter().skip(1).map(Some).chain([None])) {
             let mut attempts = index.attempts(partition, entry.value);
             let (Some(attempt), None) = (attempts.next(), attempts.next()) else {
-                neighbours(index, partition, entry, next, report);
+                neighbours(index, partition, (entry, next), &mut known, report);
                 continue;
             };
             let base = entry.offset.checked_sub(attempt.at.into());
@@ -108,16 +112,50 @@ fn whole_batches(index: &Index<'_>, finals: &[Final], report: &mut Report) {
     }
 }
 
+/// Where a value stands in the batches that it was sent in.
+#[derive(Default)]
+struct InBatches {
+    was_sent: bool,
+    begins: bool,
+    ends: bool,
+    followed_by: HashSet<u64>,
+}
+
+impl InBatches {
+    fn new(index: &Index<'_>, partition: u32, value: u64) -> Self {
+        let mut place = Self::default();
+        for attempt in index.attempts(partition, value) {
+            place.was_sent = true;
+            place.begins |= attempt.at == 0;
+            let records = index.produce(attempt.op).map_or(&[][..], |produce| produce.records);
+            match records.get(attempt.at as usize + 1) {
+                Some(next) => drop(place.followed_by.insert(next.value)),
+                None => place.ends = true,
+            }
+        }
+        place
+    }
+}
+
 /// C6 where a value was sent more than once, so that it is open which batch it stands in: what stands right behind it was
-/// sent behind it, or one batch ends and another begins.
-fn neighbours(index: &Index<'_>, partition: u32, a: &Entry, b: Option<&Entry>, report: &mut Report) {
+/// sent behind it, or one batch ends and another begins. What no one sent is C4's to tell.
+///
+/// Each value is looked up once, however often it stands in the log.
+fn neighbours(
+    index: &Index<'_>,
+    partition: u32,
+    (a, b): (&Entry, Option<&Entry>),
+    known: &mut HashMap<u64, InBatches>,
+    report: &mut Report,
+) {
     let Some(b) = b.filter(|b| a.offset.checked_add(1) == Some(b.offset)) else { return };
-    let follows = index.attempts(partition, a.value).any(|attempt| {
-        let produce = index.produce(attempt.op);
-        let next = produce.and_then(|produce| produce.records.get(attempt.at as usize + 1).copied());
-        next.is_some_and(|next| next.value == b.value)
-    });
-    if !follows && !ends_and_begins(index, partition, a.value, b.value) {
+    for value in [a.value, b.value] {
+        known.entry(value).or_insert_with(|| InBatches::new(index, partition, value));
+    }
+    let (Some(first), Some(second)) = (known.get(&a.value), known.get(&b.value)) else { return };
+    let fits = first.followed_by.contains(&b.value)
+        || (first.ends || !first.was_sent) && (second.begins || !second.was_sent);
+    if !fits {
         let pair = [a.value, b.value];
         let text =
             || format!("the records of one produce stand together, and values {pair:?} tear one apart");
@@ -137,17 +175,4 @@ fn add(
         let name = index.name(partition);
         Finding::new(Check::BatchIntegrity, expected()).partition(name).offsets(offsets).ops(ops)
     });
-}
-
-/// Whether some attempt ends with `a`, and some attempt begins with `b`.
-fn ends_and_begins(index: &Index<'_>, partition: u32, a: u64, b: u64) -> bool {
-    let (mut sent_a, mut ends, mut sent_b, mut begins) = (false, false, false, false);
-    for attempt in index.attempts(partition, a) {
-        let records = index.produce(attempt.op).map_or(0, |produce| produce.records.len());
-        (sent_a, ends) = (true, ends || attempt.at as usize + 1 == records);
-    }
-    for attempt in index.attempts(partition, b) {
-        (sent_b, begins) = (true, begins || attempt.at == 0);
-    }
-    (ends || !sent_a) && (begins || !sent_b)
 }

@@ -7,7 +7,7 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
-#[path = "../support/model.rs"]
+#[path = "../support/model/mod.rs"]
 mod model;
 mod spoil;
 

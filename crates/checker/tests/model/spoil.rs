@@ -9,7 +9,7 @@ use corduroy_checker::{
 };
 use corduroy_types::{Acks, LeaderEpoch, Offset};
 
-use crate::model::{LEASE_NS, Rng, read};
+use crate::model::{LEASE_NS, Rng, part::read};
 
 type Spoiler = fn(&mut History, &mut Rng) -> Option<String>;
 

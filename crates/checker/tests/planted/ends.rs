@@ -55,6 +55,20 @@ fn c11_a_lower_end_in_a_higher_epoch_does_not_hide_a_greater_one() {
 }
 
 #[test]
+fn c11_a_late_answer_of_an_old_leader_does_not_hide_what_the_new_one_has_shown() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1]), base(0));
+    script.op(1, produce(Acks::Quorum, &[2]), base(1));
+    script.op(2, list_end(), listed(2, 3));
+    script.op(2, list_end(), listed(1, 2));
+    let again = script.op(2, list_end(), listed(1, 3));
+    script.finish(0, 2, &[(0, 1), (1, 2)]);
+    let report = assert_found(&script, &[Check::EndRegress]);
+    assert_eq!(report.violations(Check::EndRegress), 1, "the old leader may show an old end");
+    assert_eq!(report.tally(Check::EndRegress).unwrap().first[0].ops, [2, u32::try_from(again).unwrap()]);
+}
+
+#[test]
 fn c11_linearizable_ends_reach_what_was_acknowledged() {
     let linearizable = Options { linearizable: true, ..Options::default() };
     let listed_at = |ns| {

@@ -90,6 +90,19 @@ fn c2_a_retry_that_is_answered_like_the_first_time_is_no_duplicate() {
     assert_found(&script, &[Check::Duplicate]);
 }
 
+#[test]
+fn c2_a_value_that_was_sent_and_written_very_often_is_looked_at_once() {
+    const COPIES: u64 = 20_000;
+    let mut script = Script::default();
+    for _ in 0..COPIES {
+        script.op(1, produce(Acks::Quorum, &[1]), End::Unknown);
+    }
+    let all: Vec<_> = (0..COPIES).map(|offset| (offset, 1)).collect();
+    script.finish(0, COPIES, &all);
+    // Attempts times copies would be 400 million steps, and as many notes.
+    assert_eq!(assert_valid(&script).duplicates_allowed, 1);
+}
+
 /// One produce, and an empty log in the end.
 fn gone(acks: Acks, end: End) -> Script {
     let mut script = Script::default();

@@ -4,13 +4,19 @@
 //! operations do the same between. Outcomes get lost, appends arrive late, leaders change and cut what is not committed,
 //! clients send again, records are deleted, readers crash and seek. Everything comes from one seed.
 
+mod finish;
+pub(crate) mod part;
+mod rng;
+
 use std::collections::HashMap;
 
 use corduroy_checker::{
     History, Op, PartitionInfo,
-    line::{Call, End, ProducerNumbers, Read, Sent, Spec},
+    line::{Call, End, ProducerNumbers, Spec},
 };
-use corduroy_types::{Acks, LeaderEpoch, Offset};
+use corduroy_types::Acks;
+use part::{Part, Stored, at, epoch, sent};
+pub(crate) use rng::Rng;
 
 /// For how long an old leader may show an old end, in nanoseconds.
 pub(crate) const LEASE_NS: u64 = 2_000;
@@ -19,54 +25,6 @@ const PRODUCERS: u32 = 4;
 const READERS: u32 = 3;
 const READER: u32 = 100;
 const ADMIN: u32 = 200;
-
-/// SplitMix64: small, and the same everywhere.
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; 0 where there is none.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        if bound == 0 { 0 } else { usize::try_from(self.next() % bound as u64).unwrap() }
-    }
-
-    fn between(&mut self, from: u64, to: u64) -> u64 {
-        from + self.below(usize::try_from(to - from + 1).unwrap()) as u64
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Stored {
-    offset: u64,
-    epoch: u32,
-    value: u64,
-    producer: Option<(u64, u32, u64)>,
-    ends_batch: bool,
-}
-
-#[derive(Default)]
-struct Part {
-    log: Vec<Stored>,
-    end: u64,
-    mark: u64,
-    start: u64,
-    epoch: u32,
-    /// What the leader of the last epoch still shows: its epoch, its high watermark, and since when it is old.
-    old: Option<(u32, u64, u64)>,
-    /// For each producer id its epoch and next sequence, and where each of its batches begins.
-    producers: HashMap<u64, (u32, u64)>,
-    batches: HashMap<(u64, u32, u64), u64>,
-}
 
 /// An operation between its beginning and its end.
 struct Flying {
@@ -122,61 +80,6 @@ pub(crate) fn generate(seed: u64, ops_min: usize) -> (History, Reached) {
     let name = |at| PartitionInfo { name: format!("t/{at}"), retention_ms: None, retention_bytes: None };
     let partitions = (0..model.parts.len()).map(name).collect();
     (History { ops: model.ops, partitions, panics: Vec::new() }, model.reached)
-}
-
-pub(crate) fn sent(value: u64) -> Sent {
-    Sent {
-        value,
-        bytes: 8 + u32::try_from(value % 100).unwrap(),
-        hash: value.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-    }
-}
-
-pub(crate) fn read(offset: u64, epoch: u32, value: u64) -> Read {
-    let Sent { value, bytes, hash } = sent(value);
-    let (offset, leader_epoch) = (Offset::new(offset).unwrap(), LeaderEpoch::new(epoch).unwrap());
-    Read { offset, leader_epoch, value, bytes, hash }
-}
-
-fn at(offset: u64) -> Offset {
-    Offset::new(offset).unwrap()
-}
-
-fn epoch(number: u32) -> LeaderEpoch {
-    LeaderEpoch::new(number).unwrap()
-}
-
-impl Part {
-    /// Forgets what lies at or above `end`, and makes the producers' state from what is left.
-    fn cut(&mut self, end: u64) {
-        self.log.truncate(self.log.partition_point(|stored| stored.offset < end));
-        self.end = end;
-        self.producers.clear();
-        self.batches.clear();
-        for stored in &self.log {
-            let Some((id, epoch, sequence)) = stored.producer else { continue };
-            self.producers.insert(id, (epoch, sequence + 1));
-            self.batches.entry((id, epoch, sequence)).or_insert(stored.offset);
-        }
-    }
-
-    /// The ends of batches above the high watermark.
-    fn batch_ends(&self) -> Vec<u64> {
-        let above = self.log.partition_point(|stored| stored.offset < self.mark);
-        self.log[above..].iter().filter(|stored| stored.ends_batch).map(|stored| stored.offset + 1).collect()
-    }
-
-    fn fetched(&self, from: u64, records_max: usize) -> End {
-        let first = self.log.partition_point(|stored| stored.offset < from.max(self.start));
-        let visible =
-            self.log[first..].iter().take_while(|stored| stored.offset < self.mark).take(records_max);
-        End::Fetched {
-            leader_epoch: epoch(self.epoch),
-            high_watermark: Some(at(self.mark)),
-            log_start: at(self.start),
-            records: visible.map(|stored| read(stored.offset, stored.epoch, stored.value)).collect(),
-        }
-    }
 }
 
 impl Model {
@@ -479,58 +382,6 @@ impl Model {
                 let call = Call::Nemesis { kind: "cut".to_owned(), targets: Vec::new() };
                 self.nemesis = Some(self.push(ADMIN + 1, None, call, End::Done));
             }
-        }
-    }
-
-    /// Ends everything that is open, heals, serves, and reads each partition from its start to its end.
-    fn finish(&mut self) {
-        self.late.clear();
-        self.now_ns += 1;
-        for flying in std::mem::take(&mut self.flying) {
-            self.ended(flying.op, End::Unknown);
-        }
-        if let Some(op) = self.nemesis.take() {
-            self.ops[op].completed_ns = self.now_ns;
-        }
-        self.push(ADMIN + 1, None, Call::Heal, End::Done);
-        for partition in 0..u32::try_from(self.parts.len()).unwrap() {
-            self.now_ns += 100;
-            let records = [sent(self.next_value)].into();
-            self.next_value += 1;
-            let call = Call::Produce { acks: Acks::Quorum, producer: None, records };
-            let op = self.push(ADMIN + 2, Some(partition), call, End::Unknown);
-            let (base, _, number) = self.append(op).unwrap();
-            let part = &mut self.parts[partition as usize];
-            part.mark = part.end;
-            self.ops[op].end = End::Produced { base_offset: at(base), leader_epoch: epoch(number) };
-            self.final_reads(partition);
-        }
-    }
-
-    fn final_reads(&mut self, partition: u32) {
-        let part = &self.parts[partition as usize];
-        let (start, mark, leader_epoch) = (part.start, part.mark, epoch(part.epoch));
-        for node in 1..=2 {
-            let (log_end, durable_end, high_watermark) = (at(mark), at(mark), at(mark));
-            let end = End::Probed { leader_epoch, log_end, durable_end, high_watermark, chain_hash: 7 };
-            let op = self.push(ADMIN + 3, Some(partition), Call::Probe, end);
-            self.ops[op].node = Some(node);
-        }
-        for (spec, offset) in [(Spec::Start, start), (Spec::End, mark)] {
-            self.now_ns += 1;
-            let end = End::Listed { offset: at(offset), leader_epoch };
-            self.push(ADMIN + 3, Some(partition), Call::ListOffsets { spec, is_final: true }, end);
-        }
-        let mut from = start;
-        while from < mark {
-            self.now_ns += 1;
-            let end = self.parts[partition as usize].fetched(from, 20);
-            let End::Fetched { records, .. } = &end else { return };
-            let Some(last) = records.last() else { return };
-            let next = last.offset.get() + 1;
-            let call = Call::Fetch { from: at(from), from_epoch: None, follower: false, is_final: true };
-            self.push(ADMIN + 3, Some(partition), call, end);
-            from = next;
         }
     }
 }
