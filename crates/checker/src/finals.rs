@@ -58,7 +58,8 @@ pub(crate) fn finals(index: &Index<'_>) -> Vec<Final> {
         note(view, number, op);
         let Some(fetch) = fetch(op) else { continue };
         let last = fetch.records.iter().map(|read| read.offset.get()).max();
-        let behind = last.map_or(0, |last| last.saturating_add(1));
+        let next = fetch.next_offset.map_or(0, |next| next.get());
+        let behind = last.map_or(0, |last| last.saturating_add(1)).max(next);
         let range = (fetch.from.max(fetch.log_start), behind);
         if fetch.is_final {
             covered.push(range);

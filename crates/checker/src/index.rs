@@ -85,6 +85,7 @@ pub(crate) struct Fetch<'h> {
     pub(crate) epoch: LeaderEpoch,
     pub(crate) high_watermark: Option<Offset>,
     pub(crate) log_start: u64,
+    pub(crate) next_offset: Option<Offset>,
     pub(crate) records: &'h [Read],
 }
 
@@ -109,8 +110,9 @@ impl<'h> Index<'h> {
         let logs = history.partitions.iter().map(|_| PartitionLog::default()).collect();
         let bases = vec![NOWHERE; history.ops.len()];
         let mut index = Self { history, writers, logs, moments: Vec::new(), bases };
-        index.gather();
-        for at in 0..index.logs.len() {
+        // One partition after the other, so that what all fetches of one returned is in memory at a time, not of all.
+        for (at, ops) in index.ops_by_partition().into_iter().enumerate() {
+            index.gather(&ops);
             index.complete(at);
         }
         index.moments = index.moments();
@@ -161,9 +163,22 @@ impl<'h> Index<'h> {
         records.iter().filter_map(|sent| self.writers.sent_ns(sent.value)).min().unwrap_or_default()
     }
 
-    /// Puts what answers show into the logs.
-    fn gather(&mut self) {
+    /// The numbers of the operations of each partition.
+    fn ops_by_partition(&self) -> Vec<Vec<u32>> {
+        let mut numbers = vec![Vec::new(); self.logs.len()];
         for (number, op) in self.ops() {
+            if let Some(of_one) = op.partition.and_then(|partition| numbers.get_mut(partition as usize)) {
+                of_one.push(number);
+            }
+        }
+        numbers
+    }
+
+    /// Puts what the answers to these operations show into the logs.
+    fn gather(&mut self, ops: &[u32]) {
+        for (number, op) in
+            ops.iter().filter_map(|number| Some((*number, self.history.ops.get(*number as usize)?)))
+        {
             let Some(log) = op.partition.and_then(|partition| self.logs.get_mut(partition as usize)) else {
                 continue;
             };
@@ -311,7 +326,7 @@ pub(crate) fn fetch(op: &Op) -> Option<Fetch<'_>> {
     match (&op.call, &op.end) {
         (
             Call::Fetch { from, follower, is_final, .. },
-            End::Fetched { leader_epoch, high_watermark, log_start, records },
+            End::Fetched { leader_epoch, high_watermark, log_start, next_offset, records },
         ) => Some(Fetch {
             from: from.get(),
             follower: *follower,
@@ -319,6 +334,7 @@ pub(crate) fn fetch(op: &Op) -> Option<Fetch<'_>> {
             epoch: *leader_epoch,
             high_watermark: *high_watermark,
             log_start: log_start.get(),
+            next_offset: *next_offset,
             records,
         }),
         _ => None,

@@ -161,6 +161,9 @@ pub enum End {
         /// The log start of the answer.
         #[serde(with = "wire::offset")]
         log_start: Offset,
+        /// Where the answer says to go on, if that is behind the last record: offsets up to there have no record.
+        #[serde(default, with = "wire::offset_option", skip_serializing_if = "Option::is_none")]
+        next_offset: Option<Offset>,
         /// The records, in the order in which the client got them.
         records: Box<[Read]>,
     },

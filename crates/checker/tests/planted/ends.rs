@@ -10,7 +10,7 @@ use crate::{assert_found, assert_valid, assert_valid_with, script::*};
 
 fn empty_fetch(high_watermark: u64, epoch_number: u32) -> End {
     let (leader_epoch, high_watermark) = (epoch(epoch_number), Some(at(high_watermark)));
-    End::Fetched { leader_epoch, high_watermark, log_start: at(0), records: [].into() }
+    End::Fetched { leader_epoch, high_watermark, log_start: at(0), next_offset: None, records: [].into() }
 }
 
 /// One acknowledged record, an answer that shows end 1 in epoch 2 at 200 ns, and another one.
@@ -90,7 +90,11 @@ fn c11_a_fetch_returns_nothing_above_its_high_watermark() {
         script.op(1, produce(Acks::Quorum, &[1]), base(0));
         let (leader_epoch, high_watermark) = (epoch(1), Some(at(mark)));
         let records = [record(0, 1, 1)].into();
-        script.op(2, fetch(0), End::Fetched { leader_epoch, high_watermark, log_start: at(0), records });
+        script.op(
+            2,
+            fetch(0),
+            End::Fetched { leader_epoch, high_watermark, log_start: at(0), next_offset: None, records },
+        );
         script.finish(0, 1, &[(0, 1)]);
         script
     };

@@ -122,6 +122,19 @@ fn c22_what_was_not_tried_or_not_read_is_missing_coverage() {
     unread.finish(0, 2, &[(0, 1)]);
     assert_eq!(missing(&unread), 1);
 
+    // The log ends with an offset that has no record. Only the answer can say so.
+    let to_the_end = |next: Option<u64>| {
+        let mut script = Script::default();
+        script.op(1, produce(Acks::Quorum, &[1]), base(0));
+        script.finish(0, 2, &[(0, 1)]);
+        if let Some(Line::Complete { end: End::Fetched { next_offset, .. }, .. }) = script.lines.last_mut() {
+            *next_offset = next.map(at);
+        }
+        script
+    };
+    assert_eq!(missing(&to_the_end(None)), 1);
+    assert_valid(&to_the_end(Some(2)));
+
     let mut untried = ok();
     untried.lines.push(Line::Partition { name: "t/1".into(), retention_ms: None, retention_bytes: None });
     assert_eq!(missing(&untried), 3, "no produce, no fetch, no final read");

@@ -43,6 +43,7 @@ fn overwritten(read_epoch: u32) -> Script {
         leader_epoch: epoch(9),
         high_watermark: None,
         log_start: at(0),
+        next_offset: None,
         records: [record(0, read_epoch, 2)].into(),
     };
     script.lines.push(Line::Complete { op: 4, at_ns: 900, end });
@@ -179,6 +180,18 @@ fn c3_readers_pass_over_an_acknowledged_record_during_the_run() {
     later.op(1, produce(Acks::Quorum, &[2]), base(1));
     later.op(2, fetch(1), got(&[(1, 2)]));
     assert_eq!(later.report().violated(), [], "no one read there");
+}
+
+#[test]
+fn c3_an_answer_that_says_to_go_on_behind_an_acknowledged_record() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1]), base(0));
+    script.finish(0, 1, &[]);
+    assert_eq!(script.report().violated(), [], "an answer without a record says nothing");
+    if let Some(Line::Complete { end: End::Fetched { next_offset, .. }, .. }) = script.lines.last_mut() {
+        *next_offset = Some(at(1));
+    }
+    assert_eq!(script.report().violated(), [Check::LostWrite]);
 }
 
 #[test]

@@ -133,6 +133,7 @@ pub(crate) fn got_from(log_start: u64, records: &[(u64, u64)]) -> End {
         leader_epoch: epoch(1),
         high_watermark: None,
         log_start: at(log_start),
+        next_offset: None,
         records: records.iter().map(|(offset, value)| record(*offset, 1, *value)).collect(),
     }
 }

@@ -82,6 +82,7 @@ impl Part {
             leader_epoch: epoch(self.epoch),
             high_watermark: Some(at(self.mark)),
             log_start: at(self.start),
+            next_offset: None,
             records: visible.map(|stored| read(stored.offset, stored.epoch, stored.value)).collect(),
         }
     }
