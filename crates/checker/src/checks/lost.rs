@@ -115,7 +115,7 @@ fn text(loss: Loss, view: &Final) -> (String, Option<u32>) {
         }
         Loss::AboveEnd => {
             let (end, by) = view.end.map_or((0, None), |end| (end.0, Some(end.1)));
-            (format!("the final end is behind what a quorum acknowledged, and it is {end}"), by)
+            (format!("what a quorum acknowledged is below the final end, and that is {end}"), by)
         }
         Loss::BelowStart => {
             let (start, by) = view.start.map_or((0, None), |start| (start.0, Some(start.1)));

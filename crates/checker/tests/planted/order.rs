@@ -89,6 +89,26 @@ fn c10_a_record_that_is_sent_again_was_sent_the_first_time() {
 }
 
 #[test]
+fn c10_each_copy_of_a_record_stands_behind_what_was_there_before() {
+    let mut script = Script::default();
+    script.op_at(1, (110, 200), produce(Acks::Quorum, &[2]), base(1));
+    script.op_at(2, (210, 300), produce(Acks::Quorum, &[1]), End::Unknown);
+    script.op_at(2, (310, 400), produce(Acks::Quorum, &[1]), End::Unknown);
+    script.finish(0, 3, &[(0, 1), (1, 2), (2, 1)]);
+    let report = script.report();
+    assert_eq!(report.violated(), [Check::RealTimeOrder], "{report}");
+}
+
+#[test]
+fn c10_what_ended_not_written_has_no_place() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1]), base(1));
+    script.op(2, produce(Acks::Quorum, &[2]), End::NotWritten);
+    script.finish(0, 2, &[(0, 2), (1, 1)]);
+    assert_found(&script, &[Check::FailedRead]);
+}
+
+#[test]
 fn c10_acks_one_that_no_one_read_has_no_place() {
     for (first, second) in [(Acks::One, Acks::Quorum), (Acks::Quorum, Acks::One)] {
         let mut script = Script::default();

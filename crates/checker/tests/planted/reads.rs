@@ -214,6 +214,56 @@ fn c7_an_unknown_batch_of_which_one_record_was_read_is_there_as_a_whole() {
 }
 
 #[test]
+fn c7_a_batch_of_acks_one_of_which_one_record_was_read_is_there_as_a_whole() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::One, &[1, 2]), base(0));
+    script.op(1, produce(Acks::Quorum, &[3]), base(2));
+    script.op(2, fetch(0), got(&[(0, 1)]));
+    script.op(2, fetch(1), got(&[(2, 3)]));
+    assert!(script.report().violated().contains(&Check::PollSkip));
+}
+
+#[test]
+fn c7_of_a_value_that_was_sent_again_alone_the_old_batch_may_be_nowhere() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1, 2]), End::Unknown);
+    script.op(1, produce(Acks::Quorum, &[1]), End::Unknown);
+    script.op(1, produce(Acks::Quorum, &[3]), base(2));
+    script.finish(0, 3, &[(0, 1), (2, 3)]);
+    assert_valid(&script);
+}
+
+#[test]
+fn c7_c8_fetches_at_the_same_time_have_no_order() {
+    let mut script = acknowledged(2);
+    let from_ns = script.now_ns + 10;
+    script.op_at(2, (from_ns, from_ns + 100), fetch(0), got(&[(0, 1), (1, 2)]));
+    script.op_at(2, (from_ns + 1, from_ns + 100), fetch(0), got(&[(0, 1)]));
+    finish(&mut script, 2);
+    assert_valid(&script);
+}
+
+#[test]
+fn c7_c8_final_reads_are_a_reader_of_their_own() {
+    let mut script = acknowledged(1);
+    // Client 99 makes the final reads as well.
+    script.op(99, fetch(0), got(&[(0, 1)]));
+    finish(&mut script, 1);
+    script.op(99, Call::Seek, End::Done);
+    finish(&mut script, 1);
+    assert_valid(&script);
+}
+
+#[test]
+fn c8_a_fetch_without_records_moves_no_one() {
+    let mut script = acknowledged(1);
+    script.op(2, fetch(1), got(&[]));
+    script.op(2, fetch(0), got(&[(0, 1)]));
+    finish(&mut script, 1);
+    assert_valid(&script);
+}
+
+#[test]
 fn c8_a_reader_goes_back() {
     let again = |client, call: Option<Call>| {
         let mut script = acknowledged(1);

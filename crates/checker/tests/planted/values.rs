@@ -92,6 +92,14 @@ fn c2_a_retry_that_is_answered_like_the_first_time_is_no_duplicate() {
 }
 
 #[test]
+fn c2_where_a_torn_batch_should_have_gone_is_no_second_copy() {
+    let mut script = Script::default();
+    script.op(1, numbered(7, 0, 0, &[1, 2]), End::Unknown);
+    script.finish(0, 3, &[(0, 1), (2, 2)]);
+    assert_found(&script, &[Check::BatchIntegrity, Check::PollSkip]);
+}
+
+#[test]
 fn c2_a_value_that_was_sent_and_written_very_often_is_looked_at_once() {
     const COPIES: u64 = 20_000;
     let mut script = Script::default();
@@ -151,6 +159,18 @@ fn c3_the_log_start_needs_an_explanation() {
     assert_found(&started_at_1(Some(End::Refused)), &[Check::LostWrite]);
     assert_valid(&started_at_1(Some(End::Unknown)));
     assert_valid(&started_at_1(Some(End::Deleted { log_start: at(1) })));
+}
+
+#[test]
+fn c3_the_log_start_of_a_final_read_needs_an_explanation_too() {
+    let mut script = Script::default();
+    script.op(1, produce(Acks::Quorum, &[1]), base(0));
+    let call = Call::Fetch { from: at(0), from_epoch: None, follower: false, is_final: true };
+    script.op(2, call, got_from(1, &[]));
+    assert_eq!(script.report().violated(), [Check::LostWrite]);
+    let (name, retention_bytes) = ("t/0".into(), Some(1));
+    script.lines.insert(0, Line::Partition { name, retention_ms: None, retention_bytes });
+    assert_eq!(script.report().violated(), [], "how large a log is on disk is not known");
 }
 
 #[test]
