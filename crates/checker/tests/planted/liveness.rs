@@ -75,6 +75,26 @@ fn c22_replicas_agree_in_the_end() {
 }
 
 #[test]
+fn c22_what_was_before_the_heal_does_not_count() {
+    let within_ns = Options::default().serve_within_ns;
+    let heal_ns = 200 + within_ns;
+    let mut script = Script::default();
+    // The produce began long before, and succeeds soon after the heal. A replica was behind before it.
+    script.op_at(1, (100, heal_ns + 50), produce(Acks::Quorum, &[1]), base(0));
+    for (at_ns, mark) in [(150, 0), (heal_ns + 60, 1)] {
+        let (leader_epoch, mark) = (epoch(1), at(mark));
+        let chain_hash = mark.get();
+        let (log_end, durable_end) = (mark, mark);
+        let end = End::Probed { leader_epoch, log_end, durable_end, high_watermark: mark, chain_hash };
+        let node = if at_ns == 150 { 1 } else { 2 };
+        script.op_full((9, Some(node)), Some("t/0"), (at_ns, at_ns), Call::Probe, end);
+    }
+    script.op_at(9, (heal_ns, heal_ns), Call::Heal, End::Done);
+    script.finish(0, 1, &[(0, 1)]);
+    assert_valid(&script);
+}
+
+#[test]
 fn c22_no_process_panics() {
     let mut script = ok();
     script.lines.push(Line::Panic { at_ns: 500, node: Some(1), message: "index out of bounds".into() });
