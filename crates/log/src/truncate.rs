@@ -22,8 +22,8 @@ use crate::state_file::{self, PartitionState, StateWriter};
 /// A log that is being cut, or emptied: [`Log::plan_truncation`] and [`Log::plan_reset`].
 ///
 /// First [`Truncation::begin`] has to be durable in the commit journal, then this is performed, then
-/// [`Truncation::end`] has to be durable: only after that may the log that is returned replace the one that is cut. A crash in
-/// between finishes it when the journal is replayed (rule R7).
+/// [`Journal::end_cut`](crate::Journal::end_cut) has to be durable: only after that may the log that is returned replace the one
+/// that is cut. A crash in between finishes it when the journal is replayed (rule R7).
 #[derive(Clone, Debug)]
 #[must_use = "the log accepts nothing until it is performed"]
 pub struct Truncation {
@@ -179,11 +179,6 @@ impl Truncation {
         }
         let known = Known { history: self.history.clone(), ..Known::default() };
         Log::open(Arc::clone(disk), dir.to_path_buf(), self.config, known, now)
-    }
-
-    /// What has to be durable before the new log is appended to.
-    pub fn end(&self, key: PartitionKey) -> JournalRequest {
-        JournalRequest::EndCut(key)
     }
 }
 

@@ -253,13 +253,20 @@ impl Journal {
     pub fn opened(&mut self, key: PartitionKey, log: &Log) {
         let mark = log.durable_mark();
         let state = self.states.get(&key);
-        // At the beginning of a segment there may be no file yet.
-        if mark.position > 0 && state.and_then(|state| state.mark) != Some(mark) {
+        // At the very beginning of a log, too: without a mark, what a first write leaves torn looks like damage.
+        if state.and_then(|state| state.mark) != Some(mark) {
             self.marks.insert(key, mark);
         }
         if let Some(state) = self.states.get_mut(&key).filter(|_| !log.history().is_empty()) {
             state.history.clone_from(log.history());
         }
+    }
+
+    /// What has to be durable before the log that [`Truncation::perform`](crate::Truncation::perform) returned is appended to, in
+    /// place of the one that was cut. Its mark is made durable with it, since none of the old log holds.
+    pub fn end_cut(&mut self, key: PartitionKey, log: &Log) -> JournalRequest {
+        self.opened(key, log);
+        JournalRequest::EndCut(key)
     }
 
     /// The partitions that something is known about.

@@ -268,3 +268,39 @@ fn a_reset_log_begins_where_it_is_asked_to_and_knows_no_producer() {
     world.replicate(&mut node, key(0), 1, 30..32).unwrap();
     compare(&node.logs[&key(0)], &world.promised[&key(0)].model);
 }
+
+/// Nothing of the write was acknowledged, so what is torn of it is cut and no damage, although sound batches may follow it.
+#[test]
+fn what_is_torn_of_the_first_write_after_a_cut_is_no_damage() {
+    // Whether the log is as it was made, or was cut to this offset, or emptied.
+    for begun in [None, Some(6), Some(50)] {
+        for seed in 0..40 {
+            let disk = new_disk();
+            let mut world = World::default();
+            let mut node = start(&disk, small_journal()).unwrap();
+            world.adopt(&mut node, key(0), 1).unwrap();
+            match begun {
+                None => {}
+                Some(6) => {
+                    world.replicate(&mut node, key(0), 1, 0..9).unwrap();
+                    node.truncate(key(0), 6, history(&[(1, 0)]), &mut world.promised).unwrap();
+                }
+                Some(start) => {
+                    node.reset(key(0), start, history(&[(1, 0)]), &mut world.promised).unwrap();
+                }
+            }
+            // The file is there before: making one is synced by itself.
+            let synced = if begun.is_none() { 1 } else { 0 };
+            world.replicate(&mut node, key(0), 1, 20..20 + synced).unwrap();
+            for nth in 30..38 {
+                node.replicate(key(0), 1, nth, &mut world.promised);
+            }
+            let mut commit = node.plan_commit();
+            commit.perform_writes(&disk);
+            drop((commit, node));
+            disk.lose_power(Kept::Subset { seed });
+            let node = start(&disk, small_journal()).unwrap();
+            world.check(&node, &format!("{begun:?}, seed {seed}"));
+        }
+    }
+}

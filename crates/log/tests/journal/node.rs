@@ -231,7 +231,8 @@ impl Node {
         let rewrite = Rewrite::read(&*self.shared, data_dir())?;
         let (log, report) = truncation.perform(&self.shared, &rewrite, NOW)?;
         assert_eq!(report.damages, []);
-        self.commit_with(vec![truncation.end(key)], promised)?;
+        let end = self.journal.end_cut(key, &log);
+        self.commit_with(vec![end], promised)?;
         self.logs.insert(key, log);
         Ok(())
     }
