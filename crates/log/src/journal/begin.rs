@@ -116,12 +116,14 @@ impl Journal {
         // No handle of before is used again: one whose sync has failed may refuse everything for good. The file in
         // use is what a crash would be replayed from until the other one is durable.
         let old = self.slot;
-        if self.carried.is_empty() {
-            self.empty(old.other())?;
-            self.begin_generation()?;
-        } else {
-            // Nor is what the other one holds given up before.
-            self.replace_other()?;
+        // Nor is what the other one holds given up before: the one in use may say that it is needed, and cannot be written any
+        // more. Only where the disk has no other room, and all that it holds is in the segments.
+        match self.replace_other() {
+            Err(error) if self.carried.is_empty() && error.is_disk_full() => {
+                self.empty(old.other())?;
+                self.begin_generation()?;
+            }
+            replaced => replaced?,
         }
         self.empty(old)?;
         self.failed = None;
