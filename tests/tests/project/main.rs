@@ -53,6 +53,7 @@ fn dependencies_point_downwards_only() {
         ("member", &[]),
         ("metadata", &["types"]),
         ("checker", &["types"]),
+        ("sim", &["types", "batch", "log", "partition", "checker"]),
         ("api", &["types"]),
         ("broker", &["types", "batch", "log", "partition", "group", "member", "metadata", "api"]),
         ("brokerd", &["types", "broker", "log"]),
