@@ -1,0 +1,140 @@
+//! What can happen: the alphabet of traces, which a simulator can replay as a script.
+
+use std::fmt;
+
+use crate::log::{Entry, Record};
+
+/// One step of the model. Each is atomic, and durable where it says so.
+///
+/// Acknowledgements and the high watermark have no step of their own: they follow at once from the step that makes them
+/// possible. A later or lost acknowledgement can only commit less, so it cannot break what the model checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A replica steps down, syncs its log and promises an epoch durably (R1). If the controller elects, it reports as well.
+    Promise {
+        /// Which replica.
+        replica: usize,
+        /// What it promises.
+        epoch: u8,
+    },
+    /// A replica syncs its log, promises an epoch durably to itself, and asks for votes (V2).
+    Stand {
+        /// Which replica.
+        replica: usize,
+        /// The epoch it wants to lead.
+        epoch: u8,
+    },
+    /// A voter steps down, syncs its log, makes promise and vote durable, and answers yes (V2).
+    Vote {
+        /// The voter.
+        replica: usize,
+        /// The epoch of the vote.
+        epoch: u8,
+        /// Who gets it.
+        candidate: usize,
+    },
+    /// A replica that won begins its epoch: its entry is durable (R3, R4).
+    Lead {
+        /// Which replica.
+        replica: usize,
+        /// The epoch it leads from now on.
+        epoch: u8,
+    },
+    /// A leader appends a record to its log, not durably, and sends it.
+    Append {
+        /// The leader.
+        replica: usize,
+        /// Where.
+        offset: u8,
+        /// What.
+        record: Record,
+        /// Whether a client waits for it and the model follows what the client hears (R13).
+        waits: bool,
+    },
+    /// A replica makes all of its log durable.
+    Sync {
+        /// Which replica.
+        replica: usize,
+    },
+    /// A follower cuts its log, durably.
+    Cut {
+        /// The follower.
+        replica: usize,
+        /// The log's end from now on.
+        to: u8,
+    },
+    /// A follower drops the entries of a dead branch, durably.
+    Drop {
+        /// The follower.
+        replica: usize,
+        /// How many entries it keeps.
+        keeps: u8,
+    },
+    /// A follower takes over the next entry of its leader's history, durably.
+    Adopt {
+        /// The follower.
+        replica: usize,
+        /// The entry.
+        entry: Entry,
+    },
+    /// A follower appends a record of its leader's, not durably.
+    Receive {
+        /// The follower.
+        replica: usize,
+        /// Where.
+        offset: u8,
+        /// What.
+        record: Record,
+    },
+    /// A follower receives once more what it has already, and cuts its log there. Only where R6 is removed.
+    ReceiveAgain {
+        /// The follower.
+        replica: usize,
+        /// Where.
+        offset: u8,
+    },
+    /// A follower learns what is committed. Only where R6 is removed.
+    Learn {
+        /// The follower.
+        replica: usize,
+    },
+    /// The power of one replica fails and comes back: it keeps any prefix of its log that is not below the durable end.
+    Crash {
+        /// Which replica.
+        replica: usize,
+        /// How much of the log is left.
+        keeps: u8,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Promise { replica, epoch } => write!(f, "{replica} promises epoch {epoch}"),
+            Self::Stand { replica, epoch } => write!(f, "{replica} asks for votes in epoch {epoch}"),
+            Self::Vote { replica, epoch, candidate } => {
+                write!(f, "{replica} votes for {candidate} in epoch {epoch}")
+            }
+            Self::Lead { replica, epoch } => write!(f, "{replica} leads epoch {epoch}"),
+            Self::Append { replica, offset, record, waits } => {
+                let waits = if waits { ", and a client waits" } else { "" };
+                match record.removes() {
+                    Some(voter) => write!(f, "{replica} appends the removal of voter {voter} at {offset}"),
+                    None => write!(f, "{replica} appends {record:?} at {offset}{waits}"),
+                }
+            }
+            Self::Sync { replica } => write!(f, "{replica} syncs its log"),
+            Self::Cut { replica, to } => write!(f, "{replica} cuts its log at {to}"),
+            Self::Drop { replica, keeps } => write!(f, "{replica} keeps {keeps} entries and drops the rest"),
+            Self::Adopt { replica, entry } => write!(f, "{replica} adopts the entry {entry:?}"),
+            Self::Receive { replica, offset, record } => {
+                write!(f, "{replica} receives {record:?} at {offset}")
+            }
+            Self::ReceiveAgain { replica, offset } => write!(f, "{replica} receives offset {offset} again"),
+            Self::Learn { replica } => write!(f, "{replica} learns the high watermark"),
+            Self::Crash { replica, keeps } => {
+                write!(f, "{replica} loses power and keeps its log up to {keeps}")
+            }
+        }
+    }
+}

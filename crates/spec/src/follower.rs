@@ -1,0 +1,106 @@
+//! What a follower does to its log, one durable step after the other (R4, R7), and what it acknowledges (R5).
+
+use crate::{
+    Rule, Rules,
+    log::{Entry, History, Record},
+    state::{Epoch, Replica, State},
+};
+
+/// The next step of a follower: it follows from its own log and history and from its leader's, so a follower needs no plan
+/// that it could lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Cut(u8),
+    Drop(u8),
+    Adopt(Entry),
+    Receive(u8, Record),
+}
+
+/// The first entry that the follower has and the leader lacks, if there is one; and the first that the leader has beyond.
+fn branches(own: History, leader: History, rules: Rules) -> (Option<Entry>, u8, Option<Entry>) {
+    let common = own.common(leader);
+    if rules.has(Rule::DeadBranchIsDropped) || own.last().is_none() {
+        return (own.get(common), common, leader.get(common));
+    }
+    // With the dead branch kept, the histories agree again where the last entry is the leader's.
+    let is_theirs = leader.iter().any(|entry| Some(entry) == own.last());
+    let dead = if is_theirs { None } else { own.get(common) };
+    (dead, common, leader.iter().find(|entry| entry.epoch > own.last_epoch()))
+}
+
+/// `agree` of the design, as separate steps in the order of R7: cut, drop, adopt; then the records.
+pub(crate) fn next_step(own: &Replica, leader: &Epoch, rules: Rules) -> Option<Step> {
+    if let Some(to) = own.unfinished_cut {
+        return Some(Step::Cut(to));
+    }
+    let end = own.log.len();
+    let (dead, common, next) = branches(own.history, leader.history, rules);
+    if let Some(dead) = dead {
+        if end > dead.start && rules.has(Rule::CutBeforeDrop) {
+            return Some(Step::Cut(dead.start));
+        }
+        if rules.has(Rule::DeadBranchIsDropped) {
+            return Some(Step::Drop(common));
+        }
+    }
+    if let Some(next) = next.filter(|next| end >= next.start) {
+        if own.durable_end < next.start && rules.has(Rule::LogBeforeEntry) {
+            return None; // the log below the entry is synced first
+        }
+        let cuts = rules.has(Rule::CutBeforeAdopt) && rules.has(Rule::CutAtAdoption);
+        return Some(if end > next.start && cuts { Step::Cut(next.start) } else { Step::Adopt(next) });
+    }
+    leader.log.get(end).map(|record| Step::Receive(end, record))
+}
+
+/// Performs a step. Where R7 is removed, the cut comes last.
+pub(crate) fn perform(own: &mut Replica, step: Step, rules: Rules) {
+    match step {
+        Step::Cut(to) => {
+            own.cut(to);
+            own.unfinished_cut = None;
+        }
+        Step::Drop(keeps) => {
+            if !rules.has(Rule::CutBeforeDrop) {
+                own.unfinished_cut = own.history.get(keeps).map(|dead| dead.start);
+            }
+            own.history.truncate(keeps);
+            own.durable_entries = keeps;
+        }
+        Step::Adopt(entry) => {
+            if !rules.has(Rule::CutBeforeAdopt) {
+                own.unfinished_cut = Some(entry.start);
+            }
+            own.adopt(entry, rules);
+        }
+        Step::Receive(_, record) => own.log.push(record),
+    }
+}
+
+/// What a follower acknowledges in the epoch it promised, if that counts (R4, R5, R8).
+fn acknowledged(own: &Replica, leader: &Epoch, rules: Rules) -> Option<u8> {
+    let end = if rules.has(Rule::DurableCounts) { own.durable_end } else { own.log.len() };
+    let holds = own.history.last_epoch() == own.promised;
+    let (dead, _, next) = branches(own.history, leader.history, rules);
+    let agrees = dead.is_none() && own.unfinished_cut.is_none() || !rules.has(Rule::VerifiedMatch);
+    match next {
+        _ if !agrees => None,
+        _ if holds => Some(end),
+        Some(next) if !rules.has(Rule::EntryBeforeCount) => Some(end.min(next.start)),
+        _ => None,
+    }
+}
+
+/// Sends the acknowledgement of a replica, if it follows.
+pub(crate) fn acknowledge(state: &mut State, replica: usize, rules: Rules) {
+    let own = state.replicas[replica];
+    if own.promised == 0 {
+        return;
+    }
+    let epoch = state.epoch_mut(own.promised);
+    if epoch.leader != 0 && !epoch.is_led_by(replica) {
+        if let Some(end) = acknowledged(&own, epoch, rules) {
+            epoch.acks[replica] = epoch.acks[replica].max(end + 1);
+        }
+    }
+}
