@@ -10,11 +10,19 @@ use crate::log::{Entry, Record};
 /// possible. A later or lost acknowledgement can only commit less, so it cannot break what the model checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A replica steps down, syncs its log and promises an epoch durably (R1). If the controller elects, it reports as well.
+    /// A replica steps down, syncs its log and promises an epoch durably (R1). Where the controller elects and the epoch has
+    /// no leader yet, it was fenced and reports; otherwise it heard of the epoch's leader or candidate.
     Promise {
         /// Which replica.
         replica: usize,
         /// What it promises.
+        epoch: u8,
+    },
+    /// A replica reports for an epoch without a promise. Only where R1 is removed.
+    Report {
+        /// Which replica.
+        replica: usize,
+        /// What it reports for.
         epoch: u8,
     },
     /// A replica syncs its log, promises an epoch durably to itself, and asks for votes (V2).
@@ -111,6 +119,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Promise { replica, epoch } => write!(f, "{replica} promises epoch {epoch}"),
+            Self::Report { replica, epoch } => write!(f, "{replica} reports for epoch {epoch}, promising nothing"),
             Self::Stand { replica, epoch } => write!(f, "{replica} asks for votes in epoch {epoch}"),
             Self::Vote { replica, epoch, candidate } => {
                 write!(f, "{replica} votes for {candidate} in epoch {epoch}")

@@ -119,13 +119,13 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::LastEpochThenEnd => (partition(3, 2, 0), LeaderIsComplete),
         Rule::ReportsOfThisAttempt => (partition(2, 1, 0), LeaderIsComplete),
         Rule::OneIncarnationLeads => (partition(1, 2, 1), OneRecord),
-        Rule::SyncBeforeReport => (partition(3, 2, 1), OneRecord),
+        Rule::SyncBeforeReport => (partition(3, 1, 1), LeaderIsComplete),
         Rule::EntryBeforeCount => (partition(4, 2, 0), LeaderIsComplete),
         Rule::EntryIsDurable => (partition(3, 1, 1), LeaderIsComplete),
         Rule::CutAtAdoption => (partition(3, 2, 0), LeaderIsComplete),
         Rule::DeadBranchIsDropped => (partition(4, 2, 0), LeaderIsComplete),
         Rule::VerifiedMatch => return Removal { bounds: partition(3, 1, 1), breaks: None },
-        Rule::ProgressIsForgotten => (partition(3, 2, 0), LeaderIsComplete),
+        Rule::ProgressIsForgotten => (partition(3, 2, 1), LeaderIsComplete),
         Rule::NoCutAtHighWatermark => (partition(3, 1, 0), LeaderIsComplete),
         Rule::CutBeforeDrop => (partition(4, 2, 1), LeaderIsComplete),
         Rule::CutBeforeAdopt => (partition(3, 2, 1), LeaderIsComplete),
@@ -142,7 +142,7 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::ChangeAfterOwnEntry => {
             (metadata(3, 0, 0).with_replicas(4).with_changes(2), LeaderIsComplete)
         }
-        Rule::ChangeInForceWhenAppended => (metadata(3, 1, 0).with_changes(2), LeaderIsComplete),
+        Rule::ChangeInForceWhenAppended => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
     };
     Removal { bounds, breaks: Some(breaks) }
 }

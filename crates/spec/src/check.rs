@@ -40,18 +40,14 @@ fn outcome(checker: &impl Checker<Spec>, is_complete: bool) -> Outcome {
     }
 }
 
-/// Goes through every state, or as many as the time allows. States that differ only in the names of the replicas are one,
-/// unless the voters can change: a change names a replica inside a record.
+/// Goes through every state, or as many as the time allows. States that differ only in the names of the replicas are one.
 #[must_use]
 pub fn exhaust(spec: Spec, threads: usize, at_most: Option<Duration>) -> Outcome {
     let mut builder = spec.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(at_most) = at_most {
         builder = builder.timeout(at_most);
     }
-    if spec.bounds.changes == 0 {
-        builder = builder.symmetry();
-    }
-    let checker = builder.spawn_dfs().join();
+    let checker = builder.symmetry().spawn_dfs().join();
     outcome(&checker, true)
 }
 

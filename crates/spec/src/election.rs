@@ -12,8 +12,12 @@ pub(crate) fn actions(spec: &Spec, state: &State, replica: usize, actions: &mut 
     for epoch in own.promised.max(1)..=spec.bounds.epochs {
         match spec.bounds.election {
             Election::Controller => {
-                if may_report(spec, state, replica, epoch) {
-                    actions.push(Action::Promise { replica, epoch });
+                if spec.rules.has(Rule::PromiseBeforeReport) || state.epoch(epoch).leader != 0 {
+                    if may_report(state, own, epoch) {
+                        actions.push(Action::Promise { replica, epoch });
+                    }
+                } else if epoch > own.promised && state.epoch(epoch).reports[replica] == 0 {
+                    actions.push(Action::Report { replica, epoch });
                 }
                 if is_appointed(spec, state, replica, epoch) {
                     actions.push(Action::Lead { replica, epoch });
@@ -41,13 +45,8 @@ pub(crate) fn actions(spec: &Spec, state: &State, replica: usize, actions: &mut 
 ///
 /// All epochs may be fenced at any time: a controller that begins them in order, or one that begins some and never ends
 /// them, does less.
-fn may_report(spec: &Spec, state: &State, replica: usize, epoch: u8) -> bool {
-    let own = &state.replicas[replica];
-    let said = state.epoch(epoch);
-    if !spec.rules.has(Rule::PromiseBeforeReport) && said.leader == 0 {
-        return epoch > own.promised && said.reports[replica] == 0;
-    }
-    epoch > own.promised || own.role == Role::Follows && said.leader == 0
+fn may_report(state: &State, own: &Replica, epoch: u8) -> bool {
+    epoch > own.promised || own.role == Role::Follows && state.epoch(epoch).leader == 0
 }
 
 /// The controller has E reports of this attempt, and this replica's, of this incarnation, is the greatest of them.
@@ -141,18 +140,17 @@ fn step_down(spec: &Spec, own: &mut Replica, epoch: u8) {
 
 /// A promise; the controller hears of it (R1).
 pub(crate) fn promise(spec: &Spec, state: &mut State, replica: usize, epoch: u8) {
-    let reports = spec.bounds.election == Election::Controller && state.epoch(epoch).leader == 0;
     let own = &mut state.replicas[replica];
-    if reports && !spec.rules.has(Rule::PromiseBeforeReport) {
-        own.sync();
-    } else {
-        step_down(spec, own, epoch);
+    step_down(spec, own, epoch);
+    if spec.bounds.election == Election::Controller && state.epoch(epoch).leader == 0 {
+        state.replicas[replica].role = Role::MayLead;
+        report(state, replica, epoch);
     }
-    if reports {
-        own.role = if own.promised == epoch { Role::MayLead } else { own.role };
-        let position = own.position();
-        state.epoch_mut(epoch).reports[replica] = position;
-    }
+}
+
+/// A report, which is never taken back.
+pub(crate) fn report(state: &mut State, replica: usize, epoch: u8) {
+    state.epoch_mut(epoch).reports[replica] = state.replicas[replica].position();
 }
 
 /// A replica becomes a candidate and votes for itself (V2).

@@ -16,16 +16,15 @@ pub(crate) enum Step {
     Receive(u8, Record),
 }
 
-/// The first entry that the follower has and the leader lacks, if there is one; and the first that the leader has beyond.
+/// The first entry that the follower has and the leader lacks, if there is one; how many they have in common before; and the
+/// leader's next entry.
 fn branches(own: History, leader: History, rules: Rules) -> (Option<Entry>, u8, Option<Entry>) {
     let common = own.common(leader);
-    if rules.has(Rule::DeadBranchIsDropped) || own.last().is_none() {
+    if rules.has(Rule::DeadBranchIsDropped) {
         return (own.get(common), common, leader.get(common));
     }
-    // With the dead branch kept, the histories agree again where the last entry is the leader's.
-    let is_theirs = leader.iter().any(|entry| Some(entry) == own.last());
-    let dead = if is_theirs { None } else { own.get(common) };
-    (dead, common, leader.iter().find(|entry| entry.epoch > own.last_epoch()))
+    // A follower that does not look for dead branches sees only what is newer.
+    (None, common, leader.iter().find(|entry| entry.epoch > own.last_epoch()))
 }
 
 /// `agree` of the design, as separate steps in the order of R7: cut, drop, adopt; then the records.
@@ -39,9 +38,7 @@ pub(crate) fn next_step(own: &Replica, leader: &Epoch, rules: Rules) -> Option<S
         if end > dead.start && rules.has(Rule::CutBeforeDrop) {
             return Some(Step::Cut(dead.start));
         }
-        if rules.has(Rule::DeadBranchIsDropped) {
-            return Some(Step::Drop(common));
-        }
+        return Some(Step::Drop(common));
     }
     if let Some(next) = next.filter(|next| end >= next.start) {
         if own.durable_end < next.start && rules.has(Rule::LogBeforeEntry) {
@@ -86,7 +83,7 @@ fn acknowledged(own: &Replica, leader: &Epoch, rules: Rules) -> Option<u8> {
     match next {
         _ if !agrees => None,
         _ if holds => Some(end),
-        Some(next) if !rules.has(Rule::EntryBeforeCount) => Some(end.min(next.start)),
+        Some(next) if !(rules.has(Rule::EntryBeforeCount) && rules.has(Rule::EntryBeforeCountOfVoters)) => Some(end.min(next.start)),
         _ => None,
     }
 }

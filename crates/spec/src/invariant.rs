@@ -102,7 +102,7 @@ fn all_pairs(state: &State, spec: &Spec, holds: impl Fn(Log, Log) -> bool) -> bo
 }
 
 fn leaders_are_complete(state: &State, spec: &Spec) -> bool {
-    (1..=spec.bounds.epochs).filter(|epoch| state.epoch(*epoch).leader != 0).all(|epoch| {
+    (1..=spec.bounds.epochs).filter(|epoch| state.epoch(*epoch).history.last_epoch() == *epoch).all(|epoch| {
         let log = state.epoch(epoch).log;
         let mut earlier = state.committed().filter(|(_, _, committed_in)| *committed_in < epoch);
         earlier.all(|(offset, record, _)| log.get(offset) == Some(record))

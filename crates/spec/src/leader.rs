@@ -46,7 +46,12 @@ pub(crate) fn append(state: &mut State, replica: usize, record: Record, waits: b
 /// The voters in force on a replica, one bit each: changes count from the moment they are appended (V6).
 pub(crate) fn voters(own: &Replica, spec: &Spec, committed: u8) -> u8 {
     let all = (1_u8 << spec.bounds.replicas) - 1;
-    let in_force = if spec.rules.has(Rule::ChangeInForceWhenAppended) { own.log.len() } else { committed };
+    let in_force = match spec.rules.has(Rule::ChangeInForceWhenAppended) {
+        true => own.log.len(),
+        // A leader knows what is committed; another may not have heard of it.
+        false if own.role == Role::Leads => committed,
+        false => 0,
+    };
     let removed = own.log.prefix(in_force).iter().filter_map(Record::removes);
     removed.fold(all, |voters, removed| voters & !(1 << removed))
 }

@@ -135,6 +135,14 @@ impl<T: Packed> List<T> {
         same.min(self.len()).min(other.len())
     }
 
+    /// The same list with each item replaced.
+    #[must_use]
+    pub fn map(self, replaced: impl Fn(T) -> T) -> Self {
+        let mut list = Self::default();
+        self.iter().map(replaced).for_each(|item| list.push(item));
+        list
+    }
+
     /// The items in order.
     pub fn iter(self) -> impl Iterator<Item = T> {
         self.bytes.to_le_bytes().into_iter().take_while(|byte| *byte != 0).map(T::unpack)

@@ -7,7 +7,7 @@ use crate::{
     follower::{self, Step},
     leader,
     log::{History, Record},
-    state::{Role, State},
+    state::{Epoch, Role, State},
 };
 
 impl Spec {
@@ -114,17 +114,17 @@ impl Spec {
     fn apply(&self, state: &mut State, action: Action) {
         match action {
             Action::Promise { replica, epoch } => election::promise(self, state, replica, epoch),
+            Action::Report { replica, epoch } => {
+                state.replicas[replica].sync();
+                election::report(state, replica, epoch);
+            }
             Action::Stand { replica, epoch } => election::stand(self, state, replica, epoch),
             Action::Vote { replica, epoch, candidate } => {
                 election::vote(self, state, replica, epoch, candidate);
             }
             Action::Lead { replica, epoch } => leader::lead(state, replica, epoch),
             Action::Append { replica, record, waits, .. } => leader::append(state, replica, record, waits),
-            Action::Sync { replica } => {
-                let own = &mut state.replicas[replica];
-                own.sync();
-                own.durable_entries = own.history.len();
-            }
+            Action::Sync { replica } => state.replicas[replica].sync(),
             Action::Cut { replica, to } => self.follow(state, replica, Step::Cut(to)),
             Action::Drop { replica, keeps } => self.follow(state, replica, Step::Drop(keeps)),
             Action::Adopt { replica, entry } => self.follow(state, replica, Step::Adopt(entry)),
@@ -169,7 +169,10 @@ impl Spec {
             let said = &mut state.epochs[usize::from(epoch) - 1];
             if epoch < least {
                 // Everything of this epoch would be refused (R1).
-                *said = Default::default();
+                *said = match self.rules.has(Rule::ProgressIsForgotten) {
+                    true => Epoch::default(),
+                    false => Epoch { leader: said.leader, acks: said.acks, ..Epoch::default() },
+                };
                 continue;
             }
             let is_current = |replica: usize| state.replicas[replica].promised == epoch;
@@ -183,7 +186,8 @@ impl Spec {
                 }
             }
             let Some(leader) = usize::from(said.leader).checked_sub(1) else { continue };
-            if !(is_current(leader) && state.replicas[leader].role == Role::Leads) {
+            let leads = is_current(leader) && state.replicas[leader].role == Role::Leads;
+            if !leads && self.rules.has(Rule::ProgressIsForgotten) {
                 said.acks = Default::default();
             }
             if self.bounds.election == Election::Controller && self.rules.has(Rule::ReportsOfThisAttempt) {

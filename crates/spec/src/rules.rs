@@ -152,10 +152,8 @@ impl Rules {
         self.removed & (1 << rule as u32) == 0
     }
 
-    /// Whether acknowledgements and epochs may be used after their time: then nothing that was said is forgotten.
+    /// Whether an epoch that ended cannot come back: only then may what was said in it be forgotten.
     pub(crate) fn forgets(self) -> bool {
-        self.has(Rule::ProgressIsForgotten)
-            && self.has(Rule::OneIncarnationLeads)
-            && self.has(Rule::VotesForOneIncarnation)
+        self.has(Rule::OneIncarnationLeads) && self.has(Rule::VotesForOneIncarnation)
     }
 }

@@ -6,9 +6,9 @@ use crate::{
 };
 
 /// The most replicas that a model has.
-pub const REPLICAS_MAX: usize = 4;
+pub const REPLICAS_MAX: usize = 5;
 /// The most epochs that a model has.
-pub const EPOCHS_MAX: usize = 4;
+pub const EPOCHS_MAX: usize = 6;
 
 /// What a replica is, beyond following whatever epoch it promised. A crash ends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

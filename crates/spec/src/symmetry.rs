@@ -2,7 +2,10 @@
 
 use stateright::Representative;
 
-use crate::state::{Epoch, Replica, State};
+use crate::{
+    log::{Log, Record},
+    state::{Epoch, Replica, State},
+};
 
 /// All that a state says of one replica, so that replicas can be put in an order that does not depend on their names.
 type Column = (Replica, [(bool, u8, u8, u32); crate::EPOCHS_MAX]);
@@ -16,7 +19,12 @@ fn column(state: &State, replica: usize) -> Column {
         let votes = epoch.votes[replica].count_ones();
         (epoch.is_led_by(replica), epoch.reports[replica], epoch.acks[replica], votes)
     };
-    (Replica { vote, ..own }, std::array::from_fn(|epoch| said(&state.epochs[epoch])))
+    // So does a change of the voters.
+    let log = own.log.map(|record| match record.removes() {
+        Some(voter) => Record::removal(record.epoch, u8::from(usize::from(voter) == replica)),
+        None => record,
+    });
+    (Replica { vote, log, ..own }, std::array::from_fn(|epoch| said(&state.epochs[epoch])))
 }
 
 impl Representative for State {
@@ -37,7 +45,14 @@ impl Representative for State {
             let members = name.iter().zip(0_u8..).filter(|(_, old)| set & (1 << old) != 0);
             members.fold(0, |set, (new, _)| set | 1 << new)
         };
+        let renamed_in = |log: Log| {
+            log.map(|record| match record.removes() {
+                Some(voter) => Record::removal(record.epoch, name[usize::from(voter)]),
+                None => record,
+            })
+        };
         let epoch = |said: &Epoch| Epoch {
+            log: renamed_in(said.log),
             leader: renamed(said.leader),
             reports: order.map(|old| said.reports[old]),
             votes: order.map(|old| renamed_set(said.votes[old])),
@@ -47,8 +62,9 @@ impl Representative for State {
         Self {
             replicas: order.map(|old| {
                 let replica = self.replicas[old];
-                Replica { vote: renamed(replica.vote), ..replica }
+                Replica { vote: renamed(replica.vote), log: renamed_in(replica.log), ..replica }
             }),
+            committed: renamed_in(self.committed),
             epochs: std::array::from_fn(|index| epoch(&self.epochs[index])),
             ..*self
         }
