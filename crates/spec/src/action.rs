@@ -115,6 +115,39 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The same step with other names for the replicas.
+    pub(crate) fn renamed(self, name: impl Fn(usize) -> usize) -> Self {
+        let voter = |voter: u8| u8::try_from(name(usize::from(voter))).unwrap_or(voter);
+        let record = |record: Record| match record.removes() {
+            Some(removed) => Record::removal(record.epoch, voter(removed)),
+            None => record,
+        };
+        match self {
+            Self::Promise { replica, epoch } => Self::Promise { replica: name(replica), epoch },
+            Self::Report { replica, epoch } => Self::Report { replica: name(replica), epoch },
+            Self::Stand { replica, epoch } => Self::Stand { replica: name(replica), epoch },
+            Self::Vote { replica, epoch, candidate } => {
+                Self::Vote { replica: name(replica), epoch, candidate: name(candidate) }
+            }
+            Self::Lead { replica, epoch } => Self::Lead { replica: name(replica), epoch },
+            Self::Append { replica, offset, record: it, waits } => {
+                Self::Append { replica: name(replica), offset, record: record(it), waits }
+            }
+            Self::Sync { replica } => Self::Sync { replica: name(replica) },
+            Self::Cut { replica, to } => Self::Cut { replica: name(replica), to },
+            Self::Drop { replica, keeps } => Self::Drop { replica: name(replica), keeps },
+            Self::Adopt { replica, entry } => Self::Adopt { replica: name(replica), entry },
+            Self::Receive { replica, offset, record: it } => {
+                Self::Receive { replica: name(replica), offset, record: record(it) }
+            }
+            Self::ReceiveAgain { replica, offset } => Self::ReceiveAgain { replica: name(replica), offset },
+            Self::Learn { replica } => Self::Learn { replica: name(replica) },
+            Self::Crash { replica, keeps } => Self::Crash { replica: name(replica), keeps },
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::{Action, Invariant, Rule, Spec, removal};
+use crate::{Action, Invariant, Rule, Spec, State, removal, symmetry::Reduced};
 
 /// What a run found.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How many states were generated.
+    /// How many states were generated. States that differ only in the names of the replicas are one.
     pub states: usize,
     /// How many of them were different.
     pub unique: usize,
-    /// The length of the longest trace.
+    /// The length of the longest trace, in states.
     pub depth: usize,
     /// Whether every state was seen.
     pub is_complete: bool,
@@ -21,42 +21,39 @@ pub struct Outcome {
     pub violation: Option<(Invariant, Vec<Action>)>,
 }
 
-fn outcome(checker: &impl Checker<Spec>, is_complete: bool) -> Outcome {
-    let mut found: Vec<_> = checker
-        .discoveries()
-        .into_iter()
-        .filter_map(|(name, path)| {
-            let invariant = Invariant::ALL.into_iter().find(|invariant| invariant.name() == name)?;
-            Some((invariant, path.into_actions()))
-        })
-        .collect();
-    found.sort_by_key(|(_, actions)| actions.len());
+fn outcome(model: Reduced, checker: &impl Checker<Reduced>) -> Outcome {
+    let found = checker.discoveries().into_iter().filter_map(|(name, path)| {
+        let invariant = Invariant::ALL.into_iter().find(|invariant| invariant.name() == name)?;
+        Some((invariant, model.trace(&path.into_actions())))
+    });
+    let violation = found.min_by_key(|(_, actions)| actions.len());
     Outcome {
         states: checker.state_count(),
         unique: checker.unique_state_count(),
         depth: checker.max_depth(),
-        is_complete: is_complete && found.is_empty(),
-        violation: found.into_iter().next(),
+        is_complete: violation.is_none(),
+        violation,
     }
 }
 
-/// Goes through every state, or as many as the time allows. States that differ only in the names of the replicas are one.
+/// Goes through every state, or as many as the time allows.
 #[must_use]
 pub fn exhaust(spec: Spec, threads: usize, at_most: Option<Duration>) -> Outcome {
-    let mut builder = spec.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let model = Reduced(spec);
+    let mut builder = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(at_most) = at_most {
         builder = builder.timeout(at_most);
     }
-    let checker = builder.symmetry().spawn_dfs().join();
-    outcome(&checker, true)
+    // Depth first keeps few states in memory.
+    outcome(model, &builder.spawn_dfs().join())
 }
 
-/// Looks for the shortest trace to a violation.
+/// Looks for the shortest trace to a violation, on one thread: with more it may not be the shortest.
 #[must_use]
-pub fn refute(spec: Spec, threads: usize) -> Outcome {
-    let builder = spec.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
-    let checker = builder.spawn_bfs().join();
-    outcome(&checker, true)
+pub fn refute(spec: Spec) -> Outcome {
+    let model = Reduced(spec);
+    let builder = model.checker().finish_when(HasDiscoveries::AnyFailures);
+    outcome(model, &builder.spawn_bfs().join())
 }
 
 /// The shortest trace that breaks what a rule protects, with only that rule removed.
@@ -64,6 +61,19 @@ pub fn refute(spec: Spec, threads: usize) -> Outcome {
 /// `None` when there is none within the rule's bounds ([`removal`]).
 #[must_use]
 pub fn counterexample(rule: Rule) -> Option<Vec<Action>> {
-    let spec = removal(rule).spec(rule);
-    refute(spec, 1).violation.map(|(_, actions)| actions)
+    refute(removal(rule).spec(rule)).violation.map(|(_, actions)| actions)
+}
+
+/// Where a trace leads; `None` where one of its steps is not possible. What breaks there can be asked with
+/// [`Invariant::holds`].
+#[must_use]
+pub fn replay(spec: &Spec, trace: &[Action]) -> Option<State> {
+    let mut state = State::default();
+    let mut possible = Vec::new();
+    for action in trace {
+        possible.clear();
+        spec.actions(&state, &mut possible);
+        state = possible.contains(action).then(|| spec.next_state(&state, *action)).flatten()?;
+    }
+    Some(state)
 }

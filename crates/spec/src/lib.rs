@@ -34,7 +34,7 @@ mod symmetry;
 
 pub use action::Action;
 pub use bounds::{Bounds, Election, Removal, removal};
-pub use check::{Outcome, counterexample, exhaust, refute};
+pub use check::{Outcome, counterexample, exhaust, refute, replay};
 pub use invariant::Invariant;
 pub use log::{Entry, History, List, Log, Packed, Record};
 pub use rules::{Rule, Rules};

@@ -53,7 +53,7 @@ fn remove(rule: Rule, aim: Option<&str>) -> bool {
         spec.aim = Invariant::ALL.into_iter().find(|invariant| invariant.name() == aim);
     }
     let started = Instant::now();
-    let outcome = refute(spec, 1);
+    let outcome = refute(spec);
     let name = format!("{} without {rule}, {}", rule.number(), removal.bounds);
     describe(&name, &outcome, started.elapsed().as_secs_f64());
     outcome.violation.is_some() == removal.breaks.is_some()

@@ -1,9 +1,9 @@
 //! The model itself: what can happen in a state, and what follows.
 
-use stateright::{Model, Property};
+use stateright::Model;
 
 use crate::{
-    Action, Election, Invariant, Rule, Spec, election,
+    Action, Election, Rule, Spec, election,
     follower::{self, Step},
     leader,
     log::{History, Record},
@@ -228,36 +228,5 @@ impl Model for Spec {
         self.apply(&mut next, action);
         self.settle(&mut next);
         Some(next)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        let all = [
-            Property::always(Invariant::OneLeader.name(), |s: &Self, state: &State| {
-                Invariant::OneLeader.holds(s, state)
-            }),
-            Property::always(Invariant::OneRecord.name(), |s: &Self, state: &State| {
-                Invariant::OneRecord.holds(s, state)
-            }),
-            Property::always(Invariant::LogsMatch.name(), |s: &Self, state: &State| {
-                Invariant::LogsMatch.holds(s, state)
-            }),
-            Property::always(Invariant::LeaderIsComplete.name(), |s: &Self, state: &State| {
-                Invariant::LeaderIsComplete.holds(s, state)
-            }),
-            Property::always(Invariant::CommittedStays.name(), |s: &Self, state: &State| {
-                Invariant::CommittedStays.holds(s, state)
-            }),
-            Property::always(Invariant::CountedIsHeld.name(), |s: &Self, state: &State| {
-                Invariant::CountedIsHeld.holds(s, state)
-            }),
-            Property::always(Invariant::PromiseHolds.name(), |s: &Self, state: &State| {
-                Invariant::PromiseHolds.holds(s, state)
-            }),
-            Property::always(Invariant::AcknowledgedIsCommitted.name(), |s: &Self, state: &State| {
-                Invariant::AcknowledgedIsCommitted.holds(s, state)
-            }),
-        ];
-        let is_wanted = |property: &Property<Self>| self.aim.is_none_or(|aim| aim.name() == property.name);
-        all.into_iter().filter(is_wanted).collect()
     }
 }

@@ -1,72 +1,144 @@
 //! States that differ only in the names of the replicas are one: no rule tells replicas apart.
+//!
+//! [`Reduced`] is the model that goes from one such class to the next, each shown by one state. A trace of it is put
+//! back into names that stay the same from its first step to its last ([`Reduced::trace`]).
 
-use stateright::Representative;
+use stateright::{Model, Property};
 
 use crate::{
+    Action, Invariant, REPLICAS_MAX, Spec,
     log::{Log, Record},
     state::{Epoch, Replica, State},
 };
 
+/// The new name of each replica, by its old one.
+type Names = [usize; REPLICAS_MAX];
+
 /// All that a state says of one replica, so that replicas can be put in an order that does not depend on their names.
 type Column = (Replica, [(bool, u8, u8, u32); crate::EPOCHS_MAX]);
 
+fn rename_record(record: Record, names: &Names) -> Record {
+    match record.removes() {
+        Some(voter) => {
+            let renamed = u8::try_from(names[usize::from(voter)]).unwrap_or(voter);
+            Record::removal(record.epoch, renamed)
+        }
+        None => record,
+    }
+}
+
 fn column(state: &State, replica: usize) -> Column {
     let own = state.replicas[replica];
-    let voted_for_itself = usize::from(own.vote) == replica + 1;
-    // A vote names a replica; all that is kept of it here is whether there is one, and for whom.
-    let vote = if own.vote == 0 { 0 } else { 1 + u8::from(voted_for_itself) };
+    // What names another replica is kept only as far as it names this one.
+    let vote = if own.vote == 0 { 0 } else { 1 + u8::from(usize::from(own.vote) == replica + 1) };
+    let names = std::array::from_fn(|name| usize::from(name == replica));
+    let log = own.log.map(|record| rename_record(record, &names));
     let said = |epoch: &Epoch| {
         let votes = epoch.votes[replica].count_ones();
         (epoch.is_led_by(replica), epoch.reports[replica], epoch.acks[replica], votes)
     };
-    // So does a change of the voters.
-    let log = own.log.map(|record| match record.removes() {
-        Some(voter) => Record::removal(record.epoch, u8::from(usize::from(voter) == replica)),
-        None => record,
-    });
     (Replica { vote, log, ..own }, std::array::from_fn(|epoch| said(&state.epochs[epoch])))
 }
 
-impl Representative for State {
-    /// The same state with the replicas in order. Where two have the same column but are told apart by votes, two states may
-    /// stay two that could be one: that costs time and hides nothing.
-    fn representative(&self) -> Self {
-        let mut order: [usize; crate::REPLICAS_MAX] = std::array::from_fn(|replica| replica);
-        order.sort_by_cached_key(|replica| column(self, *replica));
-        let mut name = [0; crate::REPLICAS_MAX];
-        for (new, old) in order.iter().zip(0_u8..).map(|(old, new)| (new, *old)) {
-            name[old] = new;
+/// The first `replicas` replicas in order: the old name of each, by its new one. Where two have the same column but votes
+/// tell them apart, two states may stay two that could be one: that costs time and hides nothing.
+fn order(state: &State, replicas: usize) -> Names {
+    let mut order = std::array::from_fn(|name| name);
+    let columns: [Column; REPLICAS_MAX] = std::array::from_fn(|replica| column(state, replica));
+    order[..replicas].sort_by(|a, b| columns[*a].cmp(&columns[*b]));
+    order
+}
+
+/// The same state, in which replica `order[i]` is called `i`.
+fn renamed(state: &State, order: &Names) -> State {
+    let mut names = [0; REPLICAS_MAX];
+    for (new, old) in order.iter().enumerate() {
+        names[*old] = new;
+    }
+    let new = |plus_one: u8| match usize::from(plus_one).checked_sub(1) {
+        Some(old) => u8::try_from(names[old] + 1).unwrap_or(plus_one),
+        None => 0,
+    };
+    let set = |set: u8| {
+        let members = names.iter().enumerate().filter(|(old, _)| set & (1 << old) != 0);
+        members.fold(0, |set, (_, new)| set | 1 << new)
+    };
+    let log = |log: Log| log.map(|record| rename_record(record, &names));
+    let epoch = |said: &Epoch| Epoch {
+        leader: new(said.leader),
+        log: log(said.log),
+        reports: order.map(|old| said.reports[old]),
+        votes: order.map(|old| set(said.votes[old])),
+        acks: order.map(|old| said.acks[old]),
+        ..*said
+    };
+    let replica = |own: Replica| Replica { vote: new(own.vote), log: log(own.log), ..own };
+    State {
+        replicas: order.map(|old| replica(state.replicas[old])),
+        epochs: std::array::from_fn(|index| epoch(&state.epochs[index])),
+        committed: log(state.committed),
+        ..*state
+    }
+}
+
+/// A model whose states are classes of states.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reduced(pub(crate) Spec);
+
+impl Reduced {
+    /// The same trace of the model itself.
+    pub(crate) fn trace(self, reduced: &[Action]) -> Vec<Action> {
+        let mut state = State::default();
+        // The real name of each replica, by its name in the class.
+        let mut names: Names = std::array::from_fn(|name| name);
+        let mut trace = Vec::new();
+        for action in reduced {
+            trace.push(action.renamed(|replica| names[replica]));
+            let Some(next) = self.0.next_state(&state, *action) else { break };
+            let order = order(&next, self.0.bounds.replicas);
+            state = renamed(&next, &order);
+            names = order.map(|old| names[old]);
         }
-        let renamed = |plus_one: u8| match plus_one.checked_sub(1) {
-            Some(old) => name[usize::from(old)] + 1,
-            None => 0,
-        };
-        let renamed_set = |set: u8| {
-            let members = name.iter().zip(0_u8..).filter(|(_, old)| set & (1 << old) != 0);
-            members.fold(0, |set, (new, _)| set | 1 << new)
-        };
-        let renamed_in = |log: Log| {
-            log.map(|record| match record.removes() {
-                Some(voter) => Record::removal(record.epoch, name[usize::from(voter)]),
-                None => record,
-            })
-        };
-        let epoch = |said: &Epoch| Epoch {
-            log: renamed_in(said.log),
-            leader: renamed(said.leader),
-            reports: order.map(|old| said.reports[old]),
-            votes: order.map(|old| renamed_set(said.votes[old])),
-            acks: order.map(|old| said.acks[old]),
-            ..*said
-        };
-        Self {
-            replicas: order.map(|old| {
-                let replica = self.replicas[old];
-                Replica { vote: renamed(replica.vote), log: renamed_in(replica.log), ..replica }
+        trace
+    }
+}
+
+impl Model for Reduced {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        self.0.init_states()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.0.actions(state, actions);
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let next = self.0.next_state(state, action)?;
+        Some(renamed(&next, &order(&next, self.0.bounds.replicas)))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        use Invariant as I;
+        let all = [
+            Property::always(I::OneLeader.name(), |m: &Self, s: &State| I::OneLeader.holds(&m.0, s)),
+            Property::always(I::OneRecord.name(), |m: &Self, s: &State| I::OneRecord.holds(&m.0, s)),
+            Property::always(I::LogsMatch.name(), |m: &Self, s: &State| I::LogsMatch.holds(&m.0, s)),
+            Property::always(I::LeaderIsComplete.name(), |m: &Self, s: &State| {
+                I::LeaderIsComplete.holds(&m.0, s)
             }),
-            committed: renamed_in(self.committed),
-            epochs: std::array::from_fn(|index| epoch(&self.epochs[index])),
-            ..*self
-        }
+            Property::always(I::CommittedStays.name(), |m: &Self, s: &State| {
+                I::CommittedStays.holds(&m.0, s)
+            }),
+            Property::always(I::CountedIsHeld.name(), |m: &Self, s: &State| I::CountedIsHeld.holds(&m.0, s)),
+            Property::always(I::PromiseHolds.name(), |m: &Self, s: &State| I::PromiseHolds.holds(&m.0, s)),
+            Property::always(I::AcknowledgedIsCommitted.name(), |m: &Self, s: &State| {
+                I::AcknowledgedIsCommitted.holds(&m.0, s)
+            }),
+        ];
+        let is_wanted = |property: &Property<Self>| self.0.aim.is_none_or(|aim| aim.name() == property.name);
+        all.into_iter().filter(is_wanted).collect()
     }
 }

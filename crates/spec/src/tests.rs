@@ -1,6 +1,8 @@
-//! The small exhaustive runs, and the removal of every rule.
+//! The small exhaustive runs, and the removal of every rule. The program goes through larger bounds.
 
-use crate::{Bounds, Rule, Spec, exhaust, refute, removal};
+use std::collections::BTreeSet;
+
+use crate::{Bounds, Election, Rule, Rules, Spec, exhaust, refute, removal, replay};
 
 fn holds(bounds: Bounds) {
     let outcome = exhaust(Spec::new(bounds), 1, None);
@@ -10,4 +12,95 @@ fn holds(bounds: Bounds) {
 #[test]
 fn a_partition_holds() {
     holds(Bounds::partition(2, 2, 1));
+    holds(Bounds::partition(3, 1, 1));
+    holds(Bounds::partition(2, 2, 0).with_a_client());
+}
+
+#[test]
+fn the_metadata_log_holds() {
+    holds(Bounds::metadata(2, 2, 1));
+    holds(Bounds::metadata(3, 1, 1));
+}
+
+#[test]
+fn the_metadata_log_holds_when_its_voters_change() {
+    holds(Bounds::metadata(2, 1, 0).with_changes(1));
+    holds(Bounds::metadata(2, 0, 1).with_changes(1));
+}
+
+/// Removes one rule: its aim must break, and by a trace that the model can be led along.
+fn is_found(rule: Rule) {
+    let removal = removal(rule);
+    let spec = removal.spec(rule);
+    let outcome = refute(spec);
+    let Some(expected) = removal.breaks else {
+        assert!(outcome.is_complete, "{rule}: bounds {} find {:?}", removal.bounds, outcome.violation);
+        return;
+    };
+    let (invariant, trace) = outcome.violation.unwrap_or_else(|| panic!("{rule}: nothing breaks"));
+    assert_eq!(invariant, expected, "{rule}");
+    let end = replay(&spec, &trace).unwrap_or_else(|| panic!("{rule}: {trace:?} is not possible"));
+    assert!(!invariant.holds(&spec, &end), "{rule}: {invariant} holds after {trace:?}");
+    let before = replay(&spec, &trace[..trace.len() - 1]).unwrap();
+    assert!(invariant.holds(&spec, &before), "{rule}: {invariant} broke before the end of {trace:?}");
+    // With the rule in force, the same steps are not possible or break nothing.
+    let with_all = Spec { rules: Rules::all(), ..spec };
+    let end = replay(&with_all, &trace);
+    assert!(end.is_none_or(|end| invariant.holds(&with_all, &end)), "{rule}: it changes nothing");
+}
+
+macro_rules! removals {
+    ($($name:ident: $rule:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            is_found(Rule::$rule);
+        })*
+
+        #[test]
+        fn every_rule_is_removed() {
+            let removed = [$(Rule::$rule.to_string()),*];
+            let all = Rule::ALL.map(|rule| rule.to_string());
+            assert_eq!(BTreeSet::from(removed), BTreeSet::from(all));
+        }
+    };
+}
+
+removals! {
+    r1_promise_before_report: PromiseBeforeReport,
+    r2_last_epoch_then_end: LastEpochThenEnd,
+    r2_reports_of_this_attempt: ReportsOfThisAttempt,
+    r3_one_incarnation_leads: OneIncarnationLeads,
+    r3_sync_before_report: SyncBeforeReport,
+    r4_entry_before_count: EntryBeforeCount,
+    r4_entry_is_durable: EntryIsDurable,
+    r4_cut_at_adoption: CutAtAdoption,
+    r4_dead_branch_is_dropped: DeadBranchIsDropped,
+    r5_verified_match: VerifiedMatch,
+    r5_progress_is_forgotten: ProgressIsForgotten,
+    r6_no_cut_at_high_watermark: NoCutAtHighWatermark,
+    r6_duplicate_is_skipped: DuplicateIsSkipped,
+    r7_cut_before_drop: CutBeforeDrop,
+    r7_cut_before_adopt: CutBeforeAdopt,
+    r7_log_before_entry: LogBeforeEntry,
+    r7_history_is_evidence: HistoryIsEvidence,
+    r8_durable_counts: DurableCounts,
+    r13_answer_in_its_epoch: AnswerInItsEpoch,
+    v2_vote_is_durable: VoteIsDurable,
+    v2_voters_compare_logs: VotersCompareLogs,
+    v3_votes_for_one_incarnation: VotesForOneIncarnation,
+    v3_entry_before_count: EntryBeforeCountOfVoters,
+    v6_one_change_at_a_time: OneChangeAtATime,
+    v6_change_after_own_entry: ChangeAfterOwnEntry,
+    v6_change_in_force_when_appended: ChangeInForceWhenAppended,
+}
+
+#[test]
+fn a_rule_has_a_name_and_bounds_that_say_what_they_are() {
+    assert_eq!(Rule::named("DurableCounts"), Some(Rule::DurableCounts));
+    assert_eq!(Rule::named("durable"), None);
+    assert!(!Rules::without(Rule::DurableCounts).has(Rule::DurableCounts));
+    assert!(Rules::all().has(Rule::DurableCounts));
+    let bounds = removal(Rule::ChangeAfterOwnEntry).bounds;
+    assert_eq!(bounds.election, Election::Votes);
+    assert_eq!(bounds.to_string(), "metadata (3, 0, 0), 4 replicas, 2 changes of the voters");
 }
