@@ -41,6 +41,16 @@ pub enum Action {
         /// Who gets it.
         candidate: usize,
     },
+    /// The controller appoints a leader and the replica set of its epoch. Where the set does not change, this is part of
+    /// [`Action::Lead`] (R17).
+    Appoint {
+        /// Who leads.
+        replica: usize,
+        /// The epoch.
+        epoch: u8,
+        /// The replica set, one bit for each replica.
+        set: u8,
+    },
     /// A replica that won begins its epoch: its entry is durable (R3, R4).
     Lead {
         /// Which replica.
@@ -130,6 +140,7 @@ impl Action {
             Self::Vote { replica, epoch, candidate } => {
                 Self::Vote { replica: name(replica), epoch, candidate: name(candidate) }
             }
+            Self::Appoint { replica, epoch, set } => Self::Appoint { replica: name(replica), epoch, set },
             Self::Lead { replica, epoch } => Self::Lead { replica: name(replica), epoch },
             Self::Append { replica, offset, record: it, waits } => {
                 Self::Append { replica: name(replica), offset, record: record(it), waits }
@@ -156,6 +167,9 @@ impl fmt::Display for Action {
             Self::Stand { replica, epoch } => write!(f, "{replica} asks for votes in epoch {epoch}"),
             Self::Vote { replica, epoch, candidate } => {
                 write!(f, "{replica} votes for {candidate} in epoch {epoch}")
+            }
+            Self::Appoint { replica, epoch, set } => {
+                write!(f, "the controller appoints {replica} for epoch {epoch} with the set {set:b}")
             }
             Self::Lead { replica, epoch } => write!(f, "{replica} leads epoch {epoch}"),
             Self::Append { replica, offset, record, waits } => {

@@ -28,6 +28,8 @@ pub struct Bounds {
     pub crashes: u8,
     /// How many removals of a voter are appended (V6).
     pub changes: u8,
+    /// The replica set at first, and the one that it may change to and back, one bit for each replica (R17).
+    pub sets: Option<[u8; 2]>,
     /// Whether a client waits for one of the appends (R13).
     pub waits: bool,
 }
@@ -43,6 +45,7 @@ impl Bounds {
             records,
             crashes,
             changes: 0,
+            sets: None,
             waits: false,
         }
     }
@@ -57,6 +60,13 @@ impl Bounds {
     #[must_use]
     pub fn with_changes(self, changes: u8) -> Self {
         Self { changes, ..self }
+    }
+
+    /// The same, and the replica set may change. Replicas that are in the same sets have names next to each other.
+    #[must_use]
+    pub fn with_sets(self, sets: [u8; 2]) -> Self {
+        let last = usize::BITS - usize::from(sets[0] | sets[1]).leading_zeros();
+        Self { sets: Some(sets), replicas: last as usize, ..self }
     }
 
     /// The same, with so many replicas.
@@ -84,6 +94,9 @@ impl fmt::Display for Bounds {
         }
         if self.changes > 0 {
             write!(f, ", {} changes of the voters", self.changes)?;
+        }
+        if let Some([first, second]) = self.sets {
+            write!(f, ", sets {first:b} and {second:b}")?;
         }
         if self.waits {
             write!(f, ", a client")?;
@@ -116,11 +129,14 @@ pub fn removal(rule: Rule) -> Removal {
     let (partition, metadata) = (Bounds::partition, Bounds::metadata);
     let (bounds, breaks) = match rule {
         Rule::PromiseBeforeReport => (partition(2, 1, 0), LeaderIsComplete),
+        Rule::PromiseIsDurable => (partition(2, 1, 1), LeaderIsComplete),
+        Rule::EnoughReports => (partition(2, 1, 0), LeaderIsComplete),
         Rule::LastEpochThenEnd => (partition(3, 2, 0), LeaderIsComplete),
         Rule::ReportsOfThisAttempt => (partition(2, 1, 0), LeaderIsComplete),
         Rule::OneIncarnationLeads => (partition(1, 2, 1), OneRecord),
         Rule::SyncBeforeReport => (partition(3, 1, 1), LeaderIsComplete),
         Rule::EntryBeforeCount => (partition(4, 2, 0), LeaderIsComplete),
+        Rule::LeadersEntryIsDurable => (partition(2, 1, 1), LeaderIsComplete),
         Rule::EntryIsDurable => (partition(3, 1, 1), LeaderIsComplete),
         Rule::CutAtAdoption => (partition(3, 2, 0), LeaderIsComplete),
         Rule::DeadBranchIsDropped => (partition(4, 2, 0), LeaderIsComplete),
@@ -134,6 +150,8 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::DurableCounts => (partition(2, 1, 1), LeaderIsComplete),
         Rule::AnswerInItsEpoch => (partition(3, 2, 0).with_a_client(), AcknowledgedIsCommitted),
         Rule::DuplicateIsSkipped => (partition(2, 2, 0), LeaderIsComplete),
+        Rule::ReportsOfEverySet => (partition(2, 1, 0).with_sets([0b01, 0b10]), LeaderIsComplete),
+        Rule::OldSetsUntilActive => (partition(3, 1, 0).with_sets([0b001, 0b111]), LeaderIsComplete),
         Rule::VoteIsDurable => (metadata(1, 0, 1), OneLeader),
         Rule::VotersCompareLogs => (metadata(2, 1, 0), LeaderIsComplete),
         Rule::VotesForOneIncarnation => (metadata(1, 2, 1), OneRecord),

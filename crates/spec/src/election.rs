@@ -3,6 +3,7 @@
 use crate::{
     Action, Election, Rule, Spec,
     leader::voters,
+    reassign,
     state::{Replica, Role, State, end_of},
 };
 
@@ -19,7 +20,12 @@ pub(crate) fn actions(spec: &Spec, state: &State, replica: usize, actions: &mut 
                 } else if epoch > own.promised && state.epoch(epoch).reports[replica] == 0 {
                     actions.push(Action::Report { replica, epoch });
                 }
-                if is_appointed(spec, state, replica, epoch) {
+                reassign::appointments(spec, state, replica, epoch, actions);
+                let leads = match spec.bounds.sets {
+                    Some(_) => reassign::learns(state, replica, epoch),
+                    None => is_appointed(spec, state, replica, epoch),
+                };
+                if leads {
                     actions.push(Action::Lead { replica, epoch });
                 }
             }
@@ -35,9 +41,11 @@ pub(crate) fn actions(spec: &Spec, state: &State, replica: usize, actions: &mut 
         }
     }
     let epoch = own.promised + 1;
-    let is_voter = voters(own, spec, state.committed.len()) & (1 << replica) != 0;
-    if spec.bounds.election == Election::Votes && epoch <= spec.bounds.epochs && is_voter {
-        actions.push(Action::Stand { replica, epoch });
+    if spec.bounds.election == Election::Votes && epoch <= spec.bounds.epochs {
+        let is_voter = voters(spec, state, replica) & (1 << replica) != 0;
+        if is_voter {
+            actions.push(Action::Stand { replica, epoch });
+        }
     }
 }
 
@@ -81,7 +89,7 @@ fn is_appointed(spec: &Spec, state: &State, replica: usize, epoch: u8) -> bool {
         *other != replica && reports.any(|report| report != 0 && is_beaten(report))
     });
     let quorum = spec.bounds.replicas / 2 + 1;
-    let needed = spec.bounds.replicas - quorum + 1;
+    let needed = if spec.rules.has(Rule::EnoughReports) { spec.bounds.replicas - quorum + 1 } else { 1 };
     beaten.count() + 1 >= needed
 }
 
@@ -116,7 +124,7 @@ fn has_won(spec: &Spec, state: &State, replica: usize, epoch: u8) -> bool {
         true => own.role == Role::MayLead,
         false => own.role != Role::Leads,
     };
-    let voters = voters(own, spec, state.committed.len());
+    let voters = voters(spec, state, replica);
     let votes = state.epoch(epoch).votes[replica] & voters;
     own.promised == epoch && may_lead && votes.count_ones() > voters.count_ones() / 2
 }

@@ -78,12 +78,16 @@ pub(crate) fn perform(own: &mut Replica, step: Step, rules: Rules) {
 fn acknowledged(own: &Replica, leader: &Epoch, rules: Rules) -> Option<u8> {
     let end = if rules.has(Rule::DurableCounts) { own.durable_end } else { own.log.len() };
     let holds = own.history.last_epoch() == own.promised;
+    let needs_entry = rules.has(Rule::EntryBeforeCount) && rules.has(Rule::EntryBeforeCountOfVoters);
+    if !rules.has(Rule::VerifiedMatch) && (holds || !needs_entry) {
+        return Some(end);
+    }
     let (dead, _, next) = branches(own.history, leader.history, rules);
-    let agrees = dead.is_none() && own.unfinished_cut.is_none() || !rules.has(Rule::VerifiedMatch);
+    let agrees = dead.is_none() && own.unfinished_cut.is_none();
     match next {
         _ if !agrees => None,
         _ if holds => Some(end),
-        Some(next) if !(rules.has(Rule::EntryBeforeCount) && rules.has(Rule::EntryBeforeCountOfVoters)) => Some(end.min(next.start)),
+        Some(next) if !needs_entry => Some(end.min(next.start)),
         _ => None,
     }
 }

@@ -109,9 +109,9 @@ fn leaders_are_complete(state: &State, spec: &Spec) -> bool {
     })
 }
 
-/// With changing voters it is the voters in force at the commit that hold it, which the model does not remember.
+/// Where voters or replica sets change, it is those in force at the commit that hold it, which the model does not remember.
 fn committed_is_held(state: &State, spec: &Spec) -> bool {
-    if spec.bounds.changes > 0 {
+    if spec.bounds.changes > 0 || spec.bounds.sets.is_some() {
         return true;
     }
     let quorum = spec.bounds.replicas / 2 + 1;

@@ -3,11 +3,11 @@
 use crate::{
     Rule, Rules, Spec,
     log::{Entry, Record},
-    state::{Replica, Role, State, Waiter},
+    state::{Role, State, Waiter},
 };
 
 /// Begins an epoch: the leader's entry is durable before anything else happens (R4).
-pub(crate) fn lead(state: &mut State, replica: usize, epoch: u8) {
+pub(crate) fn lead(state: &mut State, replica: usize, epoch: u8, rules: Rules) {
     let own = &mut state.replicas[replica];
     own.promised = epoch;
     own.role = Role::Leads;
@@ -15,7 +15,9 @@ pub(crate) fn lead(state: &mut State, replica: usize, epoch: u8) {
     // A resumed leadership, where R3 is removed, has its entry already.
     if own.history.last_epoch() != epoch {
         own.history.push(Entry { epoch, start: own.log.len() });
-        own.durable_entries = own.history.len();
+        if rules.has(Rule::LeadersEntryIsDurable) {
+            own.durable_entries = own.history.len();
+        }
     }
     let (history, log) = (own.history, own.log);
     let said = state.epoch_mut(epoch);
@@ -44,12 +46,18 @@ pub(crate) fn append(state: &mut State, replica: usize, record: Record, waits: b
 }
 
 /// The voters in force on a replica, one bit each: changes count from the moment they are appended (V6).
-pub(crate) fn voters(own: &Replica, spec: &Spec, committed: u8) -> u8 {
+///
+/// In a partition they are the replica set of the epoch that the replica leads (R17).
+pub(crate) fn voters(spec: &Spec, state: &State, replica: usize) -> u8 {
+    let own = &state.replicas[replica];
+    if spec.bounds.sets.is_some() {
+        return state.epoch(own.promised).set;
+    }
     let all = (1_u8 << spec.bounds.replicas) - 1;
     let in_force = match spec.rules.has(Rule::ChangeInForceWhenAppended) {
         true => own.log.len(),
         // A leader knows what is committed; another may not have heard of it.
-        false if own.role == Role::Leads => committed,
+        false if own.role == Role::Leads => state.committed.len(),
         false => 0,
     };
     let removed = own.log.prefix(in_force).iter().filter_map(Record::removes);
@@ -59,7 +67,7 @@ pub(crate) fn voters(own: &Replica, spec: &Spec, committed: u8) -> u8 {
 /// The end that a quorum holds in the epoch that a replica leads: the Q-th greatest of what counts (R4).
 pub(crate) fn quorum_end(state: &State, replica: usize, spec: &Spec) -> Option<u8> {
     let own = &state.replicas[replica];
-    let voters = voters(own, spec, state.committed.len());
+    let voters = voters(spec, state, replica);
     let quorum = voters.count_ones() / 2 + 1;
     let ends = || {
         let members = (0..spec.bounds.replicas).filter(|member| voters & (1 << member) != 0);
@@ -90,6 +98,9 @@ pub(crate) fn advance(state: &mut State, replica: usize, spec: &Spec) {
         return;
     };
     state.commit(own.promised, own.log, end);
+    if spec.bounds.sets.is_some() {
+        state.active = state.active.max(own.promised);
+    }
     if !spec.rules.has(Rule::NoCutAtHighWatermark) {
         let said = state.epoch_mut(own.promised);
         said.high_watermark = said.high_watermark.max(end);

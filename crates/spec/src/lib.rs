@@ -28,6 +28,7 @@ mod invariant;
 mod leader;
 mod log;
 mod model;
+mod reassign;
 mod rules;
 mod state;
 mod symmetry;

@@ -82,6 +82,11 @@ fn main() -> ExitCode {
         Some(&"metadata") => {
             bounds(&metadata, Bounds::metadata).into_iter().map(run).filter(|held| !held).count() == 0
         }
+        Some(&"sets") => {
+            let sets = [[0b0111, 0b1110], [0b001, 0b110], [0b001, 0b111], [0b011, 0b110]];
+            let of = |sets| Bounds::partition(numbers[0], numbers[1], numbers[2]).with_sets(sets);
+            sets.into_iter().filter(|sets| !run(of(*sets))).count() == 0
+        }
         Some(&"rules") => {
             let wanted = words.get(1).and_then(|name| Rule::named(name));
             let rules = Rule::ALL.into_iter().filter(|rule| wanted.is_none_or(|wanted| wanted == *rule));

@@ -7,6 +7,7 @@ use crate::{
     follower::{self, Step},
     leader,
     log::{History, Record},
+    reassign,
     state::{Epoch, Role, State},
 };
 
@@ -40,7 +41,7 @@ impl Spec {
         if is_early || is_open && self.rules.has(Rule::OneChangeAtATime) {
             return;
         }
-        let voters = leader::voters(own, self, state.committed.len());
+        let voters = leader::voters(self, state, replica);
         for voter in (0_u8..8).filter(|voter| voters & (1 << voter) != 0) {
             if voters.count_ones() > 1 {
                 let record = Record::removal(epoch, voter);
@@ -100,6 +101,10 @@ impl Spec {
         if !self.rules.has(Rule::VoteIsDurable) {
             own.vote = 0;
         }
+        if !self.rules.has(Rule::PromiseIsDurable) {
+            // All that is left is what the history shows.
+            own.promised = own.history.last_epoch();
+        }
         own.role = Role::Follows;
         own.unfinished_cut = None;
         own.high_watermark = 0;
@@ -122,7 +127,8 @@ impl Spec {
             Action::Vote { replica, epoch, candidate } => {
                 election::vote(self, state, replica, epoch, candidate);
             }
-            Action::Lead { replica, epoch } => leader::lead(state, replica, epoch),
+            Action::Lead { replica, epoch } => leader::lead(state, replica, epoch, self.rules),
+            Action::Appoint { replica, epoch, set } => reassign::appoint(state, replica, epoch, set),
             Action::Append { replica, record, waits, .. } => leader::append(state, replica, record, waits),
             Action::Sync { replica } => state.replicas[replica].sync(),
             Action::Cut { replica, to } => self.follow(state, replica, Step::Cut(to)),
@@ -164,13 +170,17 @@ impl Spec {
     /// Forgets what no replica can use any more, so that states which differ in nothing else are one.
     fn forget(&self, state: &mut State) {
         let members = &state.replicas[..self.bounds.replicas];
+        if !self.rules.has(Rule::PromiseIsDurable) {
+            return;
+        }
         let least = members.iter().map(|replica| replica.promised).min().unwrap_or(0);
         for epoch in 1..=self.bounds.epochs {
             let said = &mut state.epochs[usize::from(epoch) - 1];
             if epoch < least {
                 // Everything of this epoch would be refused (R1).
                 *said = match self.rules.has(Rule::ProgressIsForgotten) {
-                    true => Epoch::default(),
+                    // The controller still knows the replica set (R17).
+                    true => Epoch { appointed: said.appointed, set: said.set, ..Epoch::default() },
                     false => Epoch { leader: said.leader, acks: said.acks, ..Epoch::default() },
                 };
                 continue;

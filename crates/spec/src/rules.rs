@@ -7,6 +7,10 @@ use std::fmt;
 pub enum Rule {
     /// R1: a replica promises an epoch before it reports for it.
     PromiseBeforeReport,
+    /// R1: a promise survives a crash.
+    PromiseIsDurable,
+    /// R2: at least E replicas report.
+    EnoughReports,
     /// R2: last epochs are compared before log ends.
     LastEpochThenEnd,
     /// R2: a report of an earlier attempt does not count.
@@ -17,7 +21,9 @@ pub enum Rule {
     SyncBeforeReport,
     /// R4: a replica counts once it holds the leader's entry.
     EntryBeforeCount,
-    /// R4: an entry is durable before anything follows from it.
+    /// R4: a leader's entry is durable before it appends.
+    LeadersEntryIsDurable,
+    /// R4: a follower's entry is durable before it counts.
     EntryIsDurable,
     /// R4: what lies beyond an entry's start is cut when the entry is adopted.
     CutAtAdoption,
@@ -43,6 +49,10 @@ pub enum Rule {
     AnswerInItsEpoch,
     /// R6: what a follower has already is skipped, and cuts nothing.
     DuplicateIsSkipped,
+    /// R17: an election hears E replicas of the old set, not only of the new one.
+    ReportsOfEverySet,
+    /// R17: an old set is heard until a quorum of a newer one holds its epoch's entry.
+    OldSetsUntilActive,
     /// V2: a vote survives a crash.
     VoteIsDurable,
     /// V2: a voter compares logs.
@@ -61,13 +71,16 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order of `docs/replication.md`.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::PromiseBeforeReport,
+        Self::PromiseIsDurable,
+        Self::EnoughReports,
         Self::LastEpochThenEnd,
         Self::ReportsOfThisAttempt,
         Self::OneIncarnationLeads,
         Self::SyncBeforeReport,
         Self::EntryBeforeCount,
+        Self::LeadersEntryIsDurable,
         Self::EntryIsDurable,
         Self::CutAtAdoption,
         Self::DeadBranchIsDropped,
@@ -81,6 +94,8 @@ impl Rule {
         Self::DurableCounts,
         Self::AnswerInItsEpoch,
         Self::DuplicateIsSkipped,
+        Self::ReportsOfEverySet,
+        Self::OldSetsUntilActive,
         Self::VoteIsDurable,
         Self::VotersCompareLogs,
         Self::VotesForOneIncarnation,
@@ -94,10 +109,11 @@ impl Rule {
     #[must_use]
     pub fn number(self) -> &'static str {
         match self {
-            Self::PromiseBeforeReport => "R1",
-            Self::LastEpochThenEnd | Self::ReportsOfThisAttempt => "R2",
+            Self::PromiseBeforeReport | Self::PromiseIsDurable => "R1",
+            Self::EnoughReports | Self::LastEpochThenEnd | Self::ReportsOfThisAttempt => "R2",
             Self::OneIncarnationLeads | Self::SyncBeforeReport => "R3",
             Self::EntryBeforeCount
+            | Self::LeadersEntryIsDurable
             | Self::EntryIsDurable
             | Self::CutAtAdoption
             | Self::DeadBranchIsDropped => "R4",
@@ -108,6 +124,7 @@ impl Rule {
             }
             Self::DurableCounts => "R8",
             Self::AnswerInItsEpoch => "R13",
+            Self::ReportsOfEverySet | Self::OldSetsUntilActive => "R17",
             Self::VoteIsDurable | Self::VotersCompareLogs => "V2",
             Self::VotesForOneIncarnation | Self::EntryBeforeCountOfVoters => "V3",
             Self::OneChangeAtATime | Self::ChangeAfterOwnEntry | Self::ChangeInForceWhenAppended => "V6",

@@ -103,6 +103,10 @@ pub fn end_of(position: u8) -> u8 {
 pub struct Epoch {
     /// Who leads it, plus one; 0 for no one.
     pub leader: u8,
+    /// Whom the controller appointed, plus one; 0 for no one. Kept only where the replica set changes (R17).
+    pub appointed: u8,
+    /// The replica set of the epoch, one bit each. Kept only where it changes (R17).
+    pub set: u8,
     /// The leader's history, which stays as it was when the epoch began.
     pub history: History,
     /// The leader's log, which grows.
@@ -144,6 +148,8 @@ pub struct State {
     pub crashes: u8,
     /// How many changes of the voters were appended.
     pub changes: u8,
+    /// The greatest epoch whose entry a quorum of its set held (R17). Kept only where the set changes.
+    pub active: u8,
     /// Whether the append that waits was made.
     pub waited: bool,
     /// What a client heard: its append is acknowledged.

@@ -8,6 +8,7 @@ use stateright::{Model, Property};
 use crate::{
     Action, Invariant, REPLICAS_MAX, Spec,
     log::{Log, Record},
+    reassign,
     state::{Epoch, Replica, State},
 };
 
@@ -42,10 +43,12 @@ fn column(state: &State, replica: usize) -> Column {
 
 /// The first `replicas` replicas in order: the old name of each, by its new one. Where two have the same column but votes
 /// tell them apart, two states may stay two that could be one: that costs time and hides nothing.
-fn order(state: &State, replicas: usize) -> Names {
+fn order(state: &State, spec: &Spec) -> Names {
     let mut order = std::array::from_fn(|name| name);
     let columns: [Column; REPLICAS_MAX] = std::array::from_fn(|replica| column(state, replica));
-    order[..replicas].sort_by(|a, b| columns[*a].cmp(&columns[*b]));
+    let class = |replica: usize| reassign::class(spec.bounds.sets, replica);
+    order[..spec.bounds.replicas]
+        .sort_by(|a, b| class(*a).cmp(&class(*b)).then_with(|| columns[*a].cmp(&columns[*b])));
     order
 }
 
@@ -95,7 +98,7 @@ impl Reduced {
         for action in reduced {
             trace.push(action.renamed(|replica| names[replica]));
             let Some(next) = self.0.next_state(&state, *action) else { break };
-            let order = order(&next, self.0.bounds.replicas);
+            let order = order(&next, &self.0);
             state = renamed(&next, &order);
             names = order.map(|old| names[old]);
         }
@@ -117,7 +120,7 @@ impl Model for Reduced {
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let next = self.0.next_state(state, action)?;
-        Some(renamed(&next, &order(&next, self.0.bounds.replicas)))
+        Some(renamed(&next, &order(&next, &self.0)))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

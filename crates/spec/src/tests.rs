@@ -67,11 +67,14 @@ macro_rules! removals {
 
 removals! {
     r1_promise_before_report: PromiseBeforeReport,
+    r1_promise_is_durable: PromiseIsDurable,
+    r2_enough_reports: EnoughReports,
     r2_last_epoch_then_end: LastEpochThenEnd,
     r2_reports_of_this_attempt: ReportsOfThisAttempt,
     r3_one_incarnation_leads: OneIncarnationLeads,
     r3_sync_before_report: SyncBeforeReport,
     r4_entry_before_count: EntryBeforeCount,
+    r4_leaders_entry_is_durable: LeadersEntryIsDurable,
     r4_entry_is_durable: EntryIsDurable,
     r4_cut_at_adoption: CutAtAdoption,
     r4_dead_branch_is_dropped: DeadBranchIsDropped,
@@ -85,6 +88,8 @@ removals! {
     r7_history_is_evidence: HistoryIsEvidence,
     r8_durable_counts: DurableCounts,
     r13_answer_in_its_epoch: AnswerInItsEpoch,
+    r17_reports_of_every_set: ReportsOfEverySet,
+    r17_old_sets_until_active: OldSetsUntilActive,
     v2_vote_is_durable: VoteIsDurable,
     v2_voters_compare_logs: VotersCompareLogs,
     v3_votes_for_one_incarnation: VotesForOneIncarnation,
