@@ -129,8 +129,8 @@ impl Action {
     /// The same step with other names for the replicas.
     pub(crate) fn renamed(self, name: impl Fn(usize) -> usize) -> Self {
         let voter = |voter: u8| u8::try_from(name(usize::from(voter))).unwrap_or(voter);
-        let record = |record: Record| match record.removes() {
-            Some(removed) => Record::removal(record.epoch, voter(removed)),
+        let record = |record: Record| match record.changes() {
+            Some(changed) => Record::change(record.epoch, voter(changed)),
             None => record,
         };
         match self {
@@ -174,8 +174,10 @@ impl fmt::Display for Action {
             Self::Lead { replica, epoch } => write!(f, "{replica} leads epoch {epoch}"),
             Self::Append { replica, offset, record, waits } => {
                 let waits = if waits { ", and a client waits" } else { "" };
-                match record.removes() {
-                    Some(voter) => write!(f, "{replica} appends the removal of voter {voter} at {offset}"),
+                match record.changes() {
+                    Some(voter) => {
+                        write!(f, "{replica} appends at {offset} that {voter} becomes a voter, or is none any more")
+                    }
                     None => write!(f, "{replica} appends {record:?} at {offset}{waits}"),
                 }
             }

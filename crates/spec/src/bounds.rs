@@ -26,8 +26,10 @@ pub struct Bounds {
     pub records: u8,
     /// How many crashes, over all replicas.
     pub crashes: u8,
-    /// How many removals of a voter are appended (V6).
+    /// How many changes of the voters are appended (V6).
     pub changes: u8,
+    /// The voters at first, one bit for each replica; all replicas when it is `None` (V6).
+    pub voters: Option<u8>,
     /// The replica set at first, and the one that it may change to and back, one bit for each replica (R17).
     pub sets: Option<[u8; 2]>,
     /// Whether a client waits for one of the appends (R13).
@@ -45,6 +47,7 @@ impl Bounds {
             records,
             crashes,
             changes: 0,
+            voters: None,
             sets: None,
             waits: false,
         }
@@ -75,6 +78,12 @@ impl Bounds {
         Self { replicas, ..self }
     }
 
+    /// The same, and only the first of the replicas are voters at first.
+    #[must_use]
+    pub fn with_voters(self, voters: u8) -> Self {
+        Self { voters: Some((1 << voters) - 1), ..self }
+    }
+
     /// The same, and a client waits for one of the appends.
     #[must_use]
     pub fn with_a_client(self) -> Self {
@@ -94,6 +103,9 @@ impl fmt::Display for Bounds {
         }
         if self.changes > 0 {
             write!(f, ", {} changes of the voters", self.changes)?;
+        }
+        if let Some(voters) = self.voters {
+            write!(f, ", voters {voters:b}")?;
         }
         if let Some([first, second]) = self.sets {
             write!(f, ", sets {first:b} and {second:b}")?;
@@ -155,6 +167,7 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::VoteIsDurable => (metadata(1, 0, 1), OneLeader),
         Rule::VotersCompareLogs => (metadata(2, 1, 0), LeaderIsComplete),
         Rule::VotesForOneIncarnation => (metadata(1, 2, 1), OneRecord),
+        Rule::CandidateGivesUp => (metadata(1, 0, 0).with_changes(2), OneLeader),
         Rule::EntryBeforeCountOfVoters => (metadata(4, 2, 0), LeaderIsComplete),
         Rule::OneChangeAtATime => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
         Rule::ChangeAfterOwnEntry => {

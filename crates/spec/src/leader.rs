@@ -39,7 +39,7 @@ pub(crate) fn append(state: &mut State, replica: usize, record: Record, waits: b
     let said = state.epoch_mut(record.epoch);
     said.log = log;
     said.appends += 1;
-    match record.removes() {
+    match record.changes() {
         Some(_) => state.changes += 1,
         None => state.records += 1,
     }
@@ -60,8 +60,8 @@ pub(crate) fn voters(spec: &Spec, state: &State, replica: usize) -> u8 {
         false if own.role == Role::Leads => state.committed.len(),
         false => 0,
     };
-    let removed = own.log.prefix(in_force).iter().filter_map(Record::removes);
-    removed.fold(all, |voters, removed| voters & !(1 << removed))
+    let changed = own.log.prefix(in_force).iter().filter_map(Record::changes);
+    changed.fold(spec.bounds.voters.unwrap_or(all), |voters, changed| voters ^ (1 << changed))
 }
 
 /// The end that a quorum holds in the epoch that a replica leads: the Q-th greatest of what counts (R4).

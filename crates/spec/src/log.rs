@@ -9,24 +9,24 @@ use std::{fmt, hash::Hash, marker::PhantomData};
 pub struct Record {
     /// The epoch of the leader that appended it.
     pub epoch: u8,
-    /// How many appends the epoch had before; or a change of the voters ([`Record::removes`]).
+    /// How many appends the epoch had before; or a change of the voters ([`Record::changes`]).
     pub value: u8,
 }
 
-/// Values from here on remove a voter.
-const REMOVES: u8 = 8;
+/// Values from here on change the voters.
+const CHANGES: u8 = 8;
 
 impl Record {
-    /// A record that removes a voter (V6).
+    /// A record that makes a voter of a replica, or that ends its being one (V6).
     #[must_use]
-    pub fn removal(epoch: u8, voter: u8) -> Self {
-        Self { epoch, value: REMOVES + voter }
+    pub fn change(epoch: u8, voter: u8) -> Self {
+        Self { epoch, value: CHANGES + voter }
     }
 
-    /// The voter that the record removes, if it is a change of the voters.
+    /// Which replica becomes a voter or is none any more, if the record is a change of the voters.
     #[must_use]
-    pub fn removes(self) -> Option<u8> {
-        self.value.checked_sub(REMOVES)
+    pub fn changes(self) -> Option<u8> {
+        self.value.checked_sub(CHANGES)
     }
 }
 
@@ -188,8 +188,8 @@ impl<T: Packed + fmt::Debug> fmt::Debug for List<T> {
 }
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.removes() {
-            Some(voter) => write!(f, "{}-{voter}", self.epoch),
+        match self.changes() {
+            Some(voter) => write!(f, "{}±{voter}", self.epoch),
             None => write!(f, "{}.{}", self.epoch, self.value),
         }
     }

@@ -70,6 +70,13 @@ fn main() -> ExitCode {
             [epochs, records, crashes, changes] => {
                 vec![of(epochs, records, crashes).with_changes(changes)]
             }
+            [epochs, records, crashes, changes, replicas] => {
+                vec![of(epochs, records, crashes).with_changes(changes).with_replicas(replicas.into())]
+            }
+            [epochs, records, crashes, changes, replicas, voters] => {
+                let bounds = of(epochs, records, crashes).with_changes(changes);
+                vec![bounds.with_replicas(replicas.into()).with_voters(voters)]
+            }
             _ => default.collect(),
         }
     };

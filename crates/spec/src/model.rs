@@ -30,21 +30,21 @@ impl Spec {
         }
     }
 
-    /// A leader may remove a voter, one at a time, and only once its own entry is held (V6).
+    /// A leader may add or remove a voter, one at a time, and only once its own entry is held (V6).
     fn changes(&self, state: &State, replica: usize, actions: &mut Vec<Action>) {
         let own = &state.replicas[replica];
         let (epoch, offset) = (own.promised, own.log.len());
         let held = leader::quorum_end(state, replica, self);
-        let mut changes = own.log.iter().zip(0..).filter(|(record, _)| record.removes().is_some());
+        let mut changes = own.log.iter().zip(0..).filter(|(record, _)| record.changes().is_some());
         let is_open = changes.any(|(_, offset)| held.is_none_or(|held| offset >= held));
         let is_early = held.is_none() && self.rules.has(Rule::ChangeAfterOwnEntry);
         if is_early || is_open && self.rules.has(Rule::OneChangeAtATime) {
             return;
         }
         let voters = leader::voters(self, state, replica);
-        for voter in (0_u8..8).filter(|voter| voters & (1 << voter) != 0) {
-            if voters.count_ones() > 1 {
-                let record = Record::removal(epoch, voter);
+        for (voter, _) in (0_u8..).zip(0..self.bounds.replicas) {
+            if voters != 1 << voter {
+                let record = Record::change(epoch, voter);
                 actions.push(Action::Append { replica, offset, record, waits: false });
             }
         }
@@ -113,7 +113,11 @@ impl Spec {
     }
 
     fn follow(&self, state: &mut State, replica: usize, step: Step) {
-        follower::perform(&mut state.replicas[replica], step, self.rules);
+        let own = &mut state.replicas[replica];
+        if self.rules.has(Rule::CandidateGivesUp) {
+            own.role = Role::Follows;
+        }
+        follower::perform(own, step, self.rules);
     }
 
     fn apply(&self, state: &mut State, action: Action) {

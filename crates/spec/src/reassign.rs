@@ -68,10 +68,3 @@ pub(crate) fn learns(state: &State, replica: usize, epoch: u8) -> bool {
     let is_appointed = usize::from(said.appointed) == replica + 1;
     is_appointed && said.leader == 0 && own.promised == epoch && own.role == Role::MayLead
 }
-
-/// Replicas of one class are in the same sets: only those may change names. The classes are numbered by their first replica.
-pub(crate) fn class(sets: Option<[u8; 2]>, replica: usize) -> usize {
-    let Some([first, second]) = sets else { return 0 };
-    let of = |replica: usize| (first >> replica & 1, second >> replica & 1);
-    (0..replica).find(|other| of(*other) == of(replica)).unwrap_or(replica)
-}

@@ -59,6 +59,8 @@ pub enum Rule {
     VotersCompareLogs,
     /// V3: votes are for the incarnation that asked.
     VotesForOneIncarnation,
+    /// V3: a candidate that takes something from a leader of its epoch gives up.
+    CandidateGivesUp,
     /// V3: nothing counts until a quorum of voters holds the leader's entry.
     EntryBeforeCountOfVoters,
     /// V6: no change of the voters while an earlier one is uncommitted.
@@ -71,7 +73,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order of `docs/replication.md`.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::PromiseBeforeReport,
         Self::PromiseIsDurable,
         Self::EnoughReports,
@@ -99,6 +101,7 @@ impl Rule {
         Self::VoteIsDurable,
         Self::VotersCompareLogs,
         Self::VotesForOneIncarnation,
+        Self::CandidateGivesUp,
         Self::EntryBeforeCountOfVoters,
         Self::OneChangeAtATime,
         Self::ChangeAfterOwnEntry,
@@ -126,7 +129,7 @@ impl Rule {
             Self::AnswerInItsEpoch => "R13",
             Self::ReportsOfEverySet | Self::OldSetsUntilActive => "R17",
             Self::VoteIsDurable | Self::VotersCompareLogs => "V2",
-            Self::VotesForOneIncarnation | Self::EntryBeforeCountOfVoters => "V3",
+            Self::VotesForOneIncarnation | Self::CandidateGivesUp | Self::EntryBeforeCountOfVoters => "V3",
             Self::OneChangeAtATime | Self::ChangeAfterOwnEntry | Self::ChangeInForceWhenAppended => "V6",
         }
     }

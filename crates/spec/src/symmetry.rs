@@ -8,7 +8,6 @@ use stateright::{Model, Property};
 use crate::{
     Action, Invariant, REPLICAS_MAX, Spec,
     log::{Log, Record},
-    reassign,
     state::{Epoch, Replica, State},
 };
 
@@ -19,10 +18,10 @@ type Names = [usize; REPLICAS_MAX];
 type Column = (Replica, [(bool, u8, u8, u32); crate::EPOCHS_MAX]);
 
 fn rename_record(record: Record, names: &Names) -> Record {
-    match record.removes() {
+    match record.changes() {
         Some(voter) => {
             let renamed = u8::try_from(names[usize::from(voter)]).unwrap_or(voter);
-            Record::removal(record.epoch, renamed)
+            Record::change(record.epoch, renamed)
         }
         None => record,
     }
@@ -41,12 +40,20 @@ fn column(state: &State, replica: usize) -> Column {
     (Replica { vote, log, ..own }, std::array::from_fn(|epoch| said(&state.epochs[epoch])))
 }
 
-/// The first `replicas` replicas in order: the old name of each, by its new one. Where two have the same column but votes
+/// Replicas of one class were in the same sets at first: only those may change names. A class is numbered by its first replica.
+fn class(spec: &Spec, replica: usize) -> usize {
+    let [first, second] = spec.bounds.sets.unwrap_or_default();
+    let sets = [first, second, spec.bounds.voters.unwrap_or_default()];
+    let of = |replica: usize| sets.map(|set| set >> replica & 1);
+    (0..replica).find(|other| of(*other) == of(replica)).unwrap_or(replica)
+}
+
+/// The first replicas in order: the old name of each, by its new one. Where two have the same column but votes
 /// tell them apart, two states may stay two that could be one: that costs time and hides nothing.
 fn order(state: &State, spec: &Spec) -> Names {
     let mut order = std::array::from_fn(|name| name);
     let columns: [Column; REPLICAS_MAX] = std::array::from_fn(|replica| column(state, replica));
-    let class = |replica: usize| reassign::class(spec.bounds.sets, replica);
+    let class = |replica: usize| class(spec, replica);
     order[..spec.bounds.replicas]
         .sort_by(|a, b| class(*a).cmp(&class(*b)).then_with(|| columns[*a].cmp(&columns[*b])));
     order

@@ -24,7 +24,8 @@ fn the_metadata_log_holds() {
 
 #[test]
 fn the_metadata_log_holds_when_its_voters_change() {
-    holds(Bounds::metadata(2, 1, 0).with_changes(1));
+    holds(Bounds::metadata(2, 1, 0).with_changes(2));
+    holds(Bounds::metadata(3, 0, 0).with_voters(2).with_changes(2));
     holds(Bounds::metadata(2, 0, 1).with_changes(1));
 }
 
@@ -93,6 +94,7 @@ removals! {
     v2_vote_is_durable: VoteIsDurable,
     v2_voters_compare_logs: VotersCompareLogs,
     v3_votes_for_one_incarnation: VotesForOneIncarnation,
+    v3_candidate_gives_up: CandidateGivesUp,
     v3_entry_before_count: EntryBeforeCountOfVoters,
     v6_one_change_at_a_time: OneChangeAtATime,
     v6_change_after_own_entry: ChangeAfterOwnEntry,
