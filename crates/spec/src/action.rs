@@ -163,7 +163,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Promise { replica, epoch } => write!(f, "{replica} promises epoch {epoch}"),
-            Self::Report { replica, epoch } => write!(f, "{replica} reports for epoch {epoch}, promising nothing"),
+            Self::Report { replica, epoch } => {
+                write!(f, "{replica} reports for epoch {epoch}, promising nothing")
+            }
             Self::Stand { replica, epoch } => write!(f, "{replica} asks for votes in epoch {epoch}"),
             Self::Vote { replica, epoch, candidate } => {
                 write!(f, "{replica} votes for {candidate} in epoch {epoch}")
@@ -176,7 +178,10 @@ impl fmt::Display for Action {
                 let waits = if waits { ", and a client waits" } else { "" };
                 match record.changes() {
                     Some(voter) => {
-                        write!(f, "{replica} appends at {offset} that {voter} becomes a voter, or is none any more")
+                        write!(
+                            f,
+                            "{replica} appends at {offset} that {voter} becomes a voter, or is none any more"
+                        )
                     }
                     None => write!(f, "{replica} appends {record:?} at {offset}{waits}"),
                 }

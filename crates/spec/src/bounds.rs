@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{Invariant, Rule, Rules, Spec};
+use crate::{EPOCHS_MAX, Invariant, REPLICAS_MAX, Rule, Rules, Spec};
+
+/// The most records and changes: an append's value has to stay below those of changes.
+const RECORDS_MAX: u8 = 7;
 
 /// How a leader gets its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,16 @@ impl Bounds {
         Self { election: Election::Votes, ..Self::partition(epochs, records, crashes) }
     }
 
+    /// Whether a state has room for it.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let offsets = self.records.saturating_add(self.changes);
+        (1..=REPLICAS_MAX).contains(&self.replicas)
+            && usize::from(self.epochs) <= EPOCHS_MAX
+            && offsets <= RECORDS_MAX
+            && self.voters.is_none_or(|voters| voters != 0 && voters < 1 << self.replicas)
+    }
+
     /// The same, with so many changes of the voters.
     #[must_use]
     pub fn with_changes(self, changes: u8) -> Self {
@@ -81,7 +94,7 @@ impl Bounds {
     /// The same, and only the first of the replicas are voters at first.
     #[must_use]
     pub fn with_voters(self, voters: u8) -> Self {
-        Self { voters: Some((1 << voters) - 1), ..self }
+        Self { voters: Some(1_u8.checked_shl(voters.into()).unwrap_or(0).wrapping_sub(1)), ..self }
     }
 
     /// The same, and a client waits for one of the appends.
@@ -170,9 +183,7 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::CandidateGivesUp => (metadata(1, 0, 0).with_changes(2), OneLeader),
         Rule::EntryBeforeCountOfVoters => (metadata(4, 2, 0), LeaderIsComplete),
         Rule::OneChangeAtATime => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
-        Rule::ChangeAfterOwnEntry => {
-            (metadata(3, 0, 0).with_replicas(4).with_changes(2), LeaderIsComplete)
-        }
+        Rule::ChangeAfterOwnEntry => (metadata(3, 0, 0).with_replicas(4).with_changes(2), LeaderIsComplete),
         Rule::ChangeInForceWhenAppended => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
     };
     Removal { bounds, breaks: Some(breaks) }

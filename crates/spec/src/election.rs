@@ -69,9 +69,7 @@ fn is_appointed(spec: &Spec, state: &State, replica: usize, epoch: u8) -> bool {
             said.leader == 0 && !(own.promised == epoch && own.role == Role::Leads)
         }
         () if !spec.rules.has(Rule::OneIncarnationLeads) => {
-            own.promised == epoch
-                && own.role != Role::Leads
-                && (said.leader == 0 || said.is_led_by(replica))
+            own.promised == epoch && own.role != Role::Leads && (said.leader == 0 || said.is_led_by(replica))
         }
         () => own.promised == epoch && own.role == Role::MayLead && said.leader == 0,
     };

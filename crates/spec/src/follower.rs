@@ -99,9 +99,87 @@ pub(crate) fn acknowledge(state: &mut State, replica: usize, rules: Rules) {
         return;
     }
     let epoch = state.epoch_mut(own.promised);
-    if epoch.leader != 0 && !epoch.is_led_by(replica) {
-        if let Some(end) = acknowledged(&own, epoch, rules) {
-            epoch.acks[replica] = epoch.acks[replica].max(end + 1);
+    if epoch.leader == 0 || epoch.is_led_by(replica) {
+        return;
+    }
+    if let Some(end) = acknowledged(&own, epoch, rules) {
+        epoch.acks[replica] = epoch.acks[replica].max(end + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_partition::{LogView, agree};
+    use corduroy_types::{EpochEntry, EpochHistory, LeaderEpoch, Offset};
+
+    use super::*;
+
+    const EPOCHS: u8 = 3;
+    const END_MAX: u8 = 3;
+
+    /// Every history of up to three epochs, with every log end that it can have.
+    fn logs() -> Vec<(History, u8)> {
+        let mut histories = vec![History::default()];
+        for epoch in 1..=EPOCHS {
+            let longer = histories.iter().flat_map(|history| {
+                let first = history.last().map_or(0, |entry| entry.start);
+                // The first entry begins the log: below it there is nothing.
+                let last = if history.is_empty() { 0 } else { END_MAX };
+                (first..=last).map(|start| {
+                    let mut longer = *history;
+                    longer.push(Entry { epoch, start });
+                    longer
+                })
+            });
+            histories.extend(longer.collect::<Vec<_>>());
         }
+        let ends = |history: History| {
+            let last = if history.is_empty() { 0 } else { END_MAX };
+            history.last().map_or(0, |entry| entry.start)..=last
+        };
+        histories.iter().flat_map(|history| ends(*history).map(|end| (*history, end))).collect()
+    }
+
+    fn of_code(history: History) -> EpochHistory {
+        let entries = history.iter().map(|entry| EpochEntry {
+            epoch: LeaderEpoch::new(entry.epoch.into()).unwrap(),
+            start: Offset::new(entry.start.into()).unwrap(),
+        });
+        EpochHistory::from_entries(entries).unwrap()
+    }
+
+    /// The steps until the next one is to receive a record.
+    fn steps(own: (History, u8), leader: History) -> (History, u8) {
+        let mut follower = Replica { history: own.0, ..Replica::default() };
+        for offset in 0..own.1 {
+            follower.log.push(Record { epoch: own.0.epoch_at(offset), value: offset });
+        }
+        follower.sync();
+        let leader = Epoch { history: leader, ..Epoch::default() };
+        while let Some(step) = next_step(&follower, &leader, Rules::all()) {
+            perform(&mut follower, step, Rules::all());
+        }
+        (follower.history, follower.log.len())
+    }
+
+    #[test]
+    fn the_steps_lead_to_where_the_code_agrees() {
+        let mut compared = 0;
+        for own in logs() {
+            for (leader, leader_end) in logs().into_iter().filter(|(history, _)| !history.is_empty()) {
+                let (ours, theirs) = (of_code(own.0), of_code(leader));
+                let view = |end: u8, history| LogView {
+                    log_start: Offset::ZERO,
+                    log_end: Offset::new(end.into()).unwrap(),
+                    history,
+                };
+                let agreement = agree(view(own.1, &ours), view(leader_end, &theirs));
+                let (history, end) = steps(own, leader);
+                assert_eq!(of_code(history), agreement.history, "{own:?} follows {leader:?}");
+                assert_eq!(u64::from(end), agreement.log_end.get(), "{own:?} follows {leader:?}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 1_000, "{compared}");
     }
 }

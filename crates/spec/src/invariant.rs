@@ -128,10 +128,12 @@ fn counted_is_held(state: &State, spec: &Spec) -> bool {
     let mut leaders = members().filter(|replica| replica.role == Role::Leads);
     leaders.all(|leader| {
         let acks = state.epoch(leader.promised).acks;
-        members().zip(acks).filter(|(replica, _)| replica.promised == leader.promised).all(|(replica, ack)| {
-            let end = ack.saturating_sub(1);
-            replica.durable_end >= end && replica.log.prefix(end) == leader.log.prefix(end)
-        })
+        members().zip(acks).filter(|(replica, _)| replica.promised == leader.promised).all(
+            |(replica, ack)| {
+                let end = ack.saturating_sub(1);
+                replica.durable_end >= end && replica.log.prefix(end) == leader.log.prefix(end)
+            },
+        )
     })
 }
 

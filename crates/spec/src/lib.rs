@@ -39,7 +39,9 @@ pub use check::{Outcome, counterexample, exhaust, refute, replay};
 pub use invariant::Invariant;
 pub use log::{Entry, History, List, Log, Packed, Record};
 pub use rules::{Rule, Rules};
-pub use state::{CommittedIn, EPOCHS_MAX, Epoch, REPLICAS_MAX, Replica, Role, State, Waiter, end_of, position};
+pub use state::{
+    CommittedIn, EPOCHS_MAX, Epoch, REPLICAS_MAX, Replica, Role, State, Waiter, end_of, position,
+};
 
 /// A model: its bounds, the rules in force, and what is looked for.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Goes through the models at their full bounds, or looks for what each removed rule breaks.
 //!
-//! `corduroy-spec partition|metadata [epochs records crashes [changes]]`, `corduroy-spec rules [rule]`.
+//! `corduroy-spec partition|metadata|sets|rules`; see `USAGE` for bounds of one's own.
 
 use std::{
     env,
@@ -12,8 +12,11 @@ use std::{
 use corduroy_spec::{Bounds, Invariant, Outcome, Rule, Spec, exhaust, refute, removal};
 
 const THREADS: usize = 2;
-const USAGE: &str =
-    "usage: corduroy-spec partition|metadata [epochs records crashes [changes]] | rules [rule] [invariant|any]";
+const USAGE: &str = "\
+usage: corduroy-spec partition [epochs records crashes [replicas]]
+       corduroy-spec metadata  [epochs records crashes [changes [replicas [voters]]]]
+       corduroy-spec sets
+       corduroy-spec rules     [rule [invariant]]";
 /// How long a run may take.
 const AT_MOST: Duration = Duration::from_secs(15 * 60);
 
@@ -59,50 +62,82 @@ fn remove(rule: Rule, aim: Option<&str>) -> bool {
     outcome.violation.is_some() == removal.breaks.is_some()
 }
 
+/// The partition's models: the first three are what the protocol was asked to hold at, the others go beyond.
+fn partitions() -> Vec<Bounds> {
+    let beyond = Bounds::partition(3, 1, 1).with_replicas(5);
+    let client = Bounds::partition(3, 2, 1).with_a_client();
+    let all = [(3, 2, 2), (4, 2, 0), (4, 1, 1), (4, 2, 2), (5, 2, 1)];
+    all.map(|(e, r, c)| Bounds::partition(e, r, c)).into_iter().chain([client, beyond]).collect()
+}
+
+/// The metadata log's models, then those with changes of its voters.
+fn metadata_logs() -> Vec<Bounds> {
+    let all = [(2, 2, 1), (3, 1, 1), (3, 2, 0), (3, 2, 2), (4, 2, 1)];
+    let changes = [
+        Bounds::metadata(2, 2, 1).with_changes(1),
+        Bounds::metadata(3, 1, 1).with_changes(1),
+        Bounds::metadata(3, 1, 0).with_changes(2),
+        Bounds::metadata(3, 0, 0).with_changes(2).with_replicas(4),
+        Bounds::metadata(2, 1, 1).with_changes(1).with_replicas(4).with_voters(3),
+    ];
+    all.map(|(e, r, c)| Bounds::metadata(e, r, c)).into_iter().chain(changes).collect()
+}
+
+/// Partitions whose replica set changes: one replica of three moves, one becomes two others, one becomes three, and back.
+fn sets() -> Vec<Bounds> {
+    let sets = [[0b001, 0b110], [0b001, 0b111], [0b011, 0b110]];
+    let small = sets.map(|sets| Bounds::partition(3, 2, 1).with_sets(sets));
+    let four = [0b0111, 0b1110];
+    let large = [Bounds::partition(2, 1, 1).with_sets(four), Bounds::partition(3, 1, 0).with_sets(four)];
+    small.into_iter().chain(large).collect()
+}
+
+/// The bounds that the numbers of a command name, or the usual ones.
+fn bounds_of(command: &str, numbers: &[u8]) -> Option<Vec<Bounds>> {
+    let one = match (command, numbers) {
+        ("partition", []) => return Some(partitions()),
+        ("metadata", []) => return Some(metadata_logs()),
+        ("sets", []) => return Some(sets()),
+        ("partition", [e, r, c]) => Bounds::partition(*e, *r, *c),
+        ("partition", [e, r, c, replicas]) => Bounds::partition(*e, *r, *c).with_replicas((*replicas).into()),
+        ("metadata", [e, r, c]) => Bounds::metadata(*e, *r, *c),
+        ("metadata", [e, r, c, changes]) => Bounds::metadata(*e, *r, *c).with_changes(*changes),
+        ("metadata", [e, r, c, changes, replicas]) => {
+            Bounds::metadata(*e, *r, *c).with_changes(*changes).with_replicas((*replicas).into())
+        }
+        ("metadata", [e, r, c, changes, replicas, voters]) => {
+            let bounds = Bounds::metadata(*e, *r, *c).with_changes(*changes);
+            bounds.with_replicas((*replicas).into()).with_voters(*voters)
+        }
+        _ => return None,
+    };
+    Some(vec![one])
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let numbers: Vec<u8> = words.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let bounds = |default: &[[u8; 4]], of: fn(u8, u8, u8) -> Bounds| -> Vec<Bounds> {
-        let default = default.iter().map(|[e, r, c, changes]| of(*e, *r, *c).with_changes(*changes));
-        match *numbers.as_slice() {
-            [epochs, records, crashes] => vec![of(epochs, records, crashes)],
-            [epochs, records, crashes, changes] => {
-                vec![of(epochs, records, crashes).with_changes(changes)]
-            }
-            [epochs, records, crashes, changes, replicas] => {
-                vec![of(epochs, records, crashes).with_changes(changes).with_replicas(replicas.into())]
-            }
-            [epochs, records, crashes, changes, replicas, voters] => {
-                let bounds = of(epochs, records, crashes).with_changes(changes);
-                vec![bounds.with_replicas(replicas.into()).with_voters(voters)]
-            }
-            _ => default.collect(),
+    let held = match words.as_slice() {
+        ["rules"] => Rule::ALL.into_iter().filter(|rule| !remove(*rule, None)).count() == 0,
+        ["rules", rule, aim @ ..] if aim.len() < 2 => match Rule::named(rule) {
+            Some(rule) => remove(rule, aim.first().copied()),
+            None => return usage(),
+        },
+        [command, numbers @ ..] => {
+            let numbers: Option<Vec<u8>> = numbers.iter().map(|number| number.parse().ok()).collect();
+            let bounds = numbers.and_then(|numbers| bounds_of(command, &numbers));
+            let Some(bounds) = bounds.filter(|all| all.iter().all(Bounds::is_possible)) else {
+                return usage();
+            };
+            // Every run is made, also after one that found something.
+            bounds.into_iter().filter(|bounds| !run(*bounds)).count() == 0
         }
-    };
-    let partition = [[3, 2, 2, 0], [4, 2, 0, 0], [4, 1, 1, 0]];
-    let metadata = [[2, 2, 1, 0], [3, 1, 1, 0], [3, 2, 0, 0], [2, 1, 1, 1]];
-    let held = match words.first() {
-        Some(&"partition") => {
-            bounds(&partition, Bounds::partition).into_iter().map(run).filter(|held| !held).count() == 0
-        }
-        Some(&"metadata") => {
-            bounds(&metadata, Bounds::metadata).into_iter().map(run).filter(|held| !held).count() == 0
-        }
-        Some(&"sets") => {
-            let sets = [[0b0111, 0b1110], [0b001, 0b110], [0b001, 0b111], [0b011, 0b110]];
-            let of = |sets| Bounds::partition(numbers[0], numbers[1], numbers[2]).with_sets(sets);
-            sets.into_iter().filter(|sets| !run(of(*sets))).count() == 0
-        }
-        Some(&"rules") => {
-            let wanted = words.get(1).and_then(|name| Rule::named(name));
-            let rules = Rule::ALL.into_iter().filter(|rule| wanted.is_none_or(|wanted| wanted == *rule));
-            rules.filter(|rule| !remove(*rule, words.get(2).copied())).count() == 0
-        }
-        _ => {
-            print(USAGE);
-            return ExitCode::from(2);
-        }
+        [] => return usage(),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> ExitCode {
+    print(USAGE);
+    ExitCode::from(2)
 }

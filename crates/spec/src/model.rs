@@ -191,11 +191,11 @@ impl Spec {
             }
             let is_current = |replica: usize| state.replicas[replica].promised == epoch;
             for replica in 0..self.bounds.replicas {
-                // A candidate that promised more, or that crashed, never takes it up again (V3).
+                // A candidate that promised more, or that crashed, never takes it up again (V3). Its request may
+                // still arrive, but no vote helps it.
                 let role = state.replicas[replica].role;
                 if self.bounds.election == Election::Votes && !(is_current(replica) && role == Role::MayLead)
                 {
-                    said.reports[replica] = 0;
                     said.votes[replica] = 0;
                 }
             }

@@ -27,13 +27,7 @@ fn open_sets(spec: &Spec, state: &State, next: u8) -> Vec<u8> {
 }
 
 /// The appointments that the controller can make. It makes them in the order of the epochs: each is a record of its log.
-pub(crate) fn appointments(
-    spec: &Spec,
-    state: &State,
-    replica: usize,
-    epoch: u8,
-    actions: &mut Vec<Action>,
-) {
+pub(crate) fn appointments(spec: &Spec, state: &State, replica: usize, epoch: u8, actions: &mut Vec<Action>) {
     let Some(sets) = spec.bounds.sets else { return };
     let said = state.epoch(epoch);
     let is_past = (epoch..=spec.bounds.epochs).any(|later| state.epoch(later).appointed != 0);
