@@ -19,6 +19,7 @@ pub(crate) enum Step {
 /// The first entry that the follower has and the leader lacks, if there is one; how many they have in common before; and the
 /// leader's next entry.
 fn branches(own: History, leader: History, rules: Rules) -> (Option<Entry>, u8, Option<Entry>) {
+    let (own, leader) = (own.from_log_start(), leader.from_log_start());
     let common = own.common(leader);
     if rules.has(Rule::DeadBranchIsDropped) {
         return (own.get(common), common, leader.get(common));
@@ -59,9 +60,9 @@ pub(crate) fn perform(own: &mut Replica, step: Step, rules: Rules) {
         }
         Step::Drop(keeps) => {
             if !rules.has(Rule::CutBeforeDrop) {
-                own.unfinished_cut = own.history.get(keeps).map(|dead| dead.start);
+                own.unfinished_cut = own.history.from_log_start().get(keeps).map(|dead| dead.start);
             }
-            own.history.truncate(keeps);
+            own.history = own.history.from_log_start().prefix(keeps);
             own.durable_entries = keeps;
         }
         Step::Adopt(entry) => {
@@ -175,7 +176,11 @@ mod tests {
                 };
                 let agreement = agree(view(own.1, &ours), view(leader_end, &theirs));
                 let (history, end) = steps(own, leader);
-                assert_eq!(of_code(history), agreement.history, "{own:?} follows {leader:?}");
+                assert_eq!(
+                    of_code(history.from_log_start()),
+                    agreement.history,
+                    "{own:?} follows {leader:?}"
+                );
                 assert_eq!(u64::from(end), agreement.log_end.get(), "{own:?} follows {leader:?}");
                 compared += 1;
             }

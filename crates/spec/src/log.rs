@@ -207,6 +207,16 @@ impl History {
         self.last().map_or(0, |entry| entry.epoch)
     }
 
+    /// The same history without the epochs that wrote nothing before another began at the log's start: the code compares
+    /// histories so.
+    #[must_use]
+    pub fn from_log_start(self) -> Self {
+        let superseded = self.iter().filter(|entry| entry.start == 0).count().saturating_sub(1);
+        let mut history = Self::default();
+        self.iter().skip(superseded).for_each(|entry| history.push(entry));
+        history
+    }
+
     /// Which epoch wrote the record at an offset; 0 when the history does not reach down to it.
     #[must_use]
     pub fn epoch_at(self, offset: u8) -> u8 {

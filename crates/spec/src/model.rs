@@ -67,12 +67,12 @@ impl Spec {
                 Step::Receive(offset, record) => Action::Receive { replica, offset, record },
             });
         }
-        if !self.rules.has(Rule::DuplicateIsSkipped) && own.history == said.history {
+        if !self.rules.has(Rule::DuplicateIsSkipped) && own.history.last() == said.history.last() {
             let again = (0..own.log.len()).map(|offset| Action::ReceiveAgain { replica, offset });
             actions.extend(again);
         }
         let known = said.high_watermark.min(own.durable_end);
-        if own.history == said.history && own.high_watermark < known {
+        if own.history.last() == said.history.last() && own.high_watermark < known {
             actions.push(Action::Learn { replica });
         }
     }

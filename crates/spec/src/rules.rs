@@ -163,7 +163,13 @@ impl Rules {
     /// All rules except one.
     #[must_use]
     pub fn without(rule: Rule) -> Self {
-        Self { removed: 1 << rule as u32 }
+        Self::all().also_without(rule)
+    }
+
+    /// These, except one more.
+    #[must_use]
+    pub fn also_without(self, rule: Rule) -> Self {
+        Self { removed: self.removed | 1 << rule as u32 }
     }
 
     /// Whether a rule is in force.

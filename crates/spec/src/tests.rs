@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Bounds, Election, Rule, Rules, Spec, exhaust, refute, removal, replay};
+use crate::{Bounds, Election, Invariant, Rule, Rules, Spec, exhaust, refute, removal, replay};
 
 fn holds(bounds: Bounds) {
     let outcome = exhaust(Spec::new(bounds), 1, None);
@@ -99,6 +99,19 @@ removals! {
     v6_one_change_at_a_time: OneChangeAtATime,
     v6_change_after_own_entry: ChangeAfterOwnEntry,
     v6_change_in_force_when_appended: ChangeInForceWhenAppended,
+}
+
+/// A follower that holds the leader's entry has nothing beyond what agrees, since it was cut when it adopted the entry. So the
+/// acknowledgement of an unverified end is harmless as long as R4 holds, and makes the loss of R4 worse.
+#[test]
+fn r5_verified_match_is_a_second_line_behind_r4() {
+    let bounds = Bounds::partition(3, 2, 0);
+    let without_entry = Spec { rules: Rules::without(Rule::EntryBeforeCount), ..Spec::new(bounds) };
+    let aim = Some(Invariant::LeaderIsComplete);
+    assert!(refute(Spec { aim, ..without_entry }).is_complete, "without one of them it takes a fourth epoch");
+    let rules = without_entry.rules.also_without(Rule::VerifiedMatch);
+    let outcome = refute(Spec { rules, aim, ..without_entry });
+    assert!(outcome.violation.is_some(), "without both, three epochs are enough");
 }
 
 #[test]
