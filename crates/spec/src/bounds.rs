@@ -143,7 +143,7 @@ impl Removal {
     /// The model without the rule.
     #[must_use]
     pub fn spec(self, rule: Rule) -> Spec {
-        Spec { bounds: self.bounds, rules: Rules::without(rule), aim: self.breaks }
+        Spec { rules: Rules::without(rule), aim: self.breaks, ..Spec::new(self.bounds) }
     }
 }
 
@@ -160,18 +160,18 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::ReportsOfThisAttempt => (partition(2, 1, 0), LeaderIsComplete),
         Rule::OneIncarnationLeads => (partition(1, 2, 1), OneRecord),
         Rule::SyncBeforeReport => (partition(3, 1, 1), LeaderIsComplete),
-        Rule::EntryBeforeCount => (partition(4, 2, 0), LeaderIsComplete),
+        Rule::EntryBeforeCount => (partition(4, 1, 0), LeaderIsComplete),
         Rule::LeadersEntryIsDurable => (partition(2, 1, 1), LeaderIsComplete),
-        Rule::EntryIsDurable => (partition(3, 1, 1), LeaderIsComplete),
+        Rule::EntryIsDurable => (partition(2, 1, 1), LeaderIsComplete),
         Rule::CutAtAdoption => (partition(3, 3, 0), LeaderIsComplete),
         Rule::DeadBranchIsDropped => (partition(4, 2, 0), LeaderIsComplete),
         Rule::VerifiedMatch => return Removal { bounds: partition(3, 1, 1), breaks: None },
         Rule::ProgressIsForgotten => (partition(3, 2, 1), LeaderIsComplete),
         Rule::NoCutAtHighWatermark => (partition(3, 1, 0), LeaderIsComplete),
         Rule::CutBeforeDrop => (partition(4, 2, 1), LeaderIsComplete),
-        Rule::CutBeforeAdopt => (partition(3, 3, 1), LeaderIsComplete),
+        Rule::CutBeforeAdopt => (partition(3, 3, 0), LeaderIsComplete),
         Rule::LogBeforeEntry => (partition(3, 1, 1), LeaderIsComplete),
-        Rule::HistoryIsEvidence => (partition(4, 2, 1), LeaderIsComplete),
+        Rule::HistoryIsEvidence => (partition(4, 1, 1), LeaderIsComplete),
         Rule::DurableCounts => (partition(2, 1, 1), LeaderIsComplete),
         Rule::AnswerInItsEpoch => (partition(3, 2, 0).with_a_client(), AcknowledgedIsCommitted),
         Rule::DuplicateIsSkipped => (partition(2, 2, 0), LeaderIsComplete),
@@ -181,8 +181,8 @@ pub fn removal(rule: Rule) -> Removal {
         Rule::VotersCompareLogs => (metadata(2, 1, 0), LeaderIsComplete),
         Rule::VotesForOneIncarnation => (metadata(1, 2, 1), OneRecord),
         Rule::CandidateGivesUp => (metadata(1, 0, 0).with_changes(2), OneLeader),
-        Rule::EntryBeforeCountOfVoters => (metadata(4, 2, 0), LeaderIsComplete),
-        Rule::OneChangeAtATime => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
+        Rule::EntryBeforeCountOfVoters => (metadata(4, 1, 0), LeaderIsComplete),
+        Rule::OneChangeAtATime => (metadata(2, 0, 0).with_changes(2), LeaderIsComplete),
         Rule::ChangeAfterOwnEntry => (metadata(3, 0, 0).with_replicas(4).with_changes(2), LeaderIsComplete),
         Rule::ChangeInForceWhenAppended => (metadata(2, 1, 0).with_changes(2), LeaderIsComplete),
     };

@@ -136,6 +136,7 @@ fn step_down(spec: &Spec, own: &mut Replica, epoch: u8) {
     if spec.rules.has(Rule::AnswerInItsEpoch) {
         own.waiter = None;
     }
+    own.unfinished_cut = None;
     if !spec.rules.has(Rule::NoCutAtHighWatermark) {
         own.unfinished_cut = Some(own.high_watermark).filter(|mark| *mark < own.log.len());
     }

@@ -13,7 +13,7 @@
 //! Two models share all of this and differ in the way to an epoch ([`Election`]): the controller appoints the leader of a
 //! partition, and voters elect the leader of the metadata log.
 //!
-//! Never: clock, file, socket, await, randomness.
+//! Never: clock, file, socket, await, randomness. The program reads a clock to say how long a run took.
 #![allow(
     clippy::indexing_slicing,
     reason = "an index is a replica or an epoch of the model, below its bounds: a model that is wrong has to stop"
@@ -52,13 +52,15 @@ pub struct Spec {
     pub rules: Rules,
     /// The invariant that is checked; all of them when it is `None`.
     pub aim: Option<Invariant>,
+    /// Whether what no replica can use any more is forgotten. That makes states fewer, and must change no verdict.
+    pub forgets: bool,
 }
 
 impl Spec {
     /// All rules, all invariants.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, rules: Rules::all(), aim: None }
+        Self { bounds, rules: Rules::all(), aim: None, forgets: true }
     }
 }
 

@@ -166,7 +166,7 @@ impl Spec {
         for replica in 0..self.bounds.replicas {
             leader::advance(state, replica, self);
         }
-        if self.rules.forgets() {
+        if self.forgets && self.rules.forgets() {
             self.forget(state);
         }
     }
@@ -174,9 +174,6 @@ impl Spec {
     /// Forgets what no replica can use any more, so that states which differ in nothing else are one.
     fn forget(&self, state: &mut State) {
         let members = &state.replicas[..self.bounds.replicas];
-        if !self.rules.has(Rule::PromiseIsDurable) {
-            return;
-        }
         let least = members.iter().map(|replica| replica.promised).min().unwrap_or(0);
         for epoch in 1..=self.bounds.epochs {
             let said = &mut state.epochs[usize::from(epoch) - 1];

@@ -180,6 +180,8 @@ impl Rules {
 
     /// Whether an epoch that ended cannot come back: only then may what was said in it be forgotten.
     pub(crate) fn forgets(self) -> bool {
-        self.has(Rule::OneIncarnationLeads) && self.has(Rule::VotesForOneIncarnation)
+        self.has(Rule::PromiseIsDurable)
+            && self.has(Rule::OneIncarnationLeads)
+            && self.has(Rule::VotesForOneIncarnation)
     }
 }

@@ -11,22 +11,50 @@ fn holds(bounds: Bounds) {
 
 #[test]
 fn a_partition_holds() {
-    holds(Bounds::partition(2, 2, 1));
-    holds(Bounds::partition(3, 1, 1));
-    holds(Bounds::partition(2, 2, 0).with_a_client());
+    holds(Bounds::partition(3, 2, 2));
+    holds(Bounds::partition(3, 2, 1).with_a_client());
+}
+
+#[test]
+fn a_partition_holds_through_four_epochs() {
+    holds(Bounds::partition(4, 2, 0));
+    holds(Bounds::partition(4, 1, 1));
+}
+
+#[test]
+fn a_partition_holds_when_its_replica_set_changes() {
+    for sets in [[0b001, 0b110], [0b001, 0b111], [0b011, 0b110]] {
+        holds(Bounds::partition(2, 1, 1).with_sets(sets));
+    }
 }
 
 #[test]
 fn the_metadata_log_holds() {
     holds(Bounds::metadata(2, 2, 1));
     holds(Bounds::metadata(3, 1, 1));
+    holds(Bounds::metadata(3, 2, 0));
 }
 
 #[test]
 fn the_metadata_log_holds_when_its_voters_change() {
+    holds(Bounds::metadata(2, 1, 1).with_changes(1));
     holds(Bounds::metadata(2, 1, 0).with_changes(2));
     holds(Bounds::metadata(3, 0, 0).with_voters(2).with_changes(2));
-    holds(Bounds::metadata(2, 0, 1).with_changes(1));
+}
+
+#[test]
+fn what_is_forgotten_changes_no_verdict() {
+    for bounds in [Bounds::partition(2, 1, 1), Bounds::partition(3, 1, 0), Bounds::metadata(2, 1, 1)] {
+        let all = exhaust(Spec { forgets: false, ..Spec::new(bounds) }, 1, None);
+        assert!(all.is_complete, "{bounds}: {:?}", all.violation);
+        let fewer = exhaust(Spec::new(bounds), 1, None);
+        assert!(fewer.unique < all.unique, "{bounds}: {} of {}", fewer.unique, all.unique);
+    }
+    for rule in [Rule::LastEpochThenEnd, Rule::DurableCounts, Rule::LogBeforeEntry, Rule::VotersCompareLogs] {
+        let spec = removal(rule).spec(rule);
+        let steps = |spec| refute(spec).violation.map(|(_, trace)| trace.len());
+        assert_eq!(steps(Spec { forgets: false, ..spec }), steps(spec), "{rule}");
+    }
 }
 
 /// Removes one rule: its aim must break, and by a trace that the model can be led along.
