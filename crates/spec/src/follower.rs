@@ -60,14 +60,15 @@ pub(crate) fn perform(own: &mut Replica, step: Step, rules: Rules) {
         }
         Step::Drop(keeps) => {
             if !rules.has(Rule::CutBeforeDrop) {
-                own.unfinished_cut = own.history.from_log_start().get(keeps).map(|dead| dead.start);
+                let dead = own.history.from_log_start().get(keeps).map(|dead| dead.start);
+                own.unfinished_cut = dead.filter(|start| *start < own.log.len());
             }
             own.history = own.history.from_log_start().prefix(keeps);
             own.durable_entries = keeps;
         }
         Step::Adopt(entry) => {
             if !rules.has(Rule::CutBeforeAdopt) {
-                own.unfinished_cut = Some(entry.start);
+                own.unfinished_cut = Some(entry.start).filter(|start| *start < own.log.len());
             }
             own.adopt(entry, rules);
         }
