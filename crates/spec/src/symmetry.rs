@@ -15,7 +15,7 @@ use crate::{
 type Names = [usize; REPLICAS_MAX];
 
 /// All that a state says of one replica, so that replicas can be put in an order that does not depend on their names.
-type Column = (Replica, [(bool, u8, u8, u32); crate::EPOCHS_MAX]);
+type Column = (Replica, [(bool, bool, u8, u8, u32); crate::EPOCHS_MAX]);
 
 fn rename_record(record: Record, names: &Names) -> Record {
     match record.changes() {
@@ -35,7 +35,8 @@ fn column(state: &State, replica: usize) -> Column {
     let log = own.log.map(|record| rename_record(record, &names));
     let said = |epoch: &Epoch| {
         let votes = epoch.votes[replica].count_ones();
-        (epoch.is_led_by(replica), epoch.reports[replica], epoch.acks[replica], votes)
+        let is_appointed = usize::from(epoch.appointed) == replica + 1;
+        (epoch.is_led_by(replica), is_appointed, epoch.reports[replica], epoch.acks[replica], votes)
     };
     (Replica { vote, log, ..own }, std::array::from_fn(|epoch| said(&state.epochs[epoch])))
 }
@@ -76,6 +77,7 @@ fn renamed(state: &State, order: &Names) -> State {
     let log = |log: Log| log.map(|record| rename_record(record, &names));
     let epoch = |said: &Epoch| Epoch {
         leader: new(said.leader),
+        appointed: new(said.appointed),
         log: log(said.log),
         reports: order.map(|old| said.reports[old]),
         votes: order.map(|old| set(said.votes[old])),
@@ -150,5 +152,64 @@ impl Model for Reduced {
         ];
         let is_wanted = |property: &Property<Self>| self.0.aim.is_none_or(|aim| aim.name() == property.name);
         all.into_iter().filter(is_wanted).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashSet, VecDeque};
+
+    use super::*;
+    use crate::Bounds;
+
+    /// The next replica of the same class takes the name, and the last of a class that of its first.
+    fn rotated(spec: &Spec) -> Names {
+        std::array::from_fn(|replica| {
+            let of_class = |other: &usize| class(spec, *other) == class(spec, replica);
+            let next = (replica + 1..spec.bounds.replicas).find(of_class);
+            if replica < spec.bounds.replicas { next.unwrap_or(class(spec, replica)) } else { replica }
+        })
+    }
+
+    /// What can happen, and what follows, is the same whatever the replicas are called.
+    fn names_do_not_matter(bounds: Bounds) {
+        let spec = Spec::new(bounds);
+        let order = rotated(&spec);
+        let new_name = |old: usize| order.iter().position(|it| *it == old).unwrap();
+        let (mut seen, mut open) = (HashSet::new(), VecDeque::from([State::default()]));
+        let (mut possible, mut possible_renamed) = (Vec::new(), Vec::new());
+        while let Some(state) = open.pop_front().filter(|_| seen.len() < 20_000) {
+            possible.clear();
+            possible_renamed.clear();
+            let other = renamed(&state, &order);
+            spec.actions(&state, &mut possible);
+            spec.actions(&other, &mut possible_renamed);
+            assert_eq!(possible.len(), possible_renamed.len(), "{state:?}");
+            for action in &possible {
+                let same = action.renamed(new_name);
+                assert!(possible_renamed.contains(&same), "{action}: {state:?}");
+                let next = spec.next_state(&state, *action).unwrap();
+                assert_eq!(
+                    Some(renamed(&next, &order)),
+                    spec.next_state(&other, same),
+                    "{action}: {state:?}"
+                );
+                if seen.insert(next) {
+                    open.push_back(next);
+                }
+            }
+        }
+        assert!(seen.len() > 1_000, "{bounds}: {}", seen.len());
+    }
+
+    #[test]
+    fn no_rule_tells_replicas_apart() {
+        names_do_not_matter(Bounds::partition(3, 2, 1));
+        names_do_not_matter(Bounds::metadata(3, 1, 1));
+        names_do_not_matter(Bounds::metadata(2, 1, 1).with_changes(2));
+        names_do_not_matter(Bounds::metadata(2, 1, 1).with_changes(1).with_replicas(4).with_voters(3));
+        for sets in [[0b001, 0b110], [0b001, 0b111], [0b0111, 0b1110]] {
+            names_do_not_matter(Bounds::partition(3, 1, 1).with_sets(sets));
+        }
     }
 }
