@@ -114,8 +114,10 @@ impl fmt::Display for Bounds {
         if self.replicas != 3 {
             write!(f, ", {} replicas", self.replicas)?;
         }
-        if self.changes > 0 {
-            write!(f, ", {} changes of the voters", self.changes)?;
+        match self.changes {
+            0 => {}
+            1 => write!(f, ", 1 change of the voters")?,
+            changes => write!(f, ", {changes} changes of the voters")?,
         }
         if let Some(voters) = self.voters {
             write!(f, ", voters {voters:b}")?;
