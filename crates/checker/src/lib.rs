@@ -1,7 +1,7 @@
 //! Checks what clients of a cluster saw against what the cluster promises.
 //!
 //! A test harness writes a *history*: what each client asked for and what it was answered, with times of one clock, in
-//! the format of [`line`]. [`check`] looks for what no correct cluster can have shown: checks C1 to C12 and C22 of
+//! the format of [`mod@line`]. [`check()`] looks for what no correct cluster can have shown: checks C1 to C12 and C22 of
 //! `docs/checker.md`. It knows nothing of how the system works, so it can be wrong only about the promises.
 //!
 //! An outcome that is *unknown* is taken as either: the record may be there, may come later, or not at all.

@@ -11,7 +11,7 @@ use crate::log::{Entry, Record};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A replica steps down, syncs its log and promises an epoch durably (R1). Where the controller elects and the epoch has
-    /// no leader yet, it was fenced and reports; otherwise it heard of the epoch's leader or candidate.
+    /// no leader yet, it was fenced and reports; otherwise the epoch's leader or candidate has reached it.
     Promise {
         /// Which replica.
         replica: usize,

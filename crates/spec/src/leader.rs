@@ -56,7 +56,7 @@ pub(crate) fn voters(spec: &Spec, state: &State, replica: usize) -> u8 {
     let all = (1_u8 << spec.bounds.replicas) - 1;
     let in_force = match spec.rules.has(Rule::ChangeInForceWhenAppended) {
         true => own.log.len(),
-        // A leader knows what is committed; another may not have heard of it.
+        // A leader knows what is committed; another may not know it yet.
         false if own.role == Role::Leads => state.committed.len(),
         false => 0,
     };
