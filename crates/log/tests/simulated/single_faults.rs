@@ -137,6 +137,12 @@ impl Violations<'_> {
             (End::Power, Kind::NewestJournal) if self.struck.position >= self.left.journal_tail => {
                 self.left.before_last.get(&key).copied().unwrap_or(0)
             }
+            // A sector that holds parts of the last commit and of the one before it leaves nothing behind it that is sound.
+            (End::Power, Kind::NewestJournal)
+                if self.fault.how == How::Zero && self.struck.position + 512 > self.left.journal_tail =>
+            {
+                0
+            }
             // A journal of an earlier time is sound, and nothing else has what came later.
             (End::Power, Kind::NewestJournal | Kind::JournalDir)
                 if matches!(self.fault.how, How::Cut | How::Remove | How::Older) =>
