@@ -80,6 +80,14 @@ pub enum Event {
     },
     /// The least number of replicas that `acks=all` waits for; never fewer than a quorum.
     MinInSync(u32),
+    /// Leader of the metadata log: the record that changes its voters is appended, and from here on this set counts (rule V6). All
+    /// other partitions keep their set as long as an epoch lasts (rule R17).
+    ReplicaSet {
+        /// The epoch in which it was appended.
+        epoch: LeaderEpoch,
+        /// The set from now on. A leader that it does not name leads on, and counts no more.
+        replicas: Arc<[BrokerId]>,
+    },
     /// Leader: a follower opens its stream.
     Hello {
         /// Which.

@@ -18,6 +18,8 @@ pub enum Invariant {
     AckBelowLogEnd,
     /// The replica set of a leadership names this broker, and none twice.
     LeaderInReplicaSet,
+    /// A replica set names at least one broker, and none twice.
+    ReplicaNamedOnce,
     /// The high watermark does not go back during a leadership.
     HighWatermarkGrows,
     /// A leadership is of the greatest epoch that was ever led here (rule R3).
@@ -37,6 +39,7 @@ impl fmt::Display for Invariant {
             Self::CountedBelowLogEnd => "what counts lies below the log end",
             Self::AckBelowLogEnd => "a follower acknowledges only what the leader has",
             Self::LeaderInReplicaSet => "the replica set names the leader, and no replica twice",
+            Self::ReplicaNamedOnce => "a replica set names a broker, and none twice",
             Self::HighWatermarkGrows => "the high watermark does not go back",
             Self::GreatestEpochLeads => "the epoch that is led is the greatest one led here",
             Self::EpochsGrow => "the epochs of a history grow, and so do their starts",

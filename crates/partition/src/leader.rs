@@ -67,6 +67,19 @@ impl Leader {
         self.replicas.set_min_in_sync(min_in_sync);
     }
 
+    /// Another replica set counts from here on (rule V6).
+    pub(crate) fn set_replicas(
+        &mut self,
+        ids: &[BrokerId],
+        cursors: &mut PartitionCursors,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Invariant> {
+        if !self.replicas.set_members(ids) {
+            return Err(Invariant::ReplicaNamedOnce);
+        }
+        self.advance(cursors, out)
+    }
+
     /// The log took a batch.
     pub(crate) fn appended(
         &mut self,

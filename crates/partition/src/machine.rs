@@ -152,7 +152,7 @@ impl Partition {
     ) -> Result<(), Refusal> {
         let replicas = self.leader()?.replicas();
         let is_recent = |id| heard_at(id).is_some_and(|at| at.0.saturating_add(lease_ms) > now.0);
-        let is_fresh = replicas.others(is_recent) + 1 >= replicas.quorum();
+        let is_fresh = replicas.others(is_recent) + replicas.own_count() >= replicas.quorum();
         if is_fresh { Ok(()) } else { Err(Refusal::LeaseExpired) }
     }
 
@@ -234,6 +234,7 @@ impl Partition {
             | Event::Pushed { .. }
             | Event::Transfer { .. }
             | Event::Resign { .. }
+            | Event::ReplicaSet { .. }
             | Event::MinInSync(_) => self.handle_leader(event, out)?,
             Event::Connected { .. }
             | Event::Welcomed { .. }

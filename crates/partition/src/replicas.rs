@@ -11,6 +11,8 @@ pub const REPLICA_LAG_MAX_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     id: BrokerId,
+    /// False only for the leader itself, once a change of the voters has removed it (rule V6).
+    is_member: bool,
     /// `None` until the replica holds the epoch's own entry: before that nothing of it counts (rule R4).
     ends: Option<Ends>,
     /// Part of the in-sync set: the leader's own, soft knowledge of who keeps up (rule R9).
@@ -27,7 +29,15 @@ struct Ends {
     durable: Offset,
 }
 
-/// The replica set of one epoch, which is fixed as long as the epoch lasts (rule R17).
+impl Progress {
+    const fn new(id: BrokerId) -> Self {
+        let seen = (Offset::MAX, MonotonicMs(0));
+        Self { id, is_member: true, ends: None, in_sync: false, caught_up_at: MonotonicMs(0), seen }
+    }
+}
+
+/// The replica set of one epoch, which is fixed as long as the epoch lasts (rule R17); only the metadata log's changes within one (rule
+/// V6).
 #[derive(Debug)]
 pub(crate) struct Replicas {
     progress: Vec<Progress>,
@@ -43,18 +53,32 @@ impl Replicas {
         let progress: Vec<_> = ids
             .iter()
             .map(|id| Progress {
-                id: *id,
                 ends: (*id == own).then_some(Ends { counted, durable }),
                 in_sync: *id == own,
-                caught_up_at: MonotonicMs(0),
-                seen: (Offset::MAX, MonotonicMs(0)),
+                ..Progress::new(*id)
             })
             .collect();
-        let mut unique = ids.to_vec();
-        unique.sort_unstable();
-        unique.dedup();
-        let is_set = ids.contains(&own) && unique.len() == ids.len();
+        let is_set = ids.contains(&own) && names_each_once(ids);
         is_set.then_some(Self { progress, own, min_in_sync: 0 })
+    }
+
+    /// Exchanges the set. What is known of those that stay is kept; of those that come nothing counts before they acknowledge.
+    /// Returns false, and changes nothing, for a set of none or with one twice.
+    pub(crate) fn set_members(&mut self, ids: &[BrokerId]) -> bool {
+        if ids.is_empty() || !names_each_once(ids) {
+            return false;
+        }
+        let known = |id: BrokerId| self.progress.iter().find(|replica| replica.id == id).copied();
+        let member = |id: &BrokerId| Progress { is_member: true, ..known(*id).unwrap_or(Progress::new(*id)) };
+        let mut progress: Vec<_> = ids.iter().map(member).collect();
+        let removed = known(self.own).filter(|own| !ids.contains(&own.id));
+        progress.extend(removed.map(|own| Progress { is_member: false, in_sync: false, ..own }));
+        self.progress = progress;
+        true
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Progress> {
+        self.progress.iter().filter(|replica| replica.is_member)
     }
 
     pub(crate) fn set_min_in_sync(&mut self, min_in_sync: u32) {
@@ -63,7 +87,7 @@ impl Replicas {
 
     /// Whether the replica is in the set, rather than one that only learns.
     pub(crate) fn contains(&self, id: BrokerId) -> bool {
-        self.progress.iter().any(|replica| replica.id == id)
+        self.members().any(|replica| replica.id == id)
     }
 
     /// Takes what a replica, holding the epoch's entry, reports. Ends only grow: late reports change nothing.
@@ -125,7 +149,12 @@ impl Replicas {
 
     /// Q: how many replicas make a majority.
     pub(crate) fn quorum(&self) -> usize {
-        self.progress.len() / 2 + 1
+        self.members().count() / 2 + 1
+    }
+
+    /// What the leader itself is in the count towards a quorum: 1, or 0 where the set does not name it.
+    pub(crate) fn own_count(&self) -> usize {
+        usize::from(self.contains(self.own))
     }
 
     /// How many members other than the leader satisfy `has`.
@@ -141,7 +170,7 @@ impl Replicas {
 
     /// The end that a majority of the replica set has reached: the Q-th greatest counted end.
     pub(crate) fn quorum_end(&self) -> Option<Offset> {
-        let counted = || self.progress.iter().filter_map(|replica| replica.ends).map(|ends| ends.counted);
+        let counted = || self.members().filter_map(|replica| replica.ends).map(|ends| ends.counted);
         counted().filter(|end| counted().filter(|other| other >= end).count() >= self.quorum()).max()
     }
 
@@ -170,6 +199,13 @@ impl Replicas {
             self.progress.iter().filter_map(|replica| replica.ends).filter(|ends| ends.durable >= end);
         u32::try_from(durable.count()).unwrap_or(u32::MAX)
     }
+}
+
+fn names_each_once(ids: &[BrokerId]) -> bool {
+    let mut unique = ids.to_vec();
+    unique.sort_unstable();
+    unique.dedup();
+    unique.len() == ids.len()
 }
 
 #[cfg(test)]
@@ -227,6 +263,39 @@ mod tests {
         replicas.report(BrokerId(2), at(4), at(4));
         assert_eq!(replicas.quorum_end(), Some(at(4)));
         assert_eq!(replicas.acknowledged_end(Acks::All, at(4)), None, "only the leader is in sync");
+    }
+
+    #[test]
+    fn a_set_that_changes_keeps_what_is_known_and_counts_by_its_new_majority() {
+        let mut replicas = set_of(3);
+        replicas.report_own(at(5), at(5));
+        replicas.report(BrokerId(1), at(4), at(4));
+        assert_eq!(replicas.quorum_end(), Some(at(4)));
+        assert!(replicas.set_members(&[BrokerId(0), BrokerId(1), BrokerId(2), BrokerId(3)]));
+        assert_eq!((replicas.quorum(), replicas.quorum_end()), (3, None), "two of four are no majority");
+        replicas.report(BrokerId(3), at(2), at(2));
+        assert_eq!(replicas.quorum_end(), Some(at(2)));
+        assert!(!replicas.set_members(&[BrokerId(1), BrokerId(1)]) && !replicas.set_members(&[]));
+        assert_eq!(replicas.quorum(), 3, "a set that is none changes nothing");
+    }
+
+    #[test]
+    fn a_leader_that_is_removed_counts_no_more() {
+        let mut replicas = set_of(3);
+        replicas.report_own(at(9), at(9));
+        replicas.report(BrokerId(1), at(4), at(4));
+        assert!(replicas.set_members(&[BrokerId(1), BrokerId(2)]));
+        assert_eq!(
+            (replicas.quorum_end(), replicas.own_count()),
+            (None, 0),
+            "both of two, without the leader"
+        );
+        replicas.report(BrokerId(2), at(3), at(3));
+        replicas.report_own(at(10), at(10));
+        assert_eq!(replicas.quorum_end(), Some(at(3)));
+        assert_eq!(replicas.acknowledged_end(Acks::One, at(3)), Some(at(10)), "its own log is still its own");
+        assert!(replicas.set_members(&[BrokerId(0), BrokerId(1), BrokerId(2)]));
+        assert_eq!(replicas.quorum_end(), Some(at(4)), "it is back, with what it has");
     }
 
     #[test]

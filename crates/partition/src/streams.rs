@@ -56,6 +56,12 @@ impl Partition {
                 }
                 Ok(())
             }
+            Event::ReplicaSet { epoch, replicas } => match &mut self.role {
+                Role::Leading(leader) if leader.epoch == epoch => {
+                    leader.set_replicas(&replicas, &mut self.cursors, out)
+                }
+                _ => Ok(()),
+            },
             Event::MinInSync(min_in_sync) => {
                 self.set_min_in_sync(min_in_sync);
                 match &mut self.role {

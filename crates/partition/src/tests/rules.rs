@@ -207,3 +207,20 @@ fn each_broken_invariant_ends_the_leadership_and_is_named() {
 fn an_idle_partition_is_small() {
     assert!(size_of::<Partition>() <= 256, "{} bytes", size_of::<Partition>());
 }
+
+#[test]
+fn a_replica_set_that_grows_within_the_epoch_counts_by_its_majority_at_once() {
+    let mut partition = leading();
+    let set = |number, ids: &[u32]| Event::ReplicaSet {
+        epoch: epoch(number),
+        replicas: ids.iter().copied().map(BrokerId).collect(),
+    };
+    assert_eq!(step(&mut partition, 0, appended(1, 0, 5, epoch(1))), []);
+    assert_eq!(step(&mut partition, 0, set(2, &[2])), [], "one of another epoch is dropped");
+    assert_eq!(step(&mut partition, 0, set(1, &[1, 2])), []);
+    assert_eq!(step(&mut partition, 0, counted(1, 5)), [], "one of two is no majority");
+    let back = step(&mut partition, 0, set(1, &[1]));
+    assert_eq!(back, [Action::HighWatermark(at(5)), ok(1, 0, 5, 1)]);
+    let out = step(&mut partition, 0, set(1, &[1, 1]));
+    assert_eq!(out.first(), Some(&Action::Contradiction(Invariant::ReplicaNamedOnce)));
+}
