@@ -1,4 +1,5 @@
-//! The control plane's decisions, as pure state machines: who leads the metadata log.
+//! The control plane's decisions, as pure state machines: who leads the metadata log ([`Voter`]), and
+//! which brokers hold new partitions ([`place`]).
 //!
 //! [`Voter`] decides who may lead which epoch of the metadata log. What it decides about is an ordinary partition: the state machine of
 //! crate `partition` replicates it. A shell drives both and performs what they ask for; [`Voter`] says how they meet.
@@ -30,11 +31,13 @@
 //! assert!(matches!(out[..], [Action::BeginEpoch { .. }]), "its own vote is a quorum");
 //! ```
 
+mod placement;
 mod vote;
 
 #[cfg(test)]
 mod tests;
 
+pub use placement::{BrokerLoad, PlacementError, Takes, place};
 pub use vote::{
     Action, Ballot, Candidacy, ChangeRefused, DirectoryId, Event, Generator, LogPosition, Message, Start,
     StepDownReason, Timing, VOTERS_MAX, Vote, VoteInvariant, Voter, VoterChange, VoterId, VoterSets, Voters,
