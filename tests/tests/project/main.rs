@@ -74,9 +74,7 @@ fn dependencies_point_downwards_only() {
 
 #[test]
 fn pure_crates_know_no_input_or_output() {
-    for name in
-        ["types", "batch", "partition", "spec", "group", "member", "metadata", "control", "checker"]
-    {
+    for name in ["types", "batch", "partition", "spec", "group", "member", "metadata", "control", "checker"] {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         for forbidden in ["tokio", "tonic", "rustix", "axum", "memmap2"] {
             assert!(!manifest.contains(forbidden), "{name} must not depend on {forbidden}");

@@ -43,7 +43,7 @@ pub enum Event {
         /// To here.
         high_watermark: Offset,
     },
-    /// The partition has heard of this epoch from a stream before the voter has, and asks for its promise.
+    /// The partition has received this epoch from a stream before the voter has, and asks for its promise.
     PromiseNeeded {
         /// The epoch.
         epoch: LeaderEpoch,
